@@ -1,0 +1,56 @@
+"""The coupling layer."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Bool, Float
+
+from jaxflow.bijectors.bijector import Bijector
+from jaxflow.bijectors.transformers import Transformer
+from jaxflow.networks.buffer import Buffer
+
+
+class Coupling(Bijector):
+    """Leave some features as they are and transform the others, given those.
+
+    forward: x[a] = z[a],  x[b] = f(z[b]; g(z[a], context))        log_det: sum over b of log df/dz[b]
+
+    Both directions cost one pass of the conditioner g (Dinh et al. 2017, RealNVP, section 3.2).
+
+    Args:
+        mask: True where a feature passes unchanged (a), False where it is transformed (b); at least one of each.
+        transformer: the scalar map f.
+        conditioner: the network g, called as `conditioner(z[a], context)`; returns
+            `transformer.num_parameters` numbers for each transformed feature, feature by feature.
+
+    Raises:
+        ValueError: if the mask passes all features or none.
+    """
+
+    def __init__(self, mask: Bool[ArrayLike, "dim"], transformer: Transformer, conditioner: Callable[..., Array]):
+        mask = np.asarray(mask, bool)
+        if mask.all() or not mask.any():
+            raise ValueError(f"mask must pass some features and transform others, got {mask.tolist()}")
+        kept, changed = np.flatnonzero(mask), np.flatnonzero(~mask)
+        self.kept = Buffer(jnp.asarray(kept))
+        self.changed = Buffer(jnp.asarray(changed))
+        # Where each feature stands in the concatenation of the kept and the changed ones.
+        self.place = Buffer(jnp.asarray(np.argsort(np.concatenate([kept, changed]))))
+        self.transformer = transformer
+        self.conditioner = conditioner
+
+    def forward_and_log_det(self, z, context=None):
+        """Transform the features that the mask does not pass."""
+        return self._apply(self.transformer.forward_and_log_det, z, context)
+
+    def inverse_and_log_det(self, x, context=None):
+        """Transform them back."""
+        return self._apply(self.transformer.inverse_and_log_det, x, context)
+
+    def _apply(self, transform, values: Float[Array, "*batch dim"], context):
+        kept, changed = values[..., self.kept[...]], values[..., self.changed[...]]
+        parameters = self.conditioner(kept, context).reshape(*changed.shape, self.transformer.num_parameters)
+        changed, log_det = transform(changed, parameters)
+        joined = jnp.concatenate([kept, changed], axis=-1)
+        return joined[..., self.place[...]], jnp.sum(log_det, axis=-1)

@@ -1,0 +1,80 @@
+"""The normalizing flow: a base distribution seen through a bijector."""
+
+import distrax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from jaxflow.bijectors.bijector import Bijector
+from jaxflow.models.base import Base
+from jaxflow.models.model import Density
+
+
+class Flow(Density):
+    """Density of x = f(z), z from the base distribution.
+
+    log p(x | c) = log p_base(f^-1(x | c)) + log |det df^-1/dx|        (Rezende and Mohamed 2015, equation 5)
+
+    Args:
+        base: the distribution of z.
+        bijector: the map f.
+        context_dim: number of context features the bijector expects; 0 for none.
+    """
+
+    def __init__(self, base: Base, bijector: Bijector, *, context_dim: int = 0):
+        self.dim = base.dim
+        self.context_dim = context_dim
+        self.base = base
+        self.bijector = bijector
+
+    def log_prob(self, x, context=None):
+        """Log-density in nats, shape `x.shape[:-1]`; -inf off the support."""
+        z, log_det = self.bijector.inverse_and_log_det(x, context)
+        return self.base.distribution(context).log_prob(z) + log_det
+
+    def sample(self, key, sample_shape=(), context=None):
+        """Draws of shape `sample_shape + context.shape[:-1] + (dim,)`."""
+        return self.sample_and_log_prob(key, sample_shape, context)[0]
+
+    def sample_and_log_prob(
+        self,
+        key: PRNGKeyArray,
+        sample_shape: tuple[int, ...] = (),
+        context: Float[Array, "*batch context_dim"] | None = None,
+    ) -> tuple[Float[Array, "*sample dim"], Float[Array, "*sample"]]:
+        """Draws as from `sample` and their log-densities, at the price of the draws alone."""
+        rows = () if context is None else context.shape[:-1]
+        if context is not None:
+            context = jnp.broadcast_to(context, (*sample_shape, *context.shape))
+        base = self.base.distribution(context)
+        z = base.sample(seed=key, sample_shape=(*sample_shape, *rows))
+        x, log_det = self.bijector.forward_and_log_det(z, context)
+        return x, base.log_prob(z) - log_det
+
+    def initialize(self, x, weight=None, context=None, *, key):
+        """Initialise the layers that start from data, such as `ActNorm`."""
+        self.bijector.initialize(x, context, weight)
+
+    def to_distrax(self, context: Float[Array, "*batch context_dim"] | None = None) -> distrax.Transformed:
+        """The same distribution for code that speaks distrax, with the context, if any, fixed."""
+        return distrax.Transformed(self.base.distribution(context), _AsDistrax(self.bijector, context))
+
+
+class _AsDistrax(distrax.Bijector):
+    """A bijector of ours in distrax's clothes."""
+
+    def __init__(self, bijector: Bijector, context: Array | None):
+        super().__init__(event_ndims_in=1)
+        self._bijector = bijector
+        self._context = context
+
+    def forward_and_log_det(self, x):
+        return self._bijector.forward_and_log_det(x, self._fitting(x))
+
+    def inverse_and_log_det(self, y):
+        return self._bijector.inverse_and_log_det(y, self._fitting(y))
+
+    def _fitting(self, values: Array) -> Array | None:
+        """The context, repeated for the leading axes of `values`."""
+        if self._context is None:
+            return None
+        return jnp.broadcast_to(self._context, (*values.shape[:-1], self._context.shape[-1]))

@@ -1,0 +1,106 @@
+"""What every model can do, and what every density can do besides."""
+
+from abc import abstractmethod
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from jaxflow.config.spec import Spec
+
+
+class Model(nnx.Module):
+    """Something that can be fitted and that gives each row a score: the higher, the more anomalous.
+
+    Attributes:
+        dim: number of features.
+        context_dim: number of context features; 0 for an unconditional model.
+    """
+
+    dim: int
+    context_dim: int
+
+    @abstractmethod
+    def loss(
+        self,
+        x: Float[Array, "batch dim"],
+        weight: Float[Array, "batch"] | None = None,
+        context: Float[Array, "batch context_dim"] | None = None,
+        rngs: nnx.Rngs | None = None,
+    ) -> Float[Array, ""]:
+        """The quantity that fitting lowers: a weighted mean over the batch."""
+
+    @abstractmethod
+    def score(
+        self, x: Float[Array, "*batch dim"], context: Float[Array, "*batch context_dim"] | None = None
+    ) -> Float[Array, "*batch"]:
+        """How anomalous each row is; higher is more anomalous."""
+
+    def initialize(
+        self,
+        x: Float[Array, "n dim"],
+        weight: Float[Array, "n"] | None = None,
+        context: Float[Array, "n context_dim"] | None = None,
+        *,
+        key: PRNGKeyArray,
+    ) -> None:
+        """Set whatever depends on the training data before the first step, in place. Most models have nothing."""
+
+
+class Density(Model):
+    """A model whose score is the negative log-density: `score(x) = -log p(x)`."""
+
+    @abstractmethod
+    def log_prob(
+        self, x: Float[Array, "*batch dim"], context: Float[Array, "*batch context_dim"] | None = None
+    ) -> Float[Array, "*batch"]:
+        """Log-density in nats; -inf off the support."""
+
+    @abstractmethod
+    def sample(
+        self,
+        key: PRNGKeyArray,
+        sample_shape: tuple[int, ...] = (),
+        context: Float[Array, "*batch context_dim"] | None = None,
+    ) -> Float[Array, "*sample dim"]:
+        """Draws of shape `sample_shape + context.shape[:-1] + (dim,)`."""
+
+    def score(self, x, context=None):
+        """The negative log-density in nats."""
+        return -self.log_prob(x, context)
+
+    def loss(self, x, weight=None, context=None, rngs=None):
+        """Weighted mean of the negative log-density in nats: the maximum-likelihood objective."""
+        return weighted_mean(-self.log_prob(x, context), weight)
+
+
+class DirectlyFitted(Model):
+    """A model that computes its own fit, in closed form or by its own iteration, instead of by gradient steps."""
+
+    @abstractmethod
+    def fit_directly(
+        self,
+        x: Float[Array, "n dim"],
+        weight: Float[Array, "n"] | None = None,
+        context: Float[Array, "n context_dim"] | None = None,
+        *,
+        key: PRNGKeyArray,
+    ) -> Float[Array, "iterations"]:
+        """Set the parameters from the data, in place, and return the training loss after each iteration."""
+
+
+class ModelSpec(Spec):
+    """The hyperparameters of a model; `build` makes the module."""
+
+    @abstractmethod
+    def build(self, dim: int, *, rngs: nnx.Rngs) -> Model:
+        """The model for data of `dim` features, freshly initialised from `rngs`."""
+
+
+def weighted_mean(values: Float[Array, "batch"], weight: Float[Array, "batch"] | None) -> Float[Array, ""]:
+    """Mean of `values` under non-negative weights; rows of weight zero do not count, whatever their value."""
+    if weight is None:
+        return jnp.mean(values)
+    # A row that only pads the last batch may have any value, an infinite one too; 0 * inf would be NaN.
+    kept = jnp.where(weight > 0, values, 0.0)
+    return jnp.sum(weight * kept) / jnp.maximum(jnp.sum(weight), jnp.finfo(values.dtype).tiny)

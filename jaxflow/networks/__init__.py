@@ -1,0 +1,8 @@
+"""Conditioners: networks that turn inputs into the parameters of a transformation."""
+
+from jaxflow.networks.activations import Activation
+from jaxflow.networks.buffer import Buffer
+from jaxflow.networks.masked_mlp import MaskedLinear, MaskedMLP
+from jaxflow.networks.mlp import MLP
+
+__all__ = ["MLP", "Activation", "Buffer", "MaskedLinear", "MaskedMLP"]

@@ -1,0 +1,70 @@
+"""The fully connected network."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from jaxflow.networks.activations import ACTIVATIONS, Activation
+
+
+class MLP(nnx.Module):
+    """A multilayer perceptron: linear layers with an activation between them and none after the last.
+
+    Args:
+        dim_in: number of inputs.
+        dim_out: number of outputs.
+        hidden: width of each hidden layer; empty for a single linear map.
+        context_dim: number of context features, appended to the inputs.
+        activation: name of the function between the layers.
+        zero_last: start the last layer at zero, so that the output is zero at first; what a layer whose
+            parameters are the output needs in order to start as the identity.
+        rngs: source of the initial weights.
+    """
+
+    def __init__(
+        self,
+        dim_in: int,
+        dim_out: int,
+        hidden: Sequence[int],
+        *,
+        context_dim: int = 0,
+        activation: Activation = "relu",
+        zero_last: bool = False,
+        rngs: nnx.Rngs,
+    ):
+        widths = [dim_in + context_dim, *hidden, dim_out]
+        self.context_dim = context_dim
+        self.activation = activation
+        layers = []
+        for position, (inputs, outputs) in enumerate(pairwise(widths)):
+            last = position == len(widths) - 2
+            kernel_init = nnx.initializers.zeros_init() if last and zero_last else nnx.initializers.he_normal()
+            # jax's default float is float64 only where the user switched it on; a network follows.
+            dtype = jnp.result_type(float)
+            layers.append(nnx.Linear(inputs, outputs, kernel_init=kernel_init, param_dtype=dtype, rngs=rngs))
+        self.layers = nnx.List(layers)
+
+    def __call__(
+        self, x: Float[Array, "*batch dim_in"], context: Float[Array, "*batch context_dim"] | None = None
+    ) -> Float[Array, "*batch dim_out"]:
+        """The outputs; `context` must be given exactly when the network was built with a `context_dim`."""
+        h = join_context(x, context, self.context_dim)
+        for layer in self.layers[:-1]:
+            h = ACTIVATIONS[self.activation](layer(h))
+        return self.layers[-1](h)
+
+
+def join_context(
+    x: Float[Array, "*batch dim"], context: Float[Array, "*#batch context_dim"] | None, context_dim: int
+) -> Float[Array, "*batch joined"]:
+    """Append the context to the features, or refuse a context that is missing, unwanted or of the wrong width."""
+    given = 0 if context is None else context.shape[-1]
+    if given != context_dim:
+        raise ValueError(f"expected a context of {context_dim} features, got {given}")
+    if context is None:
+        return x
+    context = jnp.broadcast_to(context, (*x.shape[:-1], context_dim))
+    return jnp.concatenate([x, context.astype(x.dtype)], axis=-1)

@@ -1,0 +1,85 @@
+"""Rows with their weights and their context."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxflow.errors import InputError
+
+
+class Batch(NamedTuple):
+    """Rows of data.
+
+    Attributes:
+        x: the features, shape (n, dim).
+        weight: a non-negative weight for each row, shape (n,); None weighs all rows alike.
+        context: the context features, shape (n, context_dim); None without context.
+    """
+
+    x: Float[Array, "n dim"]
+    weight: Float[Array, "n"] | None = None
+    context: Float[Array, "n context_dim"] | None = None
+
+
+class Blocks(NamedTuple):
+    """A batch cut into blocks of equal size; rows that only fill the last block up have weight zero."""
+
+    x: Float[Array, "blocks rows dim"]
+    weight: Float[Array, "blocks rows"]
+    context: Float[Array, "blocks rows context_dim"] | None
+
+
+def as_batch(data: Any, name: str, *, dim: int, context_dim: int) -> Batch:
+    """Check rows and put them on the device in JAX's default float type.
+
+    Args:
+        data: an array (n, dim) or a `Batch` of arrays.
+        name: what error messages call it.
+        dim: the number of features expected.
+        context_dim: the number of context features expected; 0 for none.
+
+    Raises:
+        InputError: if a shape does not fit, there are no rows, a value is not finite, or a weight is negative.
+    """
+    batch = data if isinstance(data, Batch) else Batch(data)
+    x = _finite(batch.x, name)
+    if x.ndim != 2 or x.shape[1] != dim:
+        raise InputError(f"{name} has shape {x.shape}, expected (rows, {dim})")
+    if x.shape[0] == 0:
+        raise InputError(f"{name} has no rows")
+    weight = None if batch.weight is None else _finite(batch.weight, f"the weight of {name}")
+    if weight is not None:
+        if weight.shape != x.shape[:1]:
+            raise InputError(f"the weight of {name} has shape {weight.shape}, expected ({x.shape[0]},)")
+        if not bool(jnp.all(weight >= 0)) or not bool(jnp.any(weight > 0)):
+            raise InputError(f"the weight of {name} must be non-negative everywhere and positive somewhere")
+    context = None if batch.context is None else _finite(batch.context, f"the context of {name}")
+    given = (x.shape[0], 0) if context is None else context.shape
+    if given != (x.shape[0], context_dim):
+        raise InputError(f"the context of {name} has shape {given}, expected ({x.shape[0]}, {context_dim})")
+    return Batch(x, weight, context)
+
+
+def padded_blocks(batch: Batch, rows: int) -> Blocks:
+    """Cut into blocks of `rows` rows, so that every step has one shape and no row is dropped."""
+    n = batch.x.shape[0]
+    blocks = -(-n // rows)
+
+    def cut(array: Array) -> Array:
+        filled = jnp.pad(array, [(0, blocks * rows - n)] + [(0, 0)] * (array.ndim - 1))
+        return filled.reshape(blocks, rows, *array.shape[1:])
+
+    weight = jnp.ones(n, batch.x.dtype) if batch.weight is None else batch.weight
+    return Blocks(cut(batch.x), cut(weight), None if batch.context is None else cut(batch.context))
+
+
+def _finite(values: Any, name: str) -> jax.Array:
+    array = jnp.asarray(values, dtype=jnp.result_type(float))
+    if not bool(jnp.all(jnp.isfinite(array))):
+        place = np.argwhere(~np.isfinite(np.asarray(array)))[0]
+        value = np.asarray(array)[tuple(place)]
+        raise InputError(f"{name} holds {value} at index {tuple(int(i) for i in place)}, expected finite numbers")
+    return array

@@ -1,0 +1,210 @@
+"""One epoch as one compiled program."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from jaxflow.training import flat
+from jaxflow.training.batch import Batch, padded_blocks
+from jaxflow.training.fit_spec import FitSpec
+
+VALID_ROWS = 4096  # rows scored at once on held-out data
+
+
+class FitState(NamedTuple):
+    """All that changes while fitting.
+
+    Attributes:
+        params: all trained parameters, as one vector.
+        buffers: every other variable of the model.
+        opt_state: the optimiser's state.
+        best_params: the parameters at the lowest watched loss so far.
+        best_buffers: the buffers that went with them.
+        best_loss: that loss; +inf before the first epoch.
+        key: the random key of the whole fit; each epoch folds its number into it.
+        epoch: epochs done.
+        stale: epochs since the watched loss was last lowered.
+        stopped: whether patience has run out; a stopped state no longer changes.
+    """
+
+    params: Float[Array, "size"]
+    buffers: Any
+    opt_state: Any
+    best_params: Float[Array, "size"]
+    best_buffers: Any
+    best_loss: Float[Array, ""]
+    key: PRNGKeyArray
+    epoch: Int[Array, ""]
+    stale: Int[Array, ""]
+    stopped: Bool[Array, ""]
+
+
+class Record(NamedTuple):
+    """What an epoch reports."""
+
+    train_loss: Float[Array, ""]
+    valid_loss: Float[Array, ""]
+    best_loss: Float[Array, ""]
+    learning_rate: Float[Array, ""]
+    gradient_norm: Float[Array, ""]
+    skipped_steps: Int[Array, ""]
+    stopped: Bool[Array, ""]
+
+
+class Plan(NamedTuple):
+    """The static side of a fit: equal plans share one compiled program."""
+
+    graph: Any
+    layout: flat.Layout
+    spec: FitSpec
+    steps_per_epoch: int
+
+    def model(self, params: Any, buffers: Any):
+        """The module with these parameters (a tree) and buffers."""
+        return nnx.merge(self.graph, params, buffers)
+
+    def schedule(self):
+        """Learning rate as a function of the number of steps done."""
+        total = self.spec.epochs * self.steps_per_epoch
+        return optax.warmup_cosine_decay_schedule(
+            init_value=self.spec.learning_rate if self.spec.warmup == 0 else 0.0,
+            peak_value=self.spec.learning_rate,
+            warmup_steps=round(self.spec.warmup * total),
+            decay_steps=total,
+            end_value=self.spec.learning_rate * self.spec.final_learning_rate,
+        )
+
+    def optimizer(self) -> optax.GradientTransformation:
+        """AdamW on the vector of parameters."""
+
+        def decay(updates, params):
+            tree = flat.unflatten(params, self.layout)
+            matrices = jax.tree.map(lambda p: p if p.ndim > 1 else jnp.zeros_like(p), tree)
+            return updates + self.spec.weight_decay * flat.flatten(matrices)
+
+        return optax.chain(
+            optax.scale_by_adam(),
+            optax.stateless(decay) if self.spec.weight_decay else optax.identity(),
+            optax.scale_by_learning_rate(self.schedule()),
+        )
+
+
+def start(model: nnx.Module, spec: FitSpec, rows: int, key: PRNGKeyArray) -> tuple[Plan, FitState]:
+    """The plan and the first state for fitting `model` to `rows` rows."""
+    graph, params, buffers = nnx.split(model, nnx.Param, ...)
+    plan = Plan(graph, flat.layout_of(params), spec, -(-rows // spec.batch_size))
+    return plan, _first_state(params, buffers, key, plan=plan)
+
+
+@partial(jax.jit, static_argnames="plan")
+def _first_state(params, buffers, key, *, plan: Plan) -> FitState:
+    vector = flat.flatten(params)
+    return FitState(
+        params=vector,
+        buffers=buffers,
+        opt_state=plan.optimizer().init(vector),
+        best_params=vector,
+        best_buffers=buffers,
+        best_loss=jnp.asarray(jnp.inf, vector.dtype),
+        key=key,
+        epoch=jnp.asarray(0),
+        stale=jnp.asarray(0),
+        stopped=jnp.asarray(False),
+    )
+
+
+@partial(jax.jit, static_argnames="plan", donate_argnames="state")
+def run_epoch(state: FitState, train: Batch, valid: Batch | None, *, plan: Plan) -> tuple[FitState, Record]:
+    """Advance by one pass over the training data, then look at the held-out data.
+
+    Shuffling, all steps, validation, the choice of the best parameters and the decision to stop happen in one program:
+    nothing crosses from the device to the host. A state that has stopped is returned as it is.
+    """
+    idle = Record(*(jnp.asarray(jnp.nan, state.params.dtype) for _ in range(5)), jnp.asarray(0), jnp.asarray(True))
+    return jax.lax.cond(
+        state.stopped, lambda state: (state, idle), lambda state: _run_epoch(state, train, valid, plan), state
+    )
+
+
+def _run_epoch(state: FitState, train: Batch, valid: Batch | None, plan: Plan) -> tuple[FitState, Record]:
+    spec = plan.spec
+    shuffle_key, noise_key = jax.random.split(jax.random.fold_in(state.key, state.epoch))
+    order = jax.random.permutation(shuffle_key, train.x.shape[0])
+    shuffled = jax.tree.map(lambda array: array[order], train)
+    blocks = padded_blocks(shuffled, spec.batch_size)
+    step_keys = jax.random.split(noise_key, plan.steps_per_epoch)
+
+    carry = (state.params, state.buffers, state.opt_state)
+    carry, (losses, norms, skipped) = jax.lax.scan(partial(_step, plan=plan), carry, (blocks, step_keys))
+    params, buffers, opt_state = carry
+
+    # A step's loss is the mean over its rows; the epoch's is the mean over all rows, skipped steps left out.
+    counted = jnp.where(skipped, 0.0, jnp.sum(blocks.weight, axis=1))
+    train_loss = jnp.sum(counted * jnp.where(skipped, 0.0, losses)) / jnp.sum(counted)
+    gradient_norm = jnp.sum(jnp.where(skipped, 0.0, norms)) / jnp.sum(~skipped)
+    valid_loss = jnp.asarray(jnp.nan, params.dtype) if valid is None else _evaluate(params, buffers, valid, plan)
+
+    watched = train_loss if valid is None else valid_loss
+    better = watched < state.best_loss  # False for NaN, so good parameters are never replaced by bad ones
+    stale = jnp.where(better, 0, state.stale + 1)
+    best_loss = jnp.where(better, watched, state.best_loss)
+    record = Record(
+        train_loss=train_loss,
+        valid_loss=valid_loss,
+        best_loss=best_loss,
+        learning_rate=jnp.asarray(plan.schedule()(state.epoch * plan.steps_per_epoch), params.dtype),
+        gradient_norm=gradient_norm,
+        skipped_steps=jnp.sum(skipped),
+        stopped=state.stopped if spec.patience is None else stale >= spec.patience,
+    )
+    state = FitState(
+        params=params,
+        buffers=buffers,
+        opt_state=opt_state,
+        best_params=jnp.where(better, params, state.best_params),
+        best_buffers=jax.tree.map(lambda new, old: jnp.where(better, new, old), buffers, state.best_buffers),
+        best_loss=best_loss,
+        key=state.key,
+        epoch=state.epoch + 1,
+        stale=stale,
+        stopped=record.stopped,
+    )
+    return state, record
+
+
+def _step(carry, block, *, plan: Plan):
+    """One step of AdamW; one whose loss or gradient is not finite changes nothing."""
+    params, buffers, opt_state = carry
+    batch, key = block
+
+    def loss_of(tree):
+        model = plan.model(tree, buffers)
+        loss = model.loss(batch.x, batch.weight, batch.context, nnx.Rngs(key))
+        return loss, nnx.split(model, nnx.Param, ...)[2]
+
+    tree = flat.unflatten(params, plan.layout)
+    (loss, new_buffers), gradient = jax.value_and_grad(loss_of, has_aux=True)(tree)
+    gradient = flat.flatten(gradient)
+    norm = jnp.sqrt(jnp.vdot(gradient, gradient))  # a dot product is vectorised on CPU, a sum of squares is not
+    if plan.spec.clip_norm is not None:
+        gradient = gradient * jnp.minimum(1.0, plan.spec.clip_norm / jnp.maximum(norm, jnp.finfo(norm.dtype).tiny))
+    updates, new_opt_state = plan.optimizer().update(gradient, opt_state, params)
+    good = jnp.isfinite(loss) & jnp.isfinite(norm)
+    new = (params + updates, new_buffers, new_opt_state)
+    # Masks and the like come back as the very arrays that went in; left alone, they need not be copied at every step.
+    carry = jax.tree.map(lambda new, old: old if new is old else jnp.where(good, new, old), new, carry)
+    return carry, (loss, norm, ~good)
+
+
+def _evaluate(params, buffers, valid: Batch, plan: Plan) -> Float[Array, ""]:
+    """Mean loss over held-out rows, a block at a time."""
+    model = plan.model(flat.unflatten(params, plan.layout), buffers)
+    blocks = padded_blocks(valid, min(valid.x.shape[0], VALID_ROWS))
+    losses = jax.lax.map(lambda block: model.loss(block.x, block.weight, block.context), blocks)
+    weights = jnp.sum(blocks.weight, axis=1)
+    return jnp.sum(weights * losses) / jnp.sum(weights)

@@ -1,0 +1,151 @@
+"""The one door through which every model is fitted."""
+
+import time
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import numpy as np
+from flax import nnx
+from jaxtyping import PRNGKeyArray
+
+from jaxflow.errors import InputError
+from jaxflow.models.model import DirectlyFitted, Model
+from jaxflow.training import epoch as epochs
+from jaxflow.training import flat
+from jaxflow.training.batch import Batch, as_batch
+from jaxflow.training.fit_spec import FitSpec
+from jaxflow.training.history import History, Row
+from jaxflow.training.progress import FitProgress, NoProgress
+
+INITIAL_ROWS = 4096  # rows from which layers such as ActNorm take their first values
+
+AnyModel = TypeVar("AnyModel", bound=Model)
+
+
+class FitResult(NamedTuple):
+    """What `fit` returns.
+
+    Attributes:
+        model: a new model with the best parameters; the one given to `fit` is left as it was.
+        history: one row an epoch.
+    """
+
+    model: Any
+    history: History
+
+
+def fit(
+    model: Model,
+    train: Any,
+    valid: Any = None,
+    spec: FitSpec | None = None,
+    *,
+    key: PRNGKeyArray,
+    progress: bool = False,
+) -> FitResult:
+    """Fit a model to data.
+
+    Each epoch is one compiled program: shuffling, all steps, the held-out loss, the choice of the best parameters.
+    Programs are compiled once per model structure, spec and shape, so a second call of the same shapes compiles
+    nothing. Models that fit themselves (`DirectlyFitted`: Gaussians, mixtures) go through the same door; for these
+    `spec` has no meaning and must be left out.
+
+    Args:
+        model: what to fit; not changed.
+        train: rows (n, dim), or a `Batch` with weights and context.
+        valid: held-out rows of the same form. Their loss decides which parameters are best and when to stop; without
+            them the training loss does.
+        spec: epochs, batch size, learning rate and the rest.
+        key: the random key; the same key gives the same result.
+        progress: show a progress bar on standard error.
+
+    Returns:
+        The fitted model and the history.
+
+    Raises:
+        InputError: if a shape does not fit, a value is not finite, or `spec` is given to a model that fits itself.
+        FloatingPointError: if no epoch ended with a finite loss.
+    """
+    batch = as_batch(train, "train", dim=model.dim, context_dim=model.context_dim)
+    held_out = None if valid is None else as_batch(valid, "valid", dim=model.dim, context_dim=model.context_dim)
+    model = nnx.clone(model)
+    init_key, fit_key = jax.random.split(key)
+    if isinstance(model, DirectlyFitted):
+        if spec is not None:
+            raise InputError(f"{type(model).__name__} fits itself and takes no FitSpec")
+        return _fit_directly(model, batch, held_out, fit_key)
+    spec = FitSpec() if spec is None else spec
+
+    graph, state = nnx.split(model)
+    first_rows = jax.tree.map(lambda array: array[:INITIAL_ROWS], batch)
+    model = nnx.merge(graph, _initialize(state, first_rows, init_key, graph=graph))
+    plan, fit_state = epochs.start(model, spec, batch.x.shape[0], fit_key)
+
+    history = History()
+    started = time.perf_counter()
+    with FitProgress(spec.epochs) if progress else NoProgress() as display:
+        # The record of an epoch is read while the next one runs, so the device never waits for the host. That next
+        # one does nothing if the record says that the fit has stopped.
+        previous = None
+        for number in range(spec.epochs + 1):
+            record = None
+            if number < spec.epochs:
+                fit_state, record = epochs.run_epoch(fit_state, batch, held_out, plan=plan)
+            if previous is not None:
+                row = _row(number, previous, time.perf_counter() - started, held_out is not None)
+                history.rows.append(row)
+                display.update(row)
+                if bool(previous.stopped):
+                    break
+            previous = record
+
+    if not np.isfinite(fit_state.best_loss):
+        raise FloatingPointError(
+            f"the loss was not finite in any of {len(history.rows)} epochs; try a learning rate below "
+            f"{spec.learning_rate:g} or data on a smaller scale"
+        )
+    return FitResult(plan.model(flat.unflatten(fit_state.best_params, plan.layout), fit_state.best_buffers), history)
+
+
+@partial(jax.jit, static_argnames="graph")
+def _initialize(state: Any, rows: Batch, key: PRNGKeyArray, *, graph: Any) -> Any:
+    model = nnx.merge(graph, state)
+    model.initialize(rows.x, rows.weight, rows.context, key=key)
+    return nnx.split(model)[1]
+
+
+def _fit_directly(model: Any, train: Batch, valid: Batch | None, key: PRNGKeyArray) -> FitResult:
+    started = time.perf_counter()
+    losses = np.asarray(model.fit_directly(train.x, train.weight, train.context, key=key))
+    valid_loss = None if valid is None else float(model.loss(valid.x, valid.weight, valid.context))
+    seconds = time.perf_counter() - started
+    last = len(losses) - 1
+    rows: list[Row] = [
+        {
+            "epoch": number + 1,
+            "train_loss": float(loss),
+            # The held-out loss is known for the final parameters only.
+            "valid_loss": valid_loss if number == last else None,
+            "best_loss": float(np.min(losses[: number + 1])),
+            "learning_rate": None,
+            "gradient_norm": None,
+            "skipped_steps": 0,
+            "seconds": seconds,
+        }
+        for number, loss in enumerate(losses)
+    ]
+    return FitResult(model, History(rows))
+
+
+def _row(number: int, record: epochs.Record, seconds: float, validated: bool) -> Row:
+    return {
+        "epoch": number,
+        "train_loss": float(record.train_loss),
+        "valid_loss": float(record.valid_loss) if validated else None,
+        "best_loss": float(record.best_loss),
+        "learning_rate": float(record.learning_rate),
+        "gradient_norm": float(record.gradient_norm),
+        "skipped_steps": int(record.skipped_steps),
+        "seconds": seconds,
+    }

@@ -1,0 +1,47 @@
+"""What happened while fitting, epoch by epoch."""
+
+import csv
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+Row = dict[str, float | int | None]
+
+
+@dataclass
+class History:
+    """One row an epoch, or an iteration of a model that fits itself.
+
+    Columns: `epoch` (from 1), `train_loss` and `valid_loss` (the model's loss; None where there is no held-out data),
+    `best_loss` (lowest so far of the loss that is watched), `learning_rate`, `gradient_norm` (mean over the steps,
+    before clipping), `skipped_steps` (steps whose loss or gradient was not finite and which changed nothing), `seconds`
+    since the start.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+
+    def column(self, name: str) -> list[float | int | None]:
+        """All values of one column."""
+        return [row[name] for row in self.rows]
+
+    @property
+    def watched(self) -> str:
+        """The column that decides which parameters are best: the held-out loss where there is one."""
+        return "valid_loss" if any(row["valid_loss"] is not None for row in self.rows) else "train_loss"
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch whose parameters were kept."""
+        losses = [(loss, row["epoch"]) for row in self.rows if (loss := row[self.watched]) is not None]
+        return int(min(pair for pair in losses if not math.isnan(pair[0]))[1] or 0)
+
+    def write_csv(self, path: str | os.PathLike) -> None:
+        """Write all rows; the file appears whole or not at all."""
+        path = Path(path)
+        temporary = path.with_name(path.name + ".tmp")
+        with temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(self.rows[0]))
+            writer.writeheader()
+            writer.writerows(self.rows)
+        temporary.replace(path)

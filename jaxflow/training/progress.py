@@ -1,0 +1,98 @@
+"""Showing how a fit is going."""
+
+import sys
+import time
+from types import TracebackType
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from jaxflow.training.history import Row
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+class NoProgress:
+    """Shows nothing."""
+
+    def __enter__(self):
+        """Begin."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End."""
+
+    def update(self, row: Row) -> None:
+        """Take note of an epoch."""
+
+
+class FitProgress(NoProgress):
+    """A bar with loss, best loss, epochs and time left; plain lines where the stream is no terminal.
+
+    Args:
+        epochs: the largest number of epochs.
+        stream: where to write; standard error by default, so that standard output stays clean.
+    """
+
+    def __init__(self, epochs: int, stream: TextIO | None = None):
+        self.epochs = epochs
+        self.stream = sys.stderr if stream is None else stream
+        self.bar: Progress | None = None
+        self.last_row: Row | None = None
+        self.last_line = 0.0
+
+    def __enter__(self) -> "FitProgress":
+        """Draw the bar, if there is a terminal to draw it on."""
+        self.started = self.last_line = time.perf_counter()
+        console = Console(file=self.stream)
+        if console.is_terminal:
+            self.bar = Progress(
+                TextColumn("fitting"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("epochs  loss {task.fields[loss]}  best {task.fields[best]}  left"),
+                TimeRemainingColumn(),
+                console=console,
+            )
+            self.bar.start()
+            self.task = self.bar.add_task("fitting", total=self.epochs, loss="-", best="-")
+        return self
+
+    def update(self, row: Row) -> None:
+        """Show an epoch; without a terminal, only the first, the last and one every few seconds."""
+        self.last_row = row
+        if self.bar is not None:
+            self.bar.update(
+                self.task, completed=row["epoch"], loss=_number(_watched(row)), best=_number(row["best_loss"])
+            )
+        elif row["epoch"] == 1 or time.perf_counter() - self.last_line > SECONDS_BETWEEN_LINES:
+            self._line(row)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Say where the fit ended."""
+        if self.bar is not None:
+            self.bar.stop()
+        if self.last_row is not None and error is None:
+            self._line(self.last_row, ended=True)
+
+    def _line(self, row: Row, *, ended: bool = False) -> None:
+        self.last_line = time.perf_counter()
+        spent = self.last_line - self.started
+        epoch = row["epoch"] or 0
+        if ended:
+            rest = f"done in {spent:.1f} s"
+        else:
+            rest = f"at most {spent / max(epoch, 1) * (self.epochs - epoch):.0f} s left"
+        loss, best = _number(_watched(row)), _number(row["best_loss"])
+        print(f"epoch {epoch}/{self.epochs}  loss {loss}  best {best}  {rest}", file=self.stream, flush=True)
+
+
+def _watched(row: Row) -> float | int | None:
+    return row["train_loss"] if row["valid_loss"] is None else row["valid_loss"]
+
+
+def _number(value: float | int | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,200 @@
+"""The properties that every bijector has, checked for each case in `cases.py`."""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from safetensors.numpy import load_file, save_file
+
+from jaxflow.bijectors import Bijector
+from jaxflow.models.state import restore_state, state_arrays
+from tests.bijectors.cases import CASES, CONTEXT_DIM, DIM, shaken
+
+every_case = pytest.mark.parametrize("name", CASES)
+both_directions = pytest.mark.parametrize("direction", ["forward", "inverse"])
+few = settings(max_examples=25, deadline=None, derandomize=True)
+
+# Real numbers as hypothesis likes them: simple, tiny, and as large as still round-trips to 1e-9.
+REALS = st.floats(-30, 30, allow_subnormal=False) | st.sampled_from([0.0, 1e-12, -1e-12, 1.0, -1.0])
+ROWS = arrays(np.float64, (3, DIM), elements=REALS)
+CONTEXTS = arrays(np.float64, (3, CONTEXT_DIM), elements=st.floats(-3, 3))
+
+
+@cache
+def built(name: str) -> Bijector:
+    return shaken(CASES[name].make(nnx.Rngs(1)))
+
+
+@cache
+def compiled(name: str, direction: str):
+    bijector = built(name)
+    return jax.jit(getattr(bijector, f"{direction}_and_log_det"))
+
+
+@cache
+def compiled_jacobian(name: str, direction: str):
+    method = getattr(built(name), f"{direction}_and_log_det")
+    return jax.jit(jax.vmap(jax.jacfwd(lambda row, context: method(row, context)[0])))
+
+
+def placed(rows: np.ndarray, space: str) -> jax.Array:
+    """Bring real numbers into the space where a map is defined, well inside of it."""
+    if space == "unit":
+        return jnp.asarray(0.5 + 0.45 * np.tanh(rows / 10))
+    if space == "positive":
+        return jnp.asarray(np.abs(rows) + 1e-3)
+    return jnp.asarray(rows)
+
+
+def domain(name: str, direction: str) -> str:
+    return CASES[name].latent if direction == "forward" else CASES[name].data
+
+
+def context_for(name: str, context: np.ndarray) -> jax.Array | None:
+    return jnp.asarray(context) if CASES[name].context_dim else None
+
+
+@every_case
+@both_directions
+@few
+@given(rows=ROWS, context=CONTEXTS)
+def test_round_trip(name, direction, rows, context):
+    back = "inverse" if direction == "forward" else "forward"
+    # A squashing map loses its argument where it saturates: -30 and 30 are as good as 0 and 1.
+    scale = 0.3 if "unit" in (CASES[name].data, CASES[name].latent) else 1.0
+    start, context = placed(rows * scale, domain(name, direction)), context_for(name, context)
+    there, log_det = compiled(name, direction)(start, context)
+    again, log_det_back = compiled(name, back)(there, context)
+    np.testing.assert_allclose(again, start, rtol=1e-7, atol=1e-8)
+    np.testing.assert_allclose(log_det_back, -log_det, rtol=1e-7, atol=1e-7)
+
+
+@every_case
+@both_directions
+@few
+@given(rows=ROWS, context=CONTEXTS)
+def test_log_det_is_that_of_the_autodiff_jacobian(name, direction, rows, context):
+    # Autodiff's own derivative of a squashing function, s (1 - s), loses its digits where s nears 1: stay at |z| < 3.
+    scale = 0.1 if CASES[name].data != "real" or CASES[name].latent != "real" else 1.0
+    start, context = placed(rows * scale, domain(name, direction)), context_for(name, context)
+    _, log_det = compiled(name, direction)(start, context)
+    jacobian = compiled_jacobian(name, direction)(start, context)
+    np.testing.assert_allclose(log_det, np.linalg.slogdet(jacobian)[1], rtol=1e-8, atol=1e-8)
+
+
+@every_case
+@both_directions
+def test_jit_equals_no_jit(name, direction):
+    rows = placed(np.random.default_rng(0).normal(size=(4, DIM)), domain(name, direction))
+    context = context_for(name, np.ones((4, CONTEXT_DIM)))
+    plain = getattr(built(name), f"{direction}_and_log_det")(rows, context)
+    for jitted, unjitted in zip(compiled(name, direction)(rows, context), plain, strict=True):
+        np.testing.assert_allclose(jitted, unjitted, rtol=1e-12, atol=1e-12)
+
+
+@every_case
+@both_directions
+def test_leading_axes_are_batch(name, direction):
+    rows = placed(np.random.default_rng(1).normal(size=(2, 3, DIM)), domain(name, direction))
+    context = context_for(name, np.random.default_rng(2).normal(size=(2, 3, CONTEXT_DIM)))
+    method = compiled(name, direction)
+    values, log_det = method(rows, context)
+    assert values.shape == rows.shape
+    assert log_det.shape == (2, 3)
+    for i in range(2):
+        for j in range(3):
+            one, one_log_det = method(rows[i, j], None if context is None else context[i, j])
+            np.testing.assert_allclose(one, values[i, j], rtol=1e-12, atol=1e-12)
+            np.testing.assert_allclose(one_log_det, log_det[i, j], rtol=1e-12, atol=1e-12)
+    mapped = jax.vmap(jax.vmap(lambda row, c: method(row, c)))(rows, context)
+    np.testing.assert_allclose(mapped[0], values, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(mapped[1], log_det, rtol=1e-12, atol=1e-12)
+
+
+@every_case
+@both_directions
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_values_and_gradients_stay_finite_far_out(name, direction, dtype):
+    bijector = jax.tree.map(lambda a: a.astype(dtype) if a.dtype == np.float64 else a, built(name))
+    rows = np.array([-1e6, -50.0, 0.0, 50.0, 1e6])[:, None] * np.ones(DIM)
+    rows = rows[rows[:, 0] > 0] if domain(name, direction) == "positive" else rows
+    rows = 1 / (1 + np.exp(-rows / 1e5)) if domain(name, direction) == "unit" else rows
+    rows = jnp.asarray(rows, dtype)
+    context = context_for(name, np.full((len(rows), CONTEXT_DIM), 10.0))
+    context = None if context is None else context.astype(dtype)
+
+    def summed(rows):
+        values, log_det = getattr(bijector, f"{direction}_and_log_det")(rows, context)
+        return jnp.sum(values) + jnp.sum(log_det), (values, log_det)
+
+    gradient, (values, log_det) = jax.grad(summed, has_aux=True)(rows)
+    assert values.dtype == log_det.dtype == dtype
+    for array in (values, log_det, gradient):
+        assert np.isfinite(array).all()
+
+
+@every_case
+@both_directions
+def test_outside_the_domain_the_density_is_zero_and_nothing_is_nan(name, direction):
+    space = domain(name, direction)
+    if space == "real":
+        outside = placed(np.zeros((2, DIM)), space)  # there is no outside; the log-det must then be finite
+        expected = np.isfinite
+    else:
+        outside = jnp.asarray([[-0.5] + [0.5] * (DIM - 1), [0.5] * (DIM - 1) + [-1e9]])
+        expected = np.isposinf if direction == "forward" else np.isneginf
+    context = context_for(name, np.ones((2, CONTEXT_DIM)))
+    method = getattr(built(name), f"{direction}_and_log_det")
+    values, log_det = method(outside, context)
+    assert expected(np.asarray(log_det)).all()
+    assert np.isfinite(values).all()
+    gradient = jax.grad(lambda rows: jnp.sum(method(rows, context)[0]))(outside)
+    assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.identity])
+def test_identity_at_first(name):
+    bijector = CASES[name].make(nnx.Rngs(0))
+    rows = jnp.asarray(np.random.default_rng(3).normal(size=(4, DIM)))
+    context = context_for(name, np.ones((4, CONTEXT_DIM)))
+    for method in (bijector.forward_and_log_det, bijector.inverse_and_log_det):
+        values, log_det = method(rows, context)
+        np.testing.assert_array_equal(values, rows)
+        np.testing.assert_array_equal(log_det, np.zeros(4))
+
+
+@every_case
+def test_every_parameter_matters(name):
+    bijector = built(name)
+    rows = placed(np.random.default_rng(4).normal(size=(64, DIM)), CASES[name].data)
+    context = context_for(name, np.random.default_rng(5).normal(size=(64, CONTEXT_DIM)))
+    graph, params, rest = nnx.split(bijector, nnx.Param, ...)
+
+    def loss(params):
+        z, log_det = nnx.merge(graph, params, rest).inverse_and_log_det(rows, context)
+        return jnp.mean(jnp.sum(z**2, axis=-1) - log_det)
+
+    for path, gradient in jax.tree.leaves_with_path(jax.grad(loss)(params)):
+        assert np.any(gradient != 0), f"{jax.tree_util.keystr(path)} has no effect"
+
+
+@every_case
+def test_saved_and_loaded_bit_for_bit(name, tmp_path):
+    saved = built(name)
+    save_file(state_arrays(saved), tmp_path / "weights.safetensors")
+    loaded = CASES[name].make(nnx.Rngs(99))
+    restore_state(loaded, load_file(tmp_path / "weights.safetensors"))
+    before, after = state_arrays(saved), state_arrays(loaded)
+    assert before.keys() == after.keys()
+    for key, array in before.items():
+        assert array.dtype == after[key].dtype
+        np.testing.assert_array_equal(array, after[key])
+    rows = placed(np.random.default_rng(6).normal(size=(4, DIM)), CASES[name].latent)
+    context = context_for(name, np.ones((4, CONTEXT_DIM)))
+    np.testing.assert_array_equal(saved.forward(rows, context), loaded.forward(rows, context))
