@@ -133,11 +133,11 @@ def run_epoch(state: FitState, train: Batch, valid: Batch | None, *, plan: Plan)
 
 def _run_epoch(state: FitState, train: Batch, valid: Batch | None, plan: Plan) -> tuple[FitState, Record]:
     spec = plan.spec
-    shuffle_key, noise_key = jax.random.split(jax.random.fold_in(state.key, state.epoch))
+    shuffle_key, steps_key = jax.random.split(jax.random.fold_in(state.key, state.epoch))
     order = jax.random.permutation(shuffle_key, train.x.shape[0])
     shuffled = jax.tree.map(lambda array: array[order], train)
     blocks = padded_blocks(shuffled, spec.batch_size)
-    step_keys = jax.random.split(noise_key, plan.steps_per_epoch)
+    step_keys = jax.random.split(steps_key, plan.steps_per_epoch)
 
     carry = (state.params, state.buffers, state.opt_state)
     carry, (losses, norms, skipped) = jax.lax.scan(partial(_step, plan=plan), carry, (blocks, step_keys))
@@ -181,10 +181,14 @@ def _step(carry, block, *, plan: Plan):
     """One step of AdamW; one whose loss or gradient is not finite changes nothing."""
     params, buffers, opt_state = carry
     batch, key = block
+    noise_key, model_key = jax.random.split(key)
+    x = batch.x
+    if plan.spec.input_noise:
+        x += plan.spec.input_noise * jax.random.normal(noise_key, x.shape, x.dtype)
 
     def loss_of(tree):
         model = plan.model(tree, buffers)
-        loss = model.loss(batch.x, batch.weight, batch.context, nnx.Rngs(key))
+        loss = model.loss(x, batch.weight, batch.context, nnx.Rngs(model_key))
         return loss, nnx.split(model, nnx.Param, ...)[2]
 
     tree = flat.unflatten(params, plan.layout)

@@ -44,7 +44,7 @@ class FitProgress(NoProgress):
 
     def __enter__(self) -> "FitProgress":
         """Draw the bar, if there is a terminal to draw it on."""
-        self.started = self.last_line = time.perf_counter()
+        self.started = self.last_line = self.compiled = time.perf_counter()
         console = Console(file=self.stream)
         if console.is_terminal:
             self.bar = Progress(
@@ -62,6 +62,10 @@ class FitProgress(NoProgress):
     def update(self, row: Row) -> None:
         """Show an epoch; without a terminal, only the first, the last and one every few seconds."""
         self.last_row = row
+        if row["epoch"] == 1:
+            self.compiled = (
+                time.perf_counter()
+            )  # the first epoch includes the compilation and says little of the others
         if self.bar is not None:
             self.bar.update(
                 self.task, completed=row["epoch"], loss=_number(_watched(row)), best=_number(row["best_loss"])
@@ -83,11 +87,14 @@ class FitProgress(NoProgress):
         spent = self.last_line - self.started
         epoch = row["epoch"] or 0
         if ended:
-            rest = f"done in {spent:.1f} s"
+            rest = f"  done in {spent:.1f} s"
+        elif epoch > 1:
+            each = (self.last_line - self.compiled) / (epoch - 1)
+            rest = f"  at most {each * (self.epochs - epoch):.0f} s left"
         else:
-            rest = f"at most {spent / max(epoch, 1) * (self.epochs - epoch):.0f} s left"
+            rest = ""
         loss, best = _number(_watched(row)), _number(row["best_loss"])
-        print(f"epoch {epoch}/{self.epochs}  loss {loss}  best {best}  {rest}", file=self.stream, flush=True)
+        print(f"epoch {epoch}/{self.epochs}  loss {loss}  best {best}{rest}", file=self.stream, flush=True)
 
 
 def _watched(row: Row) -> float | int | None:

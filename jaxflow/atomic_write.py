@@ -1,0 +1,51 @@
+"""Files that are either the old ones or the new ones, never half of one."""
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from jaxflow.errors import InputError
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary path beside `path` to write to, and rename it to `path` once the block has ended well.
+
+    Missing parent folders are made. When the block raises, the temporary file is removed and `path` stays as it was.
+
+    Raises:
+        InputError: when the operating system refuses to write there.
+    """
+    path = Path(path)
+    # Not `tempfile`: its files are readable by their owner only, and the rename would keep that.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        # After the rename there is nothing left to remove, and what kept the file from being written may keep it here.
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def write_text(text: str, path: str | os.PathLike[str]) -> None:
+    """Write `text` to `path` as UTF-8, by way of `replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(value: Any, path: str | os.PathLike[str]) -> None:
+    """Write `value` to `path` as indented JSON, by way of `replacing`.
+
+    Raises:
+        ValueError: when `value` holds a NaN or an infinity, which JSON cannot express.
+        InputError: when the operating system refuses to write there.
+    """
+    write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", path)

@@ -1,0 +1,139 @@
+"""The command line that all scripts share: options from specs, one line for every mistake, and exit codes."""
+
+import argparse
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from jaxflow.config.overrides import collect_overrides, merge, override_arguments
+from jaxflow.config.spec import parse_spec
+from jaxflow.config.yaml_file import read_config
+from jaxflow.errors import InputError
+
+__all__ = [
+    "ScriptParser",
+    "collect_overrides",
+    "load_spec",
+    "merge",
+    "override_arguments",
+    "read_config",
+    "run_script",
+]
+
+# Exit codes. The last two are what a shell reports for a program ended by SIGINT or SIGPIPE.
+BAD_INPUT = 2
+FAILED_SYSTEM_CALL = 1
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+
+class ScriptParser(argparse.ArgumentParser):
+    """An argument parser whose complaints are `InputError`s of one sentence, without the usage of every option.
+
+    Options must be written in full. A value may be a negative number in any notation (`--data.low -1e-3`).
+    """
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+        """Parse `args`, or the command line of the process.
+
+        Raises:
+            InputError: for an unknown option, with the closest one there is; for a missing or malformed value; for
+                an option or argument that is missing or unexpected.
+        """
+        arguments = list(sys.argv[1:] if args is None else args)
+        self._refuse_unknown_options(arguments)
+        return super().parse_args(self._with_negative_numbers_joined(arguments), namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse has to say as an `InputError`."""
+        raise InputError(f"{message}; {self.prog} --help lists the options")
+
+    def _refuse_unknown_options(self, arguments: list[str]) -> None:
+        # argparse itself would take a beginning of an option for the option, and would first ask for required
+        # options, even where the user misspelt exactly those.
+        known = self._option_string_actions
+        for argument in arguments:
+            if argument == "--":
+                return
+            option = argument.partition("=")[0]
+            if re.fullmatch(r"--\S+", option) and option not in known:
+                close = difflib.get_close_matches(option, known, n=1)
+                hint = f", did you mean {close[0]}?" if close else ""
+                raise InputError(f"unknown option {option}{hint}; {self.prog} --help lists the options")
+
+    def _with_negative_numbers_joined(self, arguments: list[str]) -> list[str]:
+        """`--low -1e-3` as `--low=-1e-3`: argparse takes a value in this notation for an option of its own."""
+        joined: list[str] = []
+        for argument in arguments:
+            action = self._option_string_actions.get(joined[-1]) if joined else None
+            if action is not None and action.nargs != 0 and re.match(r"-\.?\d", argument):
+                joined[-1] += f"={argument}"
+            else:
+                joined.append(argument)
+        return joined
+
+
+def load_spec(spec_type: Any, path: str | os.PathLike[str], namespace: argparse.Namespace) -> Any:
+    """Read a configuration file, change what the options say, and build the spec.
+
+    Args:
+        spec_type: the spec class, or a union of spec classes told apart by their `kind`; the same that
+            `override_arguments` was given.
+        path: the YAML file.
+        namespace: the parsed command line.
+
+    Raises:
+        InputError: as `read_config`, `merge` and `parse_spec` do.
+    """
+    overrides = collect_overrides(namespace)
+    source = f"{path} and the options given" if overrides else str(path)
+    return parse_spec(spec_type, merge(read_config(path), overrides, spec_type), source)
+
+
+def run_script(main: Callable[[Sequence[str] | None], None]) -> NoReturn:
+    """Run the main function of a script and leave the process.
+
+    What the user can mend ends in one line on standard error: an `InputError` with exit code 2, a failed system call
+    (a disk that is full, a file that may not be written) with 1, Ctrl-C with 130. A reader of standard output that
+    goes away (`... | head`) ends the script quietly with 141. Anything else is a defect of jaxflow and keeps its
+    traceback.
+
+    Args:
+        main: called with None, which means the command line of the process.
+    """
+    try:
+        code = _exit_code(main)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The interpreter flushes once more while it ends, and would complain about the same pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = BROKEN_PIPE
+    sys.exit(code)
+
+
+def _exit_code(main: Callable[[Sequence[str] | None], None]) -> Any:
+    try:
+        main(None)
+    except SystemExit as leaving:  # --help, --version
+        return leaving.code
+    except InputError as error:
+        return _complain(f"error: {error}", BAD_INPUT)
+    except KeyboardInterrupt:
+        return _complain("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # Without an error number it is a library's own exception that happens to be an OSError.
+        if error.errno is None:
+            raise
+        files = " -> ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+        return _complain(f"error: {files}{': ' if files else ''}{error.strerror}", FAILED_SYSTEM_CALL)
+    return 0
+
+
+def _complain(message: str, code: int) -> int:
+    print(" ".join(message.splitlines()), file=sys.stderr)
+    return code

@@ -1,0 +1,119 @@
+"""The whole of an experiment: which data, which model, how it is fitted, how it decides.
+
+This module stands on top of the package, as the scripts do; the rest of `jaxflow.config` imports nothing from it.
+"""
+
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from jaxflow.config.overrides import merge
+from jaxflow.config.spec import Spec, parse_spec
+from jaxflow.data.preprocessing import PreprocessingStep
+from jaxflow.data.registry import DataSpec
+from jaxflow.data.splits import SplitSpec
+from jaxflow.detection import (
+    AnyThresholdRule,
+    AutoencoderDetector,
+    BestF1,
+    Detector,
+    FlowDetector,
+    GaussianDetector,
+    TargetFalsePositiveRate,
+)
+from jaxflow.detection.detector import DEFAULT_STEPS
+from jaxflow.models import AnyModelSpec, AutoEncoderSpec, GaussianMixtureSpec, GaussianSpec
+from jaxflow.training.fit_spec import FitSpec
+
+
+class DetectionSpec(Spec):
+    """How scores become decisions."""
+
+    threshold: AnyThresholdRule = Field(
+        default=TargetFalsePositiveRate(), description="rule that sets the threshold from the calibration scores"
+    )
+    calibration_fraction: float = Field(
+        default=0.2,
+        ge=0,
+        lt=1,
+        description="share of the training rows that calibrates the threshold, unseen by the fit",
+    )
+    validation_fraction: float = Field(
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="share of the remaining rows that chooses the best epoch (not for Gaussians)",
+    )
+    labelled_fraction: float | None = Field(
+        default=None, gt=0, lt=1, description="best_f1: share of the anomalies that chooses the threshold (default 0.2)"
+    )
+
+    @model_validator(mode="after")
+    def _labels_for_best_f1_only(self) -> "DetectionSpec":
+        if self.labelled_fraction is not None and not isinstance(self.threshold, BestF1):
+            raise ValueError(f"labelled_fraction is an option of best_f1, not of {self.threshold.kind}")
+        return self
+
+
+class Experiment(Spec):
+    """One run of `scripts/train.py`, or several that differ in a few keys."""
+
+    title: str | None = Field(default=None, description="heading of the report (default: the name of the config)")
+    seed: int = Field(default=0, ge=0, lt=2**31, description="seed of made data, splits, initial weights and fit")
+    data: DataSpec = Field(description="the data set")
+    split: SplitSpec = Field(default=SplitSpec(), description="which rows are for training and which for the test")
+    preprocessing: tuple[PreprocessingStep, ...] = Field(
+        default=DEFAULT_STEPS, description="steps before the model, each with a kind"
+    )
+    model: AnyModelSpec = Field(description="the model")
+    train: FitSpec | None = Field(default=None, description="how the model is fitted (not for Gaussians)")
+    detection: DetectionSpec = Field(default=DetectionSpec(), description="how scores become decisions")
+    variants: dict[str, dict[str, Any]] = Field(
+        default={}, description="further runs by name, each a mapping of dotted keys to the values that differ"
+    )
+
+    @field_validator("train")
+    @classmethod
+    def _not_for_models_that_fit_themselves(cls, train: FitSpec | None, info: Any) -> FitSpec | None:
+        model = info.data.get("model")
+        if train is not None and isinstance(model, GaussianSpec | GaussianMixtureSpec):
+            raise ValueError(f"expected no section train, as {model.kind} fits itself")
+        return train
+
+    @field_validator("variants")
+    @classmethod
+    def _plain_names(cls, variants: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, changes in variants.items():
+            if not name.replace("_", "").replace("-", "").isalnum():
+                raise ValueError(f"the name {name!r} must consist of letters, digits, - and _: it names a folder")
+            if "variants" in changes:
+                raise ValueError(f"the variant {name} cannot have variants of its own")
+        return variants
+
+    def variant(self, name: str, source: str) -> "Experiment":
+        """The experiment with the changes of one of its variants.
+
+        Raises:
+            InputError: if a changed key is unknown or its value wrong; the message opens with `source`.
+        """
+        base = self.model_dump(mode="json", exclude={"variants"}, exclude_unset=True)
+        return parse_spec(Experiment, merge(base, self.variants[name], Experiment), f"{source}: variant {name}")
+
+    def detector(self, *, progress: bool = False) -> Detector:
+        """The detector this experiment fits, not fitted yet."""
+        common: dict[str, Any] = {
+            "preprocessing": self.preprocessing,
+            "threshold": self.detection.threshold,
+            "calibration_fraction": self.detection.calibration_fraction,
+            "random_state": self.seed,
+        }
+        if isinstance(self.model, GaussianSpec | GaussianMixtureSpec):
+            return GaussianDetector(self.model, **common)
+        kind = AutoencoderDetector if isinstance(self.model, AutoEncoderSpec) else FlowDetector
+        return kind(
+            self.model,
+            train=self.train,
+            validation_fraction=self.detection.validation_fraction,
+            progress=progress,
+            **common,
+        )

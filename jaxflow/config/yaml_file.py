@@ -1,0 +1,144 @@
+"""Configuration files: YAML 1.2, and every mistake in one sentence."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from yaml.reader import ReaderError
+
+from jaxflow.errors import InputError
+
+_PREFIX = "tag:yaml.org,2002:"
+_NULL = re.compile(r"~|null|Null|NULL|")
+_BOOLEAN = re.compile(r"true|True|TRUE|false|False|FALSE")
+_INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+
+_SCALARS = {
+    "null": (_NULL, lambda text: None),
+    "bool": (_BOOLEAN, lambda text: text.lower() == "true"),
+    # int(text, 0) knows 0o and 0x, but refuses leading zeros.
+    "int": (_INTEGER, lambda text: int(text, 0 if text[:2] in ("0o", "0x") else 10)),
+    "float": (_FLOAT, lambda text: float(re.sub(r"\.(inf|nan)$", r"\1", text.lower()))),
+    "str": (re.compile(".*", re.DOTALL), str),
+}
+
+
+def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a YAML file that holds one mapping.
+
+    The file is read by the core schema of YAML 1.2 (section 10.3.2), not by PyYAML's own YAML 1.1: `1e-3` is a number,
+    `on`, `off`, `yes`, `no` and dates are text (a true-or-false field of a spec also understands the first four),
+    and `010` is ten. A key that stands twice in one mapping is refused, and so are tags (`!!python/name`) and merge
+    keys (`<<`, which a spec does not know).
+
+    Raises:
+        InputError: if the file is missing, is a directory, is not UTF-8 text or not YAML (with line and column), is
+            empty, does not hold a mapping, or has a key twice.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{path}: there is no such file, expected a YAML file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: this is a directory, expected a YAML file") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: byte {error.start} is not UTF-8 text, expected a YAML file") from None
+    try:
+        values = _load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}{_where_and_why(error)}") from None
+    if values is None:
+        raise InputError(f"{path}: the file is empty, expected a mapping of keys to values")
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: the file holds {_kind(values)}, expected a mapping of keys to values")
+    return values
+
+
+def parse_value(text: str) -> Any:
+    """Parse one YAML value, as it stands in a configuration file or behind an option.
+
+    Raises:
+        InputError: if `text` is empty or is not YAML.
+    """
+    if not text.strip():
+        raise InputError("the value is empty (write null for none)")
+    try:
+        return _load(text)
+    except yaml.YAMLError as error:
+        reason = _where_and_why(error).split(": ", 1)[1]
+        raise InputError(f"{text!r} is not a YAML value ({reason})") from None
+
+
+def _kind(values: Any) -> str:
+    return "a list" if isinstance(values, list) else f"the single value {values!r}"
+
+
+def _where_and_why(error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark or error.context_mark
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        why = ", ".join(part for part in (error.context, error.problem) if part)
+        return f"{where}: {why}"
+    if isinstance(error, ReaderError):
+        return f": character {error.position} is #x{error.character:04x}: {error.reason}"
+    return f": {error}"
+
+
+class _Loader(yaml.BaseLoader):
+    """PyYAML's loader of untyped nodes, taught which plain scalars are not text."""
+
+
+for _tag, (_pattern, _first) in {
+    "null": (_NULL, ["~", "n", "N", ""]),
+    "bool": (_BOOLEAN, list("tTfF")),
+    "int": (_INTEGER, list("-+0123456789")),
+    "float": (_FLOAT, list("-+.0123456789")),
+}.items():
+    _Loader.add_implicit_resolver(_PREFIX + _tag, re.compile(f"(?:{_pattern.pattern})$"), _first)
+
+
+def _load(text: str) -> Any:
+    node = yaml.compose(text, _Loader)
+    return None if node is None else _value(node, ())
+
+
+def _value(node: yaml.Node, around: tuple[yaml.Node, ...]) -> Any:
+    """The plain value of a node that stands within the nodes `around` it; an alias becomes a copy."""
+    if node in around:
+        raise _complaint("this value contains itself", node)
+    kind = node.tag.removeprefix(_PREFIX)
+    if isinstance(node, yaml.MappingNode) and kind == "map":
+        return _mapping(node, (*around, node))
+    if isinstance(node, yaml.SequenceNode) and kind == "seq":
+        return [_value(child, (*around, node)) for child in node.value]
+    if isinstance(node, yaml.ScalarNode) and kind in _SCALARS:
+        pattern, convert = _SCALARS[kind]
+        if not pattern.fullmatch(node.value):
+            raise _complaint(f"{node.value!r} is no {kind}", node)
+        try:
+            return convert(node.value)
+        except ValueError:  # more digits than Python reads
+            raise _complaint("the number has too many digits", node) from None
+    tag = f"!!{kind}" if node.tag.startswith(_PREFIX) else node.tag
+    raise _complaint(f"the tag {tag} is not supported here", node)
+
+
+def _mapping(node: yaml.MappingNode, around: tuple[yaml.Node, ...]) -> dict[Any, Any]:
+    values: dict[Any, Any] = {}
+    lines: dict[Any, int] = {}
+    for key_node, value_node in node.value:
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise _complaint("a key must be a single value, not a list or a mapping", key_node)
+        key = _value(key_node, around)
+        if key in lines:
+            raise _complaint(f"the key {key_node.value} appears twice (first in line {lines[key]})", key_node)
+        lines[key] = key_node.start_mark.line + 1
+        values[key] = _value(value_node, around)
+    return values
+
+
+def _complaint(problem: str, node: yaml.Node) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)

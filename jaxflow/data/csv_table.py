@@ -1,0 +1,141 @@
+"""CSV files, plain or gzipped, as tables."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float64
+from pyarrow import csv
+
+from jaxflow.data.table import Table, cell_error, damaged, expected_cell, first_bad_cell
+from jaxflow.errors import InputError
+
+BLOCK_BYTES = 1 << 22
+"""How much of the file is parsed at a time; no line may be longer."""
+
+_BOOLEAN_TEXTS = frozenset({"true", "True", "TRUE", "false", "False", "FALSE", "0", "1"})
+
+
+class CsvTable(Table):
+    """A comma-separated file in UTF-8 with a header line, read through pyarrow one block at a time.
+
+    A column whose first block holds true and false counts as 1 and 0; every other cell has to be a number. Lines
+    without any character are skipped and not counted, except in a file of one column, where they are empty cells.
+
+    Raises:
+        InputError: when there is no header or no row, the header is no UTF-8, a name comes twice, or the first line
+            holds fractional numbers only, as that of a file without a header does.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._skip_empty_lines = True
+        try:
+            # Rows of another length are found and named by `batches`; here they would hide the header.
+            with self._stream() as stream, self._reader(stream, on_ragged=lambda row: "skip") as reader:
+                schema = reader.schema
+                self._set_names(path, schema.names)
+        except UnicodeDecodeError:
+            raise InputError(f"{path}: the header line is not UTF-8 text") from None
+        except (pa.ArrowException, OSError) as error:
+            raise self._explain_header(error) from None
+        if all(_is_finite_number(name) for name in self.names) and not all(n.isdigit() for n in self.names):
+            raise InputError(f"{path}: the first line holds numbers ({self.names[0]}, ...), expected column names")
+        self._skip_empty_lines = len(self.names) > 1
+        self._boolean = {field.name for field in schema if pa.types.is_boolean(field.type)}
+
+    def batches(
+        self, columns: Sequence[str], label: str | None = None
+    ) -> Iterator[Float64[np.ndarray, "rows columns"]]:
+        """See `Table.batches`; also raises for a row with too many or too few cells."""
+        types = {name: pa.bool_() if name in self._boolean else pa.float64() for name in columns}
+        convert = csv.ConvertOptions(column_types=types, include_columns=list(columns))
+        rows = 0
+        try:
+            with self._stream() as stream, self._reader(stream, convert) as reader:
+                for batch in reader:
+                    arrays = [batch.column(name).cast(pa.float64()) for name in columns]
+                    values = np.stack([array.to_numpy(zero_copy_only=False) for array in arrays], axis=1)
+                    if first_bad_cell(values, columns, label) is not None:
+                        raise pa.ArrowInvalid("a cell that is not finite or no label")
+                    rows += len(values)
+                    yield values
+        except (pa.ArrowException, OSError) as error:
+            raise self._explain(columns, label, rows, error) from None
+        if rows == 0:
+            raise self._no_rows()
+
+    def _stream(self) -> pa.NativeFile:
+        return pa.input_stream(str(self.path), compression="gzip" if self.path.name.lower().endswith(".gz") else None)
+
+    def _reader(
+        self,
+        stream: pa.NativeFile,
+        convert: csv.ConvertOptions | None = None,
+        on_ragged: Callable[[csv.InvalidRow], str] | None = None,
+    ) -> csv.CSVStreamingReader:
+        # pyarrow counts rows for `on_ragged` only when one thread parses.
+        return csv.open_csv(
+            stream,
+            read_options=csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=on_ragged is None),
+            parse_options=csv.ParseOptions(invalid_row_handler=on_ragged, ignore_empty_lines=self._skip_empty_lines),
+            convert_options=convert,
+        )
+
+    def _explain_header(self, error: BaseException) -> InputError:
+        if "Empty CSV file" not in str(error):
+            return damaged(self.path, "CSV", error)
+        if self.path.stat().st_size > BLOCK_BYTES:
+            return InputError(f"{self.path}: the first line is longer than {BLOCK_BYTES} bytes, expected column names")
+        return self._no_rows()
+
+    def _no_rows(self) -> InputError:
+        return InputError(f"{self.path}: there are no rows, expected a header line and at least one row below it")
+
+    def _explain(self, columns: Sequence[str], label: str | None, good: int, error: BaseException) -> InputError:
+        """Read the file again as text to find the cell or row on which the conversion failed, after `good` rows."""
+        ragged: list[csv.InvalidRow] = []
+
+        def keep(row: csv.InvalidRow) -> str:
+            ragged.append(row)
+            return "error"
+
+        types = {name: pa.binary() for name in columns}
+        convert = csv.ConvertOptions(column_types=types, include_columns=list(columns), strings_can_be_null=False)
+        rows = 0
+        try:
+            with self._stream() as stream, self._reader(stream, convert, on_ragged=keep) as reader:
+                for batch in reader:
+                    if rows + batch.num_rows > good:
+                        for index, row in enumerate(zip(*(batch.column(name) for name in columns), strict=True)):
+                            for name, cell in zip(columns, row, strict=True):
+                                text = cell.as_py().decode("utf-8", errors="replace").strip()
+                                expected = self._objection(text, name, label)
+                                if expected is not None:
+                                    return cell_error(self.path, rows + index + 1, name, text, expected)
+                    rows += batch.num_rows
+        except (pa.ArrowException, OSError) as again:
+            if ragged:
+                # The header is row 1 of the file.
+                row, cells, expected = ragged[0].number - 1, ragged[0].actual_columns, ragged[0].expected_columns
+                return InputError(f"{self.path}: row {row} has {cells} cells, expected {expected} as in the header")
+            return damaged(self.path, "CSV", again)
+        return damaged(self.path, "CSV", error)
+
+    def _objection(self, text: str, name: str, label: str | None) -> str | None:
+        """What a cell of the column should have been, or None when the text is that."""
+        if name in self._boolean:
+            return None if text in _BOOLEAN_TEXTS else "true or false like the cells above it"
+        accepted = _is_finite_number(text) and (name != label or float(text) in (0.0, 1.0))
+        return None if accepted else expected_cell(name, label)
+
+
+def _is_finite_number(text: str) -> bool:
+    # Python also reads 1_000 and digits of other scripts; the CSV reader does not.
+    if "_" in text or not text.isascii():
+        return False
+    try:
+        return bool(np.isfinite(float(text)))
+    except ValueError:
+        return False

@@ -1,0 +1,96 @@
+"""What every loader returns."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from jaxflow.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A table of finite numbers, with labels where they are known.
+
+    Attributes:
+        name: what the data set is called in tables and reports.
+        x: one row an observation, one column a feature, in the units of the source.
+        y: 0 = normal, 1 = anomaly; None when the labels are unknown.
+        feature_names: one name a column, all different.
+
+    Raises:
+        InputError: when the lengths disagree, there is no row or no column, two columns share a name, a cell is not
+            finite, or a label is neither 0 nor 1.
+    """
+
+    name: str
+    x: Float64[np.ndarray, "n dim"]
+    y: Int64[np.ndarray, "_"] | None  # "n" too; it is checked below, in words
+    feature_names: tuple[str, ...]
+
+    def __post_init__(self):
+        if self.x.ndim != 2 or self.x.shape[0] < 1 or self.x.shape[1] < 1:
+            raise InputError(f"{self.name}: x has shape {self.x.shape}, expected (rows, columns), one of each at least")
+        rows, dim = self.x.shape
+        if len(self.feature_names) != dim:
+            raise InputError(f"{self.name}: {len(self.feature_names)} feature names for {dim} columns")
+        require_distinct(self.feature_names, f"{self.name}: feature name")
+        finite = np.isfinite(self.x)
+        if not finite.all():
+            row, column = np.argwhere(~finite)[0]
+            value, feature = self.x[row, column], self.feature_names[column]
+            raise InputError(f"{self.name}: row {row + 1}, column {feature} is {value}, expected a finite number")
+        if self.y is None:
+            return
+        if self.y.shape != (rows,):
+            raise InputError(f"{self.name}: y has shape {self.y.shape}, expected ({rows},)")
+        wrong = np.flatnonzero((self.y != 0) & (self.y != 1))
+        if wrong.size:
+            raise InputError(f"{self.name}: row {wrong[0] + 1} has label {self.y[wrong[0]]}, expected 0 or 1")
+
+    @property
+    def dim(self) -> int:
+        """Number of features."""
+        return self.x.shape[1]
+
+    def select(self, features: Sequence[str]) -> "Dataset":
+        """The same rows with the named features only, in the order given.
+
+        Raises:
+            InputError: when a name is not a feature of this data set, or is given twice.
+        """
+        require_columns(self.name, features, self.feature_names)
+        indices = [self.feature_names.index(feature) for feature in features]
+        return Dataset(self.name, np.ascontiguousarray(self.x[:, indices]), self.y, tuple(features))
+
+
+def require_columns(source: object, wanted: Sequence[str], present: Sequence[str]) -> None:
+    """Check that every wanted column is there and is wanted once.
+
+    Raises:
+        InputError: naming the first column that is missing, and the columns there are.
+    """
+    require_distinct(wanted, f"{source}: feature")
+    for name in wanted:
+        if name not in present:
+            raise InputError(f"{source}: column {name} is missing; the columns are {listed(present)}")
+
+
+def require_distinct(names: Sequence[str], what: str) -> None:
+    """Check that no name comes twice.
+
+    Raises:
+        InputError: `what` followed by the first name that does.
+    """
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise InputError(f"{what} {name} is there twice, expected different names")
+        seen.add(name)
+
+
+def listed(names: Sequence[str], limit: int = 20) -> str:
+    """The names with commas between them, cut after `limit` of them so that a message stays readable."""
+    shown = ", ".join(names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"

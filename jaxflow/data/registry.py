@@ -1,0 +1,152 @@
+"""One door to every data set: by name, or a file of the user."""
+
+import difflib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from jaxflow.config.spec import Spec
+from jaxflow.data.adbench import adbench_files, load_adbench
+from jaxflow.data.card_transdata import load_card_transdata
+from jaxflow.data.dataset import Dataset, require_distinct
+from jaxflow.data.sklearn_sets import breast_cancer, digits, wine
+from jaxflow.data.tabular import read_table
+from jaxflow.data.toy import TOY_DENSITIES, gaussian_lesson, toy_dataset
+from jaxflow.errors import InputError
+
+_REAL: dict[str, Callable[[], Dataset]] = {
+    "breast_cancer": breast_cancer,
+    "wine": wine,
+    "digits": digits,
+    "card_transdata": load_card_transdata,
+}
+_LESSON = "gaussian_lesson"
+_ADBENCH = "adbench/"
+
+
+def dataset_names() -> tuple[str, ...]:
+    """Every name that `load_dataset` knows."""
+    return (*_REAL, *TOY_DENSITIES, _LESSON, *(f"{_ADBENCH}{name}" for name in adbench_files()))
+
+
+class DataSpec(Spec):
+    """Which data: a data set of the registry (`name`) or a file of the user (`path`), never both.
+
+    An option that does not apply to the data set is refused; None means that it is not given. Only for `label` of a
+    file None is a value of its own (no labels), and not giving it means "label".
+    """
+
+    name: str | None = Field(
+        default=None, description="a data set of the registry, such as breast_cancer or adbench/thyroid"
+    )
+    path: Path | None = Field(default=None, description="a file of your own: .csv, .csv.gz, .parquet or .npz")
+    label: str | None = Field(
+        default=None, description="label column of your file, 0 normal and 1 anomaly (default: label; null: no labels)"
+    )
+    features: tuple[str, ...] | None = Field(
+        default=None, min_length=1, description="columns to use, in this order (default: every column but the label)"
+    )
+    size: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000_000,
+        description="number of normal points of a made data set (default 2000; lesson 200)",
+    )
+    anomaly_fraction: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="anomalies of a made data set, as a fraction of its normal points (default 0.1; lesson 0.05)",
+    )
+    subtle: bool | None = Field(
+        default=None, description="gaussian_lesson: outliers nearer to the normal points (default no)"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_label_of_a_file(cls, values: Any) -> Any:
+        # Here and not as the field's default: then a label that was given could not be told from one that was not,
+        # and a spec that was saved and read again would differ.
+        if not isinstance(values, Mapping) or values.get("path") is None or values.get("name") is not None:
+            return values
+        return {"label": "label", **values}
+
+    @field_validator("name")
+    @classmethod
+    def _known_name(cls, name: str | None) -> str | None:
+        if name is not None and name not in dataset_names():
+            raise ValueError(_unknown(name))
+        return name
+
+    @field_validator("label")
+    @classmethod
+    def _label_of_a_file(cls, label: str | None, info: Any) -> str | None:
+        if label is not None and info.data.get("name") is not None:
+            raise ValueError(f"expected no value, as {info.data['name']} has labels of its own")
+        return label
+
+    @field_validator("features")
+    @classmethod
+    def _different_features(cls, features: tuple[str, ...] | None, info: Any) -> tuple[str, ...] | None:
+        if features is not None:
+            require_distinct(features, "feature")
+            if info.data.get("label") in features:
+                raise ValueError(f"expected features only, and {info.data['label']} is the label")
+        return features
+
+    @field_validator("size", "anomaly_fraction", "subtle")
+    @classmethod
+    def _option_of_made_data(cls, value: Any, info: Any) -> Any:
+        name = info.data.get("name")
+        made = (_LESSON,) if info.field_name == "subtle" else (*TOY_DENSITIES, _LESSON)
+        if value is not None and name not in made:
+            given = name or info.data.get("path") or "this data set"
+            raise ValueError(f"expected no value, as it is an option of {', '.join(made)}, not of {given}")
+        return value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "DataSpec":
+        if (self.name is None) == (self.path is None):
+            raise ValueError("expected either name or path, one of them and not both")
+        return self
+
+
+def load_dataset(spec: DataSpec | str, *, seed: int = 0) -> Dataset:
+    """The data set that a spec describes, or the one of this name with its default options.
+
+    Args:
+        spec: which data.
+        seed: for made data sets; the same seed gives the same points. Real data is the same under every seed.
+
+    Raises:
+        InputError: for an unknown name (with the closest known ones), and whatever is wrong with a file.
+    """
+    if isinstance(spec, str):
+        if spec not in dataset_names():
+            raise InputError(_unknown(spec))
+        spec = DataSpec(name=spec)
+    if spec.name is None:
+        assert spec.path is not None
+        return read_table(spec.path, label=spec.label, features=spec.features)
+    dataset = _named(spec, spec.name, seed)
+    return dataset if spec.features is None else dataset.select(spec.features)
+
+
+def _named(spec: DataSpec, name: str, seed: int) -> Dataset:
+    if name in _REAL:
+        return _REAL[name]()
+    if name.startswith(_ADBENCH):
+        return load_adbench(name.removeprefix(_ADBENCH))
+    options = {key: getattr(spec, key) for key in ("size", "anomaly_fraction", "subtle")}
+    given = {key: value for key, value in options.items() if value is not None}
+    return gaussian_lesson(seed, **given) if name == _LESSON else toy_dataset(name, seed, **given)
+
+
+def _unknown(name: str) -> str:
+    names = dataset_names()
+    close = difflib.get_close_matches(name, names, n=3)
+    others = tuple(known for known in names if not known.startswith(_ADBENCH))
+    hint = f"did you mean {' or '.join(close)}?" if close else f"expected one of {', '.join(others)} or adbench/<name>"
+    return f"unknown data set {name}; {hint}"

@@ -1,0 +1,108 @@
+"""Which rows a model is fitted on and which rows it is judged on."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float64, Int64
+from pydantic import Field, field_validator
+
+from jaxflow.config.spec import Spec
+from jaxflow.data.dataset import Dataset
+from jaxflow.errors import InputError
+
+DEFAULT_TEST_FRACTION = 0.5
+
+
+class SplitSpec(Spec):
+    """How a labelled data set becomes training and test data."""
+
+    protocol: Literal["normal_only", "unsupervised"] = Field(
+        default="normal_only",
+        description="normal_only: train on some of the normal rows, test on the others and all anomalies; "
+        "unsupervised: train and test on all rows, labels unseen until the evaluation",
+    )
+    test_fraction: float | None = Field(
+        default=None, gt=0, lt=1, description="fraction of the normal rows kept for the test (normal_only; default 0.5)"
+    )
+
+    @field_validator("test_fraction")
+    @classmethod
+    def _only_with_normal_only(cls, fraction: float | None, info: Any) -> float | None:
+        if fraction is not None and info.data.get("protocol") == "unsupervised":
+            raise ValueError("expected no value, as protocol unsupervised tests on the rows it trains on")
+        return fraction
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Training rows, and test rows with their labels.
+
+    Attributes:
+        name: the data set's name.
+        x_train: rows to fit, in the order of the data set.
+        x_test: rows to score, in the order of the data set.
+        y_test: 0 = normal, 1 = anomaly for each test row; None when the data set has no labels.
+        feature_names: the columns.
+    """
+
+    name: str
+    x_train: Float64[np.ndarray, "n_train dim"]
+    x_test: Float64[np.ndarray, "n_test dim"]
+    y_test: Int64[np.ndarray, "n_test"] | None
+    feature_names: tuple[str, ...]
+
+
+def split_dataset(dataset: Dataset, spec: SplitSpec, *, seed: int = 0) -> Split:
+    """Divide a data set for training and test.
+
+    normal_only: the normal rows are divided at random; the training part has nothing else, the test part has the other
+    normal rows and all anomalies. A data set without labels is taken as normal altogether, and its test part has no
+    labels either. unsupervised: all rows are both; nothing is random.
+
+    Args:
+        dataset: the rows and their labels.
+        spec: the protocol.
+        seed: the same seed gives the same split.
+
+    Raises:
+        InputError: when normal_only has fewer than two normal rows to divide.
+    """
+    rows = np.arange(len(dataset.x))
+    if spec.protocol == "unsupervised":
+        train = test = rows
+    else:
+        normal = rows if dataset.y is None else np.flatnonzero(dataset.y == 0)
+        if len(normal) < 2:
+            raise InputError(f"{dataset.name}: {len(normal)} normal row(s), expected two at least to split")
+        fraction = DEFAULT_TEST_FRACTION if spec.test_fraction is None else spec.test_fraction
+        kept, _ = hold_out(len(normal), fraction, np.random.default_rng(seed))
+        train = normal[kept]
+        test = np.setdiff1d(rows, train, assume_unique=True)
+    y_test = None if dataset.y is None else dataset.y[test]
+    return Split(dataset.name, dataset.x[train], dataset.x[test], y_test, dataset.feature_names)
+
+
+def hold_out(
+    n: int, fraction: float, rng: np.random.Generator
+) -> tuple[Int64[np.ndarray, "n_kept"], Int64[np.ndarray, "n_held"]]:
+    """Divide the row numbers 0 .. n-1 at random, to hold some out for validation or calibration.
+
+    Args:
+        n: number of rows.
+        fraction: how much to hold out, 0 < fraction < 1; fraction * n is rounded, and at least one row is on each side.
+        rng: where the choice comes from.
+
+    Returns:
+        The row numbers that stay and those that are held out, both ascending and without a common one.
+
+    Raises:
+        InputError: when n < 2, or the fraction is out of range.
+    """
+    if n < 2:
+        raise InputError(f"{n} row(s) to hold some out of, expected two at least")
+    if not 0 < fraction < 1:
+        raise InputError(f"fraction to hold out = {fraction}: expected more than 0 and less than 1")
+    count = min(max(round(fraction * n), 1), n - 1)
+    order = rng.permutation(n)
+    return np.sort(order[count:]), np.sort(order[:count])

@@ -1,0 +1,115 @@
+"""A user's table: read at once with its labels, or streamed in chunks."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+
+from jaxflow.data.csv_table import CsvTable
+from jaxflow.data.dataset import Dataset, listed, require_columns
+from jaxflow.data.npz_table import NpzTable
+from jaxflow.data.parquet_table import ParquetTable
+from jaxflow.data.table import Table
+from jaxflow.errors import InputError
+
+_STREAMED: dict[str, Callable[[Path], Table]] = {".csv": CsvTable, ".csv.gz": CsvTable, ".parquet": ParquetTable}
+_FORMATS: dict[str, Callable[[Path], Table]] = {**_STREAMED, ".npz": NpzTable}
+
+
+def read_table(path: Path | str, *, label: str | None = "label", features: Sequence[str] | None = None) -> Dataset:
+    """Read a CSV (plain or gzipped), Parquet or NPZ file.
+
+    Args:
+        path: the file; its extension says the format (.csv, .csv.gz, .parquet, .npz).
+        label: the column of labels, 0 or false = normal, 1 or true = anomaly; None when there are none. In an NPZ file
+            with the arrays `X` and `y`, "label" stands for `y` too.
+        features: the columns to read, in this order; None for every column but the label.
+
+    Returns:
+        The data set, named after the file.
+
+    Raises:
+        InputError: in one sentence, when the file is missing, of another format, damaged or without rows, a column is
+            missing, named twice or unnamed, a cell is no finite number, or a label is neither 0 nor 1.
+    """
+    path = Path(path)
+    table = _open(path, _FORMATS)
+    if label is not None and label not in table.names:
+        label = table.aliases.get(label, label)
+        if label not in table.names:
+            columns = f"the columns are {listed(table.names)}"
+            raise InputError(f"{path}: label column {label} is missing; {columns} (a table without one: label = null)")
+    if features is None:
+        features = table.features(label)
+        if "" in features:
+            number = table.names.index("") + 1
+            raise InputError(f"{path}: column {number} has no name, expected one, or the features to read")
+    if not features:
+        raise InputError(f"{path}: there is no feature column, expected at least one beside the label")
+    if label in features:
+        raise InputError(f"{path}: column {label} is the label, expected it not to be among the features")
+    require_columns(path, features, table.names)
+    columns = [*features] if label is None else [*features, label]
+    values = np.concatenate(list(table.batches(columns, label)))
+    y = None if label is None else values[:, -1].astype(np.int64)
+    return Dataset(_name(path), np.ascontiguousarray(values[:, : len(features)]), y, tuple(features))
+
+
+def read_chunks(
+    path: Path | str, *, features: Sequence[str], chunk_rows: int = 65536
+) -> Iterator[Float64[np.ndarray, "rows dim"]]:
+    """Stream the named columns of a CSV or Parquet file of any size, in memory that does not grow with the file.
+
+    Args:
+        path: the file (.csv, .csv.gz or .parquet).
+        features: the columns to read, in this order; others are not looked at.
+        chunk_rows: rows of every chunk but the last, which may have fewer.
+
+    Returns:
+        An iterator over chunks of the rows in the order of the file.
+
+    Raises:
+        InputError: at the call when the file or a column is missing; while iterating, when a cell of those columns is
+            no finite number, a row has too few or too many cells, or there is no row.
+    """
+    path = Path(path)
+    if chunk_rows < 1:
+        raise InputError(f"chunk_rows is {chunk_rows}, expected at least 1")
+    if not features:
+        raise InputError(f"{path}: no feature is named, expected at least one")
+    table = _open(path, _STREAMED)
+    require_columns(path, features, table.names)
+    return _of_equal_length(table.batches(list(features)), chunk_rows)
+
+
+def _open(path: Path, formats: Mapping[str, Callable[[Path], Table]]) -> Table:
+    if path.is_dir():
+        raise InputError(f"{path}: this is a directory, expected a file")
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file")
+    for extension, table in formats.items():
+        if path.name.lower().endswith(extension):
+            return table(path)
+    raise InputError(f"{path}: unknown extension, expected one of {', '.join(formats)}")
+
+
+def _name(path: Path) -> str:
+    lowered = path.name.lower()
+    extension = max((e for e in _FORMATS if lowered.endswith(e)), key=len)
+    return path.name[: -len(extension)]
+
+
+def _of_equal_length(batches: Iterator[np.ndarray], rows: int) -> Iterator[Float64[np.ndarray, "rows dim"]]:
+    waiting: list[np.ndarray] = []
+    count = 0
+    for batch in batches:
+        waiting.append(batch)
+        count += len(batch)
+        if count >= rows:
+            whole = np.concatenate(waiting)
+            full = count - count % rows
+            yield from (whole[start : start + rows] for start in range(0, full, rows))
+            waiting, count = [whole[full:]], count - full
+    if count:
+        yield np.concatenate(waiting)

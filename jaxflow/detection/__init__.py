@@ -1,0 +1,27 @@
+"""From a score to a decision: detectors, thresholds, saving."""
+
+from jaxflow.detection.detector import Detector
+from jaxflow.detection.detectors import AutoencoderDetector, FlowDetector, GaussianDetector
+from jaxflow.detection.saving import load
+from jaxflow.detection.thresholds import (
+    AnyThresholdRule,
+    BestF1,
+    GivenThreshold,
+    Percentile,
+    TargetFalsePositiveRate,
+    ThresholdRule,
+)
+
+__all__ = [
+    "AnyThresholdRule",
+    "AutoencoderDetector",
+    "BestF1",
+    "Detector",
+    "FlowDetector",
+    "GaussianDetector",
+    "GivenThreshold",
+    "Percentile",
+    "TargetFalsePositiveRate",
+    "ThresholdRule",
+    "load",
+]

@@ -1,0 +1,56 @@
+"""A detector's answers row by row: the score, its p-value, the decision."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from jaxflow.detection.detector import Detector
+from jaxflow.errors import InputError
+
+SCHEMA = pa.schema([("row", pa.int64()), ("score", pa.float64()), ("p_value", pa.float64()), ("anomaly", pa.int8())])
+
+
+def answer_chunks(detector: Detector, chunks: Iterable[np.ndarray]) -> Iterator[pa.RecordBatch]:
+    """Score chunks of rows, each (rows, n_features) in the detector's column order.
+
+    Yields:
+        For each chunk: `row` (from 1), `score` (higher = more anomalous), `p_value` (conformal, from the calibration
+        scores), `anomaly` (1 where the score is above the threshold).
+    """
+    first = 1
+    for chunk in chunks:
+        scores = detector.anomaly_score(chunk)
+        columns = [
+            np.arange(first, first + len(scores)),
+            scores,
+            detector.p_values_of_scores(scores),
+            (scores > detector.threshold_).astype(np.int8),
+        ]
+        yield pa.RecordBatch.from_arrays([pa.array(column) for column in columns], schema=SCHEMA)
+        first += len(scores)
+
+
+def answer_record(detector: Detector, record: Any, where: str) -> dict[str, Any]:
+    """Score one row given as a mapping of column names to numbers; other keys are not looked at.
+
+    Raises:
+        InputError: opening with `where`, if the record is no mapping, a column is missing, or a value is no finite number.
+    """
+    if not isinstance(record, Mapping):
+        raise InputError(f"{where}: expected an object of column names and numbers, got {record!r}")
+    values = []
+    for column in detector.columns_:
+        if column not in record:
+            raise InputError(f"{where}: column {column} is missing")
+        value = record[column]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+            raise InputError(f"{where}: column {column} is {value!r}, expected a finite number")
+        values.append(float(value))
+    batch = next(answer_chunks(detector, [np.array([values])]))
+    answer = batch.to_pylist()[0]
+    del answer["row"]
+    if not np.isfinite(answer["score"]):
+        answer["score"] = "Infinity"  # JSON has no infinities; a density of zero has this score
+    return answer

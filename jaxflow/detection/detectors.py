@@ -1,0 +1,139 @@
+"""The three detectors."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from jaxflow.data.preprocessing import PreprocessingStep
+from jaxflow.detection.detector import Detector, fit_by_gradient
+from jaxflow.detection.thresholds import ThresholdRule
+from jaxflow.errors import InputError
+from jaxflow.models import (
+    MAF,
+    AutoEncoderSpec,
+    FlowSpec,
+    GaussianMixtureSpec,
+    GaussianSpec,
+    ModelSpec,
+)
+from jaxflow.training.batch import Batch
+from jaxflow.training.fit import fit
+from jaxflow.training.fit_spec import FitSpec
+
+
+class FlowDetector(Detector):
+    """Flags rows of low density under a normalizing flow fitted to normal rows. See `Detector`.
+
+    Args:
+        model: which flow; `MAF()` by default.
+        train: how it is fitted; `FitSpec()` by default.
+        preprocessing: steps before the model; by default constant columns are dropped and the others standardised.
+        threshold: the threshold rule; by default a false-positive rate of 5 % on held-out normal rows.
+        validation_fraction: share of the rows left after calibration that chooses the best epoch; 0 for none.
+        calibration_fraction: share of the rows that calibrates the threshold and is never seen by the model. With 0
+            the training rows' own scores are used, which are too low for a flexible model.
+        random_state: seed of the splits, the initial weights and the fit.
+        progress: show a progress bar on standard error.
+    """
+
+    def __init__(
+        self,
+        model: FlowSpec | None = None,
+        *,
+        train: FitSpec | None = None,
+        preprocessing: Sequence[PreprocessingStep] | None = None,
+        threshold: ThresholdRule | None = None,
+        validation_fraction: float = 0.1,
+        calibration_fraction: float = 0.2,
+        random_state: Any = 0,
+        progress: bool = False,
+    ):
+        self.model = model
+        self.train = train
+        self.preprocessing = preprocessing
+        self.threshold = threshold
+        self.validation_fraction = validation_fraction
+        self.calibration_fraction = calibration_fraction
+        self.random_state = random_state
+        self.progress = progress
+
+    def _model_spec(self) -> ModelSpec:
+        return _expect(self, MAF() if self.model is None else self.model, (FlowSpec,))
+
+    def _fit_model(self, model, rows, rng):
+        return fit_by_gradient(model, rows, self.train, self.validation_fraction, rng, self.progress)
+
+
+class AutoencoderDetector(Detector):
+    """Flags rows that an autoencoder fitted to normal rows reconstructs badly. See `Detector`.
+
+    Args:
+        model: its architecture; `AutoEncoderSpec()` by default.
+        train, preprocessing, threshold, validation_fraction, calibration_fraction, random_state, progress: as in
+            `FlowDetector`.
+    """
+
+    def __init__(
+        self,
+        model: AutoEncoderSpec | None = None,
+        *,
+        train: FitSpec | None = None,
+        preprocessing: Sequence[PreprocessingStep] | None = None,
+        threshold: ThresholdRule | None = None,
+        validation_fraction: float = 0.1,
+        calibration_fraction: float = 0.2,
+        random_state: Any = 0,
+        progress: bool = False,
+    ):
+        self.model = model
+        self.train = train
+        self.preprocessing = preprocessing
+        self.threshold = threshold
+        self.validation_fraction = validation_fraction
+        self.calibration_fraction = calibration_fraction
+        self.random_state = random_state
+        self.progress = progress
+
+    def _model_spec(self) -> ModelSpec:
+        return _expect(self, AutoEncoderSpec() if self.model is None else self.model, (AutoEncoderSpec,))
+
+    def _fit_model(self, model, rows, rng):
+        return fit_by_gradient(model, rows, self.train, self.validation_fraction, rng, self.progress)
+
+
+class GaussianDetector(Detector):
+    """Flags rows of low density under a Gaussian or a mixture of Gaussians. See `Detector`.
+
+    Args:
+        model: `GaussianSpec()` (the default; full, diagonal or shrunk covariance) or `GaussianMixtureSpec()`.
+        preprocessing, threshold, calibration_fraction, random_state: as in `FlowDetector`.
+    """
+
+    def __init__(
+        self,
+        model: GaussianSpec | GaussianMixtureSpec | None = None,
+        *,
+        preprocessing: Sequence[PreprocessingStep] | None = None,
+        threshold: ThresholdRule | None = None,
+        calibration_fraction: float = 0.2,
+        random_state: Any = 0,
+    ):
+        self.model = model
+        self.preprocessing = preprocessing
+        self.threshold = threshold
+        self.calibration_fraction = calibration_fraction
+        self.random_state = random_state
+
+    def _model_spec(self) -> ModelSpec:
+        return _expect(self, GaussianSpec() if self.model is None else self.model, (GaussianSpec, GaussianMixtureSpec))
+
+    def _fit_model(self, model, rows, rng):
+        return fit(model, Batch(rows), key=jax.random.key(int(rng.integers(2**31))))
+
+
+def _expect(detector: Detector, spec: Any, kinds: tuple[type, ...]) -> Any:
+    if not isinstance(spec, kinds):
+        names = " or a ".join(kind.__name__ for kind in kinds)
+        raise InputError(f"model of {type(detector).__name__} = {spec!r}: expected a {names}")
+    return spec

@@ -1,0 +1,100 @@
+"""The autoencoder: rows that a narrow network cannot reproduce are anomalous."""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+from pydantic import Field
+
+from jaxflow.errors import InputError
+from jaxflow.models.model import Model, ModelSpec, weighted_mean
+from jaxflow.networks.mlp import MLP
+
+
+class AutoEncoder(Model):
+    """A ReLU encoder to a few latent features and a ReLU decoder back.
+
+    score(x) = mean_j (x_j - decode(encode(x))_j)^2
+
+    Hinton and Salakhutdinov 2006, "Reducing the dimensionality of data with neural networks"; without hidden layers
+    the optimum spans the principal subspace. The features should have about the same scale, because the error
+    counts them alike. A model, but no density: the score has the squared unit of the features and no fixed scale.
+
+    Args:
+        dim: number of features.
+        hidden: widths of the encoder's hidden layers, from the data to the latent; the decoder has them in reverse.
+        latent: number of latent features; None for half of the features, rounded down, and at least one. From
+            `dim` on nothing forces the network to leave anything out, and anomalies may be reproduced as well.
+        context_dim: number of context features, appended to the inputs of the encoder and of the decoder.
+        rngs: source of the initial weights.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        hidden: Sequence[int] = (64, 32),
+        latent: int | None = None,
+        *,
+        context_dim: int = 0,
+        rngs: nnx.Rngs,
+    ):
+        self.dim = dim
+        self.context_dim = context_dim
+        self.latent = max(1, dim // 2) if latent is None else latent
+        self.encoder = MLP(dim, self.latent, tuple(hidden), context_dim=context_dim, rngs=rngs)
+        self.decoder = MLP(self.latent, dim, tuple(reversed(hidden)), context_dim=context_dim, rngs=rngs)
+
+    def encode(
+        self, x: Float[Array, "*batch dim"], context: Float[Array, "*batch context_dim"] | None = None
+    ) -> Float[Array, "*batch latent"]:
+        """The latent features; raises `InputError` if the context is missing, unwanted or of the wrong width."""
+        self._check_context(context)
+        return self.encoder(x, context)
+
+    def decode(
+        self, z: Float[Array, "*batch latent"], context: Float[Array, "*batch context_dim"] | None = None
+    ) -> Float[Array, "*batch dim"]:
+        """The features that latent ones stand for; raises `InputError` as `encode` does."""
+        self._check_context(context)
+        return self.decoder(z, context)
+
+    def reconstruct(
+        self, x: Float[Array, "*batch dim"], context: Float[Array, "*batch context_dim"] | None = None
+    ) -> Float[Array, "*batch dim"]:
+        """What is left of each row after its way through the latent: `decode(encode(x))`."""
+        return self.decode(self.encode(x, context), context)
+
+    def score(self, x, context=None):
+        """Mean over the features of the squared reconstruction error, `(*batch,)`."""
+        return jnp.mean((x - self.reconstruct(x, context)) ** 2, axis=-1)
+
+    def loss(self, x, weight=None, context=None, rngs=None):
+        """Weighted mean of the score."""
+        if weight is not None:
+            # Rows of weight 0 may hold anything; through them a gradient of 0 * inf would be NaN.
+            x = jnp.where(weight[:, None] > 0, x, 0.0)
+        return weighted_mean(self.score(x, context), weight)
+
+    def _check_context(self, context: Array | None) -> None:
+        given = 0 if context is None else context.shape[-1]
+        if given != self.context_dim:
+            raise InputError(f"the autoencoder expects a context of {self.context_dim} features, got {given}")
+
+
+class AutoEncoderSpec(ModelSpec):
+    """Hyperparameters of `AutoEncoder`."""
+
+    kind: Literal["autoencoder"] = "autoencoder"
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        default=(64, 32), description="widths of the encoder's hidden layers; the decoder has them in reverse"
+    )
+    latent: int | None = Field(
+        default=None, ge=1, description="number of latent features; by default half of the features, at least 1"
+    )
+    context_dim: int = Field(default=0, ge=0, description="number of context features")
+
+    def build(self, dim: int, *, rngs: nnx.Rngs) -> AutoEncoder:
+        """An autoencoder for rows of `dim` features, with random weights."""
+        return AutoEncoder(dim, self.hidden, self.latent, context_dim=self.context_dim, rngs=rngs)

@@ -1,0 +1,34 @@
+"""Draw rows from the density of a saved detector, in the units of its training data."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from jaxflow.config.command_line import ScriptParser, run_script
+from jaxflow.data.table_writer import write_batches
+from jaxflow.detection import load
+from jaxflow.errors import InputError
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse, draw, write."""
+    parser = ScriptParser(prog="sample.py", description=__doc__)
+    parser.add_argument("--model", type=Path, required=True, help="directory of the saved detector")
+    parser.add_argument("--count", type=int, required=True, help="number of rows to draw")
+    parser.add_argument("--output", type=Path, required=True, help="where to write: .csv, .parquet or .jsonl")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed draws the same rows (default: 0)")
+    options = parser.parse_args(arguments)
+    if options.count < 1:
+        raise InputError(f"--count {options.count}: expected at least 1")
+    if not 0 <= options.seed < 2**31:
+        raise InputError(f"--seed {options.seed}: expected a whole number from 0 to {2**31 - 1}")
+    detector = load(options.model)
+    rows = detector.sample(options.count, options.seed)
+    batch = pa.RecordBatch.from_arrays([pa.array(column) for column in rows.T], names=list(detector.columns_))
+    write_batches([batch], batch.schema, options.output)
+    print(f"{options.count:,} rows drawn: {options.output}")
+
+
+if __name__ == "__main__":
+    run_script(main)

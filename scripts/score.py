@@ -1,0 +1,78 @@
+"""Score the rows of a CSV or Parquet file of any size with a saved detector, in chunks.
+
+Writes one answer a row: `row` (from 1), `score` (higher = more anomalous), `p_value` (share of normal calibration rows
+that score at least as high), `anomaly` (1 above the threshold). With --follow, rows come as JSON lines on standard input
+(`{"column": number, ...}`) and each is answered at once with a JSON line on standard output.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from jaxflow.config.command_line import ScriptParser, run_script
+from jaxflow.data.table_writer import write_batches
+from jaxflow.data.tabular import read_chunks
+from jaxflow.detection import load
+from jaxflow.detection.answers import SCHEMA, answer_chunks, answer_record
+from jaxflow.detection.detector import Detector
+from jaxflow.errors import InputError
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse, score, write."""
+    parser = ScriptParser(prog="score.py", description=__doc__)
+    parser.add_argument(
+        "--model", type=Path, required=True, help="directory of the saved detector, such as out/quickstart/model"
+    )
+    parser.add_argument(
+        "--input", type=Path, help="CSV or Parquet file; its columns are found by name, others are ignored"
+    )
+    parser.add_argument("--output", type=Path, help="where to write: .csv, .parquet or .jsonl")
+    parser.add_argument("--follow", action="store_true", help="score JSON lines from standard input as they come")
+    parser.add_argument("--chunk-rows", type=int, default=65536, help="rows in memory at once (default: 65536)")
+    options = parser.parse_args(arguments)
+    if options.follow and (options.input or options.output):
+        raise InputError("--follow reads standard input and writes standard output: leave out --input and --output")
+    if not options.follow and not (options.input and options.output):
+        raise InputError("give --input and --output, or --follow for JSON lines on standard input")
+    detector = load(options.model)
+    if options.follow:
+        _follow(detector)
+    else:
+        _score_file(detector, options.input, options.output, options.chunk_rows)
+
+
+def _score_file(detector: Detector, source: Path, output: Path, chunk_rows: int) -> None:
+    counts = {"rows": 0, "flagged": 0}
+
+    def counted(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            counts["rows"] += batch.num_rows
+            counts["flagged"] += sum(batch.column("anomaly").to_pylist())
+            print(f"\r{counts['rows']:,} rows scored", end="", file=sys.stderr, flush=True)
+            yield batch
+        print(file=sys.stderr)
+
+    chunks = read_chunks(source, features=detector.columns_, chunk_rows=chunk_rows)
+    write_batches(counted(answer_chunks(detector, chunks)), SCHEMA, output)
+    print(f"{counts['flagged']:,} of {counts['rows']:,} rows flagged; answers: {output}")
+
+
+def _follow(detector: Detector) -> None:
+    for number, line in enumerate(sys.stdin, start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(
+                f"line {number} of standard input is no JSON: {error.msg} at column {error.colno}"
+            ) from None
+        print(json.dumps(answer_record(detector, record, f"line {number} of standard input")), flush=True)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,80 @@
+"""Fit a detector to data as a config says, and judge it on the test rows.
+
+Writes the saved detector `model/`, `metrics.json`, `history.csv`, `figures/*.png`, `report.md` and `provenance.json`.
+A config with variants makes one more run for each, in a folder of its own beneath.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxflow.config.command_line import ScriptParser, load_spec, override_arguments, run_script
+from jaxflow.config.experiment import Experiment
+from jaxflow.evaluation import format_number, metrics_table, print_table, provenance
+from jaxflow.evaluation.run import Run, run_experiment
+from jaxflow.evaluation.run_files import write_run
+
+COMPARED = ("roc_auc", "pr_auc", "precision", "recall", "f1", "false_positive_rate")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse, run, write."""
+    parser = ScriptParser(prog="train.py", description=__doc__)
+    parser.add_argument(
+        "--config", type=Path, required=True, help="the experiment, a YAML file such as those in configs/"
+    )
+    parser.add_argument("--out", type=Path, help="directory for the results (default: out/<config name>)")
+    parser.add_argument("--quiet", action="store_true", help="show no progress while fitting")
+    override_arguments(parser, Experiment)
+    options = parser.parse_args(arguments)
+    experiment = load_spec(Experiment, options.config, options)
+    out = options.out or Path("out") / options.config.stem
+    title = experiment.title or options.config.stem
+    variants = {name: experiment.variant(name, str(options.config)) for name in experiment.variants}
+    made = provenance(
+        ["python", *(sys.argv if arguments is None else ["scripts/train.py", *arguments])], experiment.seed
+    )
+
+    runs: dict[str, Run] = {}
+    for name, changed in variants.items():
+        print(f"{title}: variant {name}", file=sys.stderr)
+        runs[name] = _run(changed, out / name, f"{title}: {name}", made, quiet=options.quiet)
+    print(f"{title}: {experiment.model.kind} on {experiment.data.name or experiment.data.path}", file=sys.stderr)
+    run = run_experiment(experiment, progress=not options.quiet)
+    tables, figures = _comparison({"this run": run, **runs}, out) if runs else ([], [])
+    run.detector.save(out / "model")
+    write_run(run, out, title=title, provenance=made, tables=tables, figures=figures)
+
+    if run.metrics is None:
+        flagged = sum(run.scores > run.detector.threshold_)
+        print_table(title, ("rows", "count"), [("scored", len(run.scores)), ("flagged", int(flagged))])
+    else:
+        print_table(title, *metrics_table(run.metrics))
+    for heading, header, rows in tables:
+        print_table(heading, header, rows)
+    print(f"report: {out / 'report.md'}")
+
+
+def _run(experiment: Experiment, out: Path, title: str, made: dict, *, quiet: bool) -> Run:
+    run = run_experiment(experiment, progress=not quiet)
+    run.detector.save(out / "model")
+    write_run(run, out, title=title, provenance={**made, "seed": experiment.seed})
+    return run
+
+
+def _comparison(runs: dict[str, Run], out: Path):
+    rows = [
+        (name, *(format_number(getattr(run.metrics, metric)) if run.metrics else "n/a" for metric in COMPARED))
+        for name, run in runs.items()
+    ]
+    header = ("run", "ROC-AUC", "PR-AUC", "precision", "recall", "F1", "false-positive rate")
+    figures = [
+        (f"Density: {name}", f"{name}/figures/density.png", "The same figure for this variant.")
+        for name in runs
+        if (out / name / "figures" / "density.png").is_file()
+    ]
+    return [("Variants side by side", header, rows)], figures
+
+
+if __name__ == "__main__":
+    run_script(main)

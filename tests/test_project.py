@@ -1,0 +1,189 @@
+"""Facts about the tree that must stay true; each is a function of the tree, tried on a tree where it is false too."""
+
+import ast
+import configparser
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# A folder may import from those before it. The first three stand beside the others and are imported by all of them.
+LAYERS = ["errors", "config", "data", "networks", "bijectors", "models", "training", "detection", "evaluation", "top"]
+# These stand on top of everything, as the scripts do, and nothing in the package imports them.
+ON_TOP = {"jaxflow", "jaxflow.config.experiment"}
+
+VAGUE = {"util", "utils", "helper", "helpers", "common", "core", "misc"}
+MOST_LINES = 350
+
+
+def python_files(root, *folders):
+    return sorted(path for folder in folders for path in (root / folder).rglob("*.py"))
+
+
+def module_name(path, root):
+    return ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+
+
+def layer(module):
+    """The layer of a module, or of a name imported from one."""
+    if module in ON_TOP or any(module.startswith(f"{top}.") for top in ON_TOP - {"jaxflow"}):
+        return "top"
+    return module.split(".")[1]
+
+
+def imported(path, root):
+    """What a file imports from jaxflow, as `jaxflow.folder.module.name`."""
+    package = module_name(path, root).split(".")
+    if path.name != "__init__.py":
+        package.pop()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            start = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            base = ".".join(part for part in (start, node.module) if part)
+            modules = [f"{base}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from (module for module in modules if module.split(".")[0] == "jaxflow")
+
+
+def wrong_imports(root):
+    wrong = []
+    for path in python_files(root, "jaxflow"):
+        here = module_name(path, root)
+        for target in imported(path, root):
+            if layer(target) not in LAYERS or LAYERS.index(layer(target)) > LAYERS.index(layer(here)):
+                wrong.append(f"{here} imports {target}")
+    return wrong
+
+
+def without_docstring(root):
+    files = [path for path in python_files(root, "jaxflow", "scripts") if path.name[0] != "_" or "__" in path.name]
+    return [str(path.relative_to(root)) for path in files if not ast.get_docstring(ast.parse(path.read_text()))]
+
+
+def too_long(root):
+    files = python_files(root, "jaxflow", "scripts")
+    return [str(path.relative_to(root)) for path in files if len(path.read_text().splitlines()) > MOST_LINES]
+
+
+def vaguely_named(root):
+    found = []
+    for path in python_files(root, "jaxflow", "scripts", "tests"):
+        relative = path.relative_to(root).with_suffix("")
+        if VAGUE.intersection(part.removeprefix("test_") for part in relative.parts):
+            found.append(str(relative))
+    return found
+
+
+def not_packages(root):
+    """Folders of modules without `__init__.py`: setuptools would leave them out of what it installs."""
+    folders = {path.parent for path in python_files(root, "jaxflow")}
+    return [str(folder.relative_to(root)) for folder in sorted(folders) if not (folder / "__init__.py").is_file()]
+
+
+def versions(root):
+    """The version in setup.cfg and the one that the changelog begins with."""
+    settings = configparser.ConfigParser()
+    settings.read(root / "setup.cfg")
+    heading = re.search(r"^## \[(.*?)\]", (root / "CHANGELOG.md").read_text(), re.MULTILINE)
+    return settings["metadata"]["version"], heading and heading[1]
+
+
+@pytest.fixture
+def tree(tmp_path):
+    def plant(files):
+        for name, text in files.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+        return tmp_path
+
+    return plant
+
+
+def test_there_is_something_to_check():
+    modules = {module_name(path, ROOT) for path in python_files(ROOT, "jaxflow")}
+    assert {"jaxflow", "jaxflow.errors", "jaxflow.config", "jaxflow.config.spec", "jaxflow.models.model"} <= modules
+
+
+def test_imports_go_one_way():
+    assert wrong_imports(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "statement", "target"),
+    [
+        ("networks/mlp.py", "from jaxflow.bijectors import Chain", "jaxflow.bijectors.Chain"),
+        ("networks/mlp.py", "def f():\n    import jaxflow.evaluation.plots", "jaxflow.evaluation.plots"),
+        ("models/flow.py", "from ..training.fit import fit", "jaxflow.training.fit.fit"),
+        ("models/flow.py", "from jaxflow import detection", "jaxflow.detection"),
+        ("models/flow.py", "import jaxflow", "jaxflow"),
+        ("models/flow.py", "from jaxflow import Flow", "jaxflow.Flow"),
+        ("data/toy.py", "from jaxflow.models import model", "jaxflow.models.model"),
+        ("config/spec.py", "import jaxflow.data.toy as toy", "jaxflow.data.toy"),
+        ("config/__init__.py", "from .experiment import Experiment", "jaxflow.config.experiment.Experiment"),
+        ("config/__init__.py", "from . import experiment", "jaxflow.config.experiment"),
+        ("errors.py", "from jaxflow.config.spec import Spec", "jaxflow.config.spec.Spec"),
+    ],
+)
+def test_an_import_the_other_way_is_found(tree, file, statement, target):
+    root = tree({f"jaxflow/{file}": statement + "\n"})
+    here = module_name(root / "jaxflow" / file, root)
+    assert wrong_imports(root) == [f"{here} imports {target}"]
+
+
+def test_imports_that_go_the_right_way_are_not_found(tree):
+    root = tree(
+        {
+            "jaxflow/__init__.py": "from jaxflow.evaluation import plots\nfrom jaxflow import models\n",
+            "jaxflow/config/experiment.py": "from jaxflow.detection.detector import Detector\n",
+            "jaxflow/data/toy.py": "from jaxflow.config import Spec\nfrom ..errors import InputError\n",
+            "jaxflow/models/flow.py": "import numpy\nfrom . import model\nfrom jaxflow.data.toy import x\n",
+        }
+    )
+    assert wrong_imports(root) == []
+
+
+def test_every_module_says_what_it_is():
+    assert without_docstring(ROOT) == []
+
+
+def test_no_file_outgrows_its_idea():
+    assert too_long(ROOT) == []
+
+
+def test_file_names_say_what_is_inside():
+    assert vaguely_named(ROOT) == []
+
+
+def test_every_folder_of_the_package_is_installed():
+    assert not_packages(ROOT) == []
+
+
+def test_what_is_wrong_with_a_file_is_found(tree):
+    root = tree(
+        {
+            "jaxflow/__init__.py": '"""Fine."""\n' + "\n" * (MOST_LINES - 1),
+            "jaxflow/data/toy.py": "x = 1\n" * (MOST_LINES + 1),
+            "jaxflow/utils/_private.py": "",
+            "tests/test_helpers.py": "",
+            "scripts/core.py": "'Fine.'\n",
+        }
+    )
+    assert without_docstring(root) == ["jaxflow/data/toy.py"]
+    assert too_long(root) == ["jaxflow/data/toy.py"]
+    assert vaguely_named(root) == ["jaxflow/utils/_private", "scripts/core", "tests/test_helpers"]
+    assert not_packages(root) == ["jaxflow/data", "jaxflow/utils"]
+
+
+def test_the_changelog_begins_with_the_version_in_setup_cfg():
+    installed, newest = versions(ROOT)
+    assert installed == newest
+
+
+def test_a_changelog_that_lags_behind_is_found(tree):
+    root = tree({"setup.cfg": "[metadata]\nversion = 0.2.0\n", "CHANGELOG.md": "# Changelog\n\n## [0.1.0] - 1\n"})
+    assert versions(root) == ("0.2.0", "0.1.0")
