@@ -5,7 +5,7 @@ This module stands on top of the package, as the scripts do; the rest of `jaxflo
 
 from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from jaxflow.config.overrides import merge
 from jaxflow.config.spec import Spec, parse_spec
@@ -25,6 +25,9 @@ from jaxflow.detection.detector import DEFAULT_STEPS
 from jaxflow.models import AnyModelSpec, AutoEncoderSpec, GaussianMixtureSpec, GaussianSpec
 from jaxflow.training.fit_spec import FitSpec
 
+RESERVED_FOLDERS = frozenset({"model", "figures", "evaluation"})
+"""What scripts write beside the variants of an experiment."""
+
 
 class DetectionSpec(Spec):
     """How scores become decisions."""
@@ -38,21 +41,23 @@ class DetectionSpec(Spec):
         lt=1,
         description="share of the training rows that calibrates the threshold, unseen by the fit",
     )
-    validation_fraction: float = Field(
-        default=0.1,
+    validation_fraction: float | None = Field(
+        default=None,
         ge=0,
         lt=1,
-        description="share of the remaining rows that chooses the best epoch (not for Gaussians)",
+        description="share of the remaining rows that chooses the best epoch (not for Gaussians; default 0.1)",
     )
     labelled_fraction: float | None = Field(
         default=None, gt=0, lt=1, description="best_f1: share of the anomalies that chooses the threshold (default 0.2)"
     )
 
-    @model_validator(mode="after")
-    def _labels_for_best_f1_only(self) -> "DetectionSpec":
-        if self.labelled_fraction is not None and not isinstance(self.threshold, BestF1):
-            raise ValueError(f"labelled_fraction is an option of best_f1, not of {self.threshold.kind}")
-        return self
+    @field_validator("labelled_fraction")
+    @classmethod
+    def _labels_for_best_f1_only(cls, fraction: float | None, info: Any) -> float | None:
+        rule = info.data.get("threshold")
+        if fraction is not None and rule is not None and not isinstance(rule, BestF1):
+            raise ValueError(f"expected no value, as it is an option of best_f1, not of {rule.kind}")
+        return fraction
 
 
 class Experiment(Spec):
@@ -80,13 +85,25 @@ class Experiment(Spec):
             raise ValueError(f"expected no section train, as {model.kind} fits itself")
         return train
 
+    @field_validator("detection")
+    @classmethod
+    def _what_the_rest_allows(cls, detection: DetectionSpec, info: Any) -> DetectionSpec:
+        model, split = info.data.get("model"), info.data.get("split")
+        if detection.validation_fraction is not None and isinstance(model, GaussianSpec | GaussianMixtureSpec):
+            raise ValueError(f"expected no validation_fraction, as {model.kind} fits itself")
+        if isinstance(detection.threshold, BestF1) and split is not None and split.protocol != "normal_only":
+            raise ValueError(f"expected another threshold than best_f1, as protocol {split.protocol} sees no labels")
+        return detection
+
     @field_validator("variants")
     @classmethod
     def _plain_names(cls, variants: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         for name, changes in variants.items():
             if not name.replace("_", "").replace("-", "").isalnum():
                 raise ValueError(f"the name {name!r} must consist of letters, digits, - and _: it names a folder")
-            if "variants" in changes:
+            if name.lower() in RESERVED_FOLDERS:
+                raise ValueError(f"the name {name!r} is taken: the results of every run have a folder of that name")
+            if any(key.partition(".")[0] == "variants" for key in changes):
                 raise ValueError(f"the variant {name} cannot have variants of its own")
         return variants
 
@@ -109,11 +126,9 @@ class Experiment(Spec):
         }
         if isinstance(self.model, GaussianSpec | GaussianMixtureSpec):
             return GaussianDetector(self.model, **common)
-        kind = AutoencoderDetector if isinstance(self.model, AutoEncoderSpec) else FlowDetector
-        return kind(
-            self.model,
-            train=self.train,
-            validation_fraction=self.detection.validation_fraction,
-            progress=progress,
-            **common,
-        )
+        common |= {"train": self.train, "progress": progress}
+        if self.detection.validation_fraction is not None:
+            common["validation_fraction"] = self.detection.validation_fraction
+        if isinstance(self.model, AutoEncoderSpec):
+            return AutoencoderDetector(self.model, **common)
+        return FlowDetector(self.model, **common)

@@ -2,9 +2,10 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pyarrow as pa
 import pyarrow.csv
@@ -14,47 +15,50 @@ from jaxflow.atomic_write import replacing
 from jaxflow.errors import InputError
 
 
-class _JsonLinesWriter:
-    """JSON lines; infinite numbers, for which JSON has no token, become the string "Infinity" or "-Infinity"."""
-
-    def __init__(self, path: str, schema: pa.Schema):
-        self.file = Path(path).open("w", encoding="utf-8")
+class _JsonLines:
+    def __init__(self, file: TextIO):
+        self.file = file
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
         for row in batch.to_pylist():
-            self.file.write(json.dumps({name: _json_number(value) for name, value in row.items()}) + "\n")
-
-    def close(self) -> None:
-        self.file.close()
+            self.file.write(json.dumps({name: json_number(value) for name, value in row.items()}) + "\n")
 
 
-_WRITERS: dict[str, Callable[..., Any]] = {
+@contextmanager
+def _json_lines(path: str, schema: pa.Schema) -> Iterator[_JsonLines]:
+    """JSON lines, one object a row; numbers as `json_number` has them."""
+    with Path(path).open("w", encoding="utf-8", newline="\n") as file:
+        yield _JsonLines(file)
+
+
+_WRITERS: dict[str, Callable[[str, pa.Schema], AbstractContextManager[Any]]] = {
     ".csv": pyarrow.csv.CSVWriter,
     ".parquet": pyarrow.parquet.ParquetWriter,
-    ".jsonl": _JsonLinesWriter,
+    ".jsonl": _json_lines,
 }
 
 
 def write_batches(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> None:
     """Write record batches as they come, in the format that the extension of `path` names.
 
-    The file appears under its name when it is complete; if the batches end in an error, nothing is left.
+    The file appears under its name when it is complete; if the batches end in an error, nothing is left. Whether it can
+    be written at all is found out before the first batch is asked for.
 
     Raises:
         InputError: if the extension is not .csv, .parquet or .jsonl, or the file cannot be written.
     """
-    if path.suffix not in _WRITERS:
+    extension = path.suffix.lower()
+    if extension not in _WRITERS:
         raise InputError(f"{path}: unknown extension, expected one of {', '.join(_WRITERS)}")
-    with replacing(path) as temporary:
-        writer = _WRITERS[path.suffix](str(temporary), schema)
-        try:
-            for batch in batches:
-                writer.write_batch(batch)
-        finally:
-            writer.close()
+    if path.is_dir():
+        raise InputError(f"{path}: this is a directory, expected a file to write")
+    with replacing(path) as temporary, _WRITERS[extension](str(temporary), schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
 
 
-def _json_number(value: Any) -> Any:
+def json_number(value: Any) -> Any:
+    """The value as JSON can express it: an infinity, for which there is no token, as "Infinity" or "-Infinity"."""
     if isinstance(value, float) and math.isinf(value):
         return "Infinity" if value > 0 else "-Infinity"
     return value

@@ -1,11 +1,13 @@
 """A detector's answers row by row: the score, its p-value, the decision."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from jaxflow.data.table_writer import json_number
 from jaxflow.detection.detector import Detector
 from jaxflow.errors import InputError
 
@@ -13,7 +15,7 @@ SCHEMA = pa.schema([("row", pa.int64()), ("score", pa.float64()), ("p_value", pa
 
 
 def answer_chunks(detector: Detector, chunks: Iterable[np.ndarray]) -> Iterator[pa.RecordBatch]:
-    """Score chunks of rows, each (rows, n_features) in the detector's column order.
+    """Score chunks of rows, each (rows, n_features), finite, with the columns in the order of `detector.columns_`.
 
     Yields:
         For each chunk: `row` (from 1), `score` (higher = more anomalous), `p_value` (conformal, from the calibration
@@ -21,7 +23,7 @@ def answer_chunks(detector: Detector, chunks: Iterable[np.ndarray]) -> Iterator[
     """
     first = 1
     for chunk in chunks:
-        scores = detector.anomaly_score(chunk)
+        scores = detector.scores_of_rows(chunk)
         columns = [
             np.arange(first, first + len(scores)),
             scores,
@@ -35,8 +37,12 @@ def answer_chunks(detector: Detector, chunks: Iterable[np.ndarray]) -> Iterator[
 def answer_record(detector: Detector, record: Any, where: str) -> dict[str, Any]:
     """Score one row given as a mapping of column names to numbers; other keys are not looked at.
 
+    Returns:
+        `score`, `p_value` and `anomaly` as in `answer_chunks`, the score as `json_number` has it.
+
     Raises:
-        InputError: opening with `where`, if the record is no mapping, a column is missing, or a value is no finite number.
+        InputError: opening with `where`, if the record is no mapping, a column is missing, or a value is no finite
+            number.
     """
     if not isinstance(record, Mapping):
         raise InputError(f"{where}: expected an object of column names and numbers, got {record!r}")
@@ -44,13 +50,21 @@ def answer_record(detector: Detector, record: Any, where: str) -> dict[str, Any]
     for column in detector.columns_:
         if column not in record:
             raise InputError(f"{where}: column {column} is missing")
-        value = record[column]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-            raise InputError(f"{where}: column {column} is {value!r}, expected a finite number")
-        values.append(float(value))
+        value = _finite_number(record[column])
+        if value is None:
+            raise InputError(f"{where}: column {column} is {record[column]!r:.60}, expected a finite number")
+        values.append(value)
     batch = next(answer_chunks(detector, [np.array([values])]))
     answer = batch.to_pylist()[0]
     del answer["row"]
-    if not np.isfinite(answer["score"]):
-        answer["score"] = "Infinity"  # JSON has no infinities; a density of zero has this score
-    return answer
+    return {name: json_number(value) for name, value in answer.items()}
+
+
+def _finite_number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # JSON has whole numbers of any size
+        return None
+    return number if math.isfinite(number) else None

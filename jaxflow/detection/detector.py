@@ -3,9 +3,10 @@
 import os
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Float, Int
@@ -13,9 +14,9 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
 
-from jaxflow.data.preprocessing import DropConstant, Preprocessing, PreprocessingStep, Standardize
+from jaxflow.data.preprocessing import DropConstant, Preprocessing, PreprocessingStep, Standardize, Step
 from jaxflow.data.splits import hold_out
-from jaxflow.detection.scoring import score_rows
+from jaxflow.detection.scoring import draw_rows, score_rows
 from jaxflow.detection.thresholds import BestF1, TargetFalsePositiveRate, ThresholdRule, checked_labels
 from jaxflow.errors import InputError
 from jaxflow.models.model import Density, Model, ModelSpec
@@ -39,11 +40,19 @@ class Detector(OutlierMixin, BaseEstimator):
     flagged when its score is greater than `threshold_`.
 
     Attributes after `fit`:
-        model_: the fitted model. preprocessing_: the fitted steps. history_: the fit, epoch by epoch.
-        calibration_scores_: anomaly scores of the rows that calibrate. calibration_labels_: their labels, or None when
-        all are normal. threshold_: the anomaly score above which a row is flagged. offset_: minus that.
-        n_train_: number of rows given to `fit`. n_features_in_, feature_names_in_: as in scikit-learn. columns_: the names of the features; `feature_names_in_`
-        where there are such, otherwise x0, x1, ... until someone who knows them sets them.
+        model_: the fitted model.
+        model_spec_: the spec it was built from, the default where `model` is None.
+        preprocessing_: the fitted steps.
+        history_: the fit, epoch by epoch.
+        calibration_scores_: anomaly scores of the rows that calibrate.
+        calibration_labels_: their labels; None when all are normal.
+        threshold_rule_: the rule in use.
+        threshold_: the anomaly score above which a row is flagged.
+        offset_: minus that.
+        n_train_: number of rows given to `fit`.
+        n_features_in_, feature_names_in_: as in scikit-learn.
+        columns_: the names of the features; `feature_names_in_` where there are such, otherwise x0, x1, ... until
+            someone who knows them sets them.
     """
 
     model: ModelSpec | None
@@ -52,16 +61,18 @@ class Detector(OutlierMixin, BaseEstimator):
     calibration_fraction: float
     random_state: Any
     columns_: tuple[str, ...]
+    n_features_in_: int
+    feature_names_in_: np.ndarray
 
     @abstractmethod
-    def _model_spec(self) -> ModelSpec:
+    def _model_spec(self) -> Any:
         """The spec of the model, with this detector's default."""
 
     @abstractmethod
     def _fit_model(self, model: Model, rows: Float[np.ndarray, "n dim"], rng: np.random.Generator) -> FitResult:
         """Fit the model to preprocessed rows."""
 
-    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> "Detector":
         """Learn from normal rows, and calibrate the threshold on some of them held out.
 
         Args:
@@ -71,18 +82,15 @@ class Detector(OutlierMixin, BaseEstimator):
                 rows and all anomalies.
 
         Raises:
-            ValueError: if `X` is not a finite matrix with enough rows, or a parameter is out of range.
+            ValueError: if `X` is not a finite matrix; in particular an `InputError` if it has too few rows or labels do
+                not suit the rule, and if a parameter is of the wrong kind or out of range.
+            FloatingPointError: if no epoch of the fit ended with a finite loss.
         """
-        spec = self._model_spec()
-        if getattr(spec, "context_dim", 0):
-            raise InputError(f"a detector scores rows without context: context_dim = {spec.context_dim}, expected 0")
-        if not 0 <= self.calibration_fraction < 1:
-            raise InputError(f"calibration_fraction = {self.calibration_fraction}: expected at least 0 and less than 1")
-        x = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        spec, steps, rule = self._checked_parameters()
+        x = self._rows(X, reset=True)
         names = getattr(self, "feature_names_in_", [f"x{i}" for i in range(x.shape[1])])
         self.columns_ = tuple(str(name) for name in names)
         self.n_train_ = len(x)
-        rule = DEFAULT_RULE if self.threshold is None else self.threshold
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
 
         anomalies = x[:0]
@@ -91,61 +99,73 @@ class Detector(OutlierMixin, BaseEstimator):
                 raise InputError(
                     "the threshold rule best_f1 needs labels: fit(X, y) with y = 0 (normal) or 1 (anomaly)"
                 )
-            labels = checked_labels(np.asarray(y), np.zeros(len(x)))
+            labels = checked_labels(np.asarray(y), x[:, 0])
             x, anomalies = x[labels == 0], x[labels == 1]
+            if not len(anomalies):
+                raise InputError(f"the threshold rule best_f1 needs anomalies, and all {len(x)} labels are 0")
+        self._require_rows(len(x))
         learn, calibrate = np.arange(len(x)), np.arange(len(x))
         if self.calibration_fraction:
             learn, calibrate = hold_out(len(x), self.calibration_fraction, rng)
 
-        steps = DEFAULT_STEPS if self.preprocessing is None else tuple(self.preprocessing)
+        self.model_spec_ = spec
         self.preprocessing_ = Preprocessing.fit(steps, x[learn])
         z = self.preprocessing_.transform(x[learn])
         model = spec.build(z.shape[1], rngs=nnx.Rngs(int(rng.integers(2**31))))
         self.model_, self.history_ = self._fit_model(model, z, rng)
-        return self._calibrate(rule, np.concatenate([x[calibrate], anomalies]), len(anomalies))
+        scores = self.scores_of_rows(np.concatenate([x[calibrate], anomalies]))
+        labels = np.repeat([0, 1], [len(calibrate), len(anomalies)]) if len(anomalies) else None
+        return self._decide(rule, scores, labels)
 
-    def _calibrate(self, rule: ThresholdRule, x: Float[np.ndarray, "n dim"], n_anomalies: int) -> Self:
-        """Score rows, of which the last `n_anomalies` are anomalies, and take the threshold from the scores."""
-        self.calibration_scores_ = self._score(x)
-        labels = (np.arange(len(x)) >= len(x) - n_anomalies).astype(int)
-        self.calibration_labels_ = labels if n_anomalies else None
-        return self.set_threshold(rule)
-
-    def calibrate(self, X: ArrayLike, y: ArrayLike | None = None, rule: ThresholdRule | None = None) -> Self:
+    def calibrate(self, X: ArrayLike, y: ArrayLike | None = None, rule: ThresholdRule | None = None) -> "Detector":
         """Replace the calibration rows, and with them the threshold; the model stays as it is.
 
         Args:
             X: rows that the model has not seen, shape (n, n_features).
             y: their labels, 0 = normal and 1 = anomaly; None if all are normal.
             rule: the rule to use from now on; by default the one in use.
-        """
-        check_is_fitted(self)
-        x = validate_data(self, X, dtype=np.float64, reset=False)
-        scores = self._score(x)
-        labels = None if y is None else checked_labels(np.asarray(y), scores)
-        self.calibration_scores_, self.calibration_labels_ = scores, labels
-        return self.set_threshold(self.threshold_rule_ if rule is None else rule)
 
-    def set_threshold(self, rule: ThresholdRule) -> Self:
-        """Apply a threshold rule to the stored calibration scores; nothing is fitted or scored again."""
-        check_is_fitted(self, "calibration_scores_")
-        self.threshold_ = float(rule.threshold(self.calibration_scores_, self.calibration_labels_))
-        self.threshold_rule_ = rule
-        self.offset_ = -self.threshold_
-        return self
+        Raises:
+            ValueError: if `X` is not a finite matrix of the columns that were fitted; in particular an `InputError` if
+                labels are needed and missing or wrong. The detector then stays as it was.
+        """
+        check_is_fitted(self, "threshold_")
+        x = self._rows(X)
+        scores = self.scores_of_rows(x)
+        labels = None if y is None else checked_labels(np.asarray(y), scores)
+        return self._decide(self.threshold_rule_ if rule is None else rule, scores, labels)
+
+    def set_threshold(self, rule: ThresholdRule) -> "Detector":
+        """Apply a threshold rule to the stored calibration scores; nothing is fitted or scored again.
+
+        Raises:
+            InputError: if `rule` is no rule, or needs labels that the calibration rows do not have.
+        """
+        check_is_fitted(self, "threshold_")
+        return self._decide(rule, self.calibration_scores_, self.calibration_labels_)
 
     def anomaly_score(self, X: ArrayLike) -> Float[np.ndarray, "n"]:
-        """How anomalous each row is; higher is more anomalous. For a density -log p(x), in nats and in data units."""
-        check_is_fitted(self)
-        return self._score(validate_data(self, X, dtype=np.float64, reset=False))
+        """How anomalous each row is; higher is more anomalous, +inf where no number is high enough.
+
+        For a density -log p(x) in nats, x in data units: multiplying a column by 10 adds log 10 to the score of every
+        row. For an autoencoder the mean squared error of the reconstruction, in the units that preprocessing gives.
+
+        Raises:
+            ValueError: if `X` is not a finite matrix of the columns that were fitted.
+        """
+        check_is_fitted(self, "threshold_")
+        return self.scores_of_rows(self._rows(X))
 
     def score_samples(self, X: ArrayLike) -> Float[np.ndarray, "n"]:
         """How normal each row is; for a density log p(x) in nats, over the columns that are not constant."""
         return -self.anomaly_score(X)
 
     def decision_function(self, X: ArrayLike) -> Float[np.ndarray, "n"]:
-        """`score_samples - offset_`: negative for flagged rows."""
-        return self.score_samples(X) - self.offset_
+        """`score_samples - offset_`: negative for flagged rows, and 0 for a row whose score is the threshold."""
+        normality = self.score_samples(X)
+        with np.errstate(invalid="ignore"):
+            # Both may be infinite where a density is zero, and the difference of infinities would be NaN.
+            return np.where(normality == self.offset_, 0.0, normality - self.offset_)
 
     def predict(self, X: ArrayLike) -> Int[np.ndarray, "n"]:
         """+1 for normal rows, -1 for flagged ones."""
@@ -154,8 +174,11 @@ class Detector(OutlierMixin, BaseEstimator):
     def p_values(self, X: ArrayLike) -> Float[np.ndarray, "n"]:
         """Conformal p-value of each row: the share of normal calibration scores at least as high, itself counted.
 
-        (1 + #{calibration scores >= score}) / (n + 1), Bates et al. 2023, equation 3. Valid if the calibration rows
-        were not seen by the model.
+        p(x) = (1 + #{calibration scores >= score(x)}) / (n + 1)
+
+        For a normal row that neither the model nor the calibration has seen, the probability of p <= a is at most a,
+        for every a (Bates et al. 2023, "Testing for outliers with conformal p-values"). The calibration rows must be
+        unseen as well (`calibration_fraction` > 0, or `calibrate`): the scores of training rows are too low.
         """
         return self.p_values_of_scores(self.anomaly_score(X))
 
@@ -168,27 +191,81 @@ class Detector(OutlierMixin, BaseEstimator):
         return (1 + normal.size - below) / (normal.size + 1)
 
     def sample(self, count: int, random_state: Any = None) -> Float[np.ndarray, "count n_features"]:
-        """Draw rows from the fitted density, in data units.
+        """Draw rows from the fitted density, in data units; columns that were dropped have their constant value.
+
+        Args:
+            count: number of rows.
+            random_state: the same seed draws the same rows; None draws others each time.
 
         Raises:
-            InputError: if the model is no density.
+            InputError: if the model is no density, or `count` is negative.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "threshold_")
+        if count < 0:
+            raise InputError(f"count = {count}: expected at least 0")
         if not isinstance(self.model_, Density):
             raise InputError(f"{type(self).__name__} cannot draw rows: {type(self.model_).__name__} is no density")
         key = jax.random.key(check_random_state(random_state).randint(2**31 - 1))
-        return self.preprocessing_.inverse_transform(np.asarray(self.model_.sample(key, (count,)), np.float64))
+        return self.preprocessing_.inverse_transform(draw_rows(self.model_, key, count))
+
+    def scores_of_rows(self, x: Float[np.ndarray, "n n_features"]) -> Float[np.ndarray, "n"]:
+        """`anomaly_score` for a plain matrix of finite numbers, its columns in the order of `columns_`."""
+        # A value so far out that preprocessing overflows is infinitely far, and `score_rows` knows what to do with it.
+        with np.errstate(over="ignore"):
+            z = self.preprocessing_.transform(x)
+        scores = score_rows(self.model_, z)
+        # log p(x) = log p(z) + log |det dz/dx|: the density of the data, not of what preprocessing made of it.
+        return scores - self.preprocessing_.log_det if isinstance(self.model_, Density) else scores
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted detector to a directory; see `jaxflow.detection.saving`."""
+        """Write the fitted detector to a directory; see `jaxflow.detection.saving.save_detector`."""
         from jaxflow.detection.saving import save_detector  # saving knows all detectors, so it imports this module
 
         save_detector(self, path)
 
-    def _score(self, x: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "n"]:
-        scores = score_rows(self.model_, self.preprocessing_.transform(x))
-        # log p(x) = log p(z) + log |det dz/dx|: the density of the data, not of what preprocessing made of it.
-        return scores - self.preprocessing_.log_det if isinstance(self.model_, Density) else scores
+    def _rows(self, X: Any, *, reset: bool = False) -> Any:
+        return validate_data(self, X, dtype=np.float64, reset=reset)
+
+    def _checked_parameters(self) -> tuple[Any, tuple[PreprocessingStep, ...], ThresholdRule]:
+        """The parameters with their defaults, or a refusal; scikit-learn leaves this to `fit`."""
+        spec = self._model_spec()
+        if getattr(spec, "context_dim", 0):  # not every model knows of contexts
+            raise InputError(f"a detector scores rows without context: context_dim = {spec.context_dim}, expected 0")
+        for name in ("calibration_fraction", "validation_fraction"):
+            fraction = getattr(self, name, 0.0)
+            if not 0 <= fraction < 1:
+                raise InputError(f"{name} = {fraction}: expected at least 0 and less than 1")
+        steps = DEFAULT_STEPS if self.preprocessing is None else tuple(self.preprocessing)
+        for step in steps:
+            if not isinstance(step, Step):
+                raise InputError(f"preprocessing holds {step!r}: expected steps such as Standardize()")
+        train = getattr(self, "train", None)
+        if not isinstance(train, FitSpec | None):
+            raise InputError(f"train = {train!r}: expected a FitSpec")
+        return spec, steps, _checked_rule(DEFAULT_RULE if self.threshold is None else self.threshold)
+
+    def _require_rows(self, n: int) -> None:
+        parts = {"fit": 1.0, "calibrate": self.calibration_fraction}
+        parts["choose the best epoch"] = getattr(self, "validation_fraction", 0.0)
+        tasks = [task for task, fraction in parts.items() if fraction]
+        least = max(2, len(tasks))
+        if n < least:
+            raise InputError(f"n_samples = {n}: expected at least {least} normal rows, to {' and to '.join(tasks)}")
+
+    def _decide(
+        self, rule: ThresholdRule, scores: Float[np.ndarray, "n"], labels: Int[np.ndarray, "n"] | None
+    ) -> "Detector":
+        # The rule comes first: when it refuses, the detector stays as it was.
+        threshold = float(_checked_rule(rule).threshold(scores, labels))
+        self.calibration_scores_, self.calibration_labels_ = scores, labels
+        self.threshold_rule_, self.threshold_, self.offset_ = rule, threshold, -threshold
+        return self
+
+
+def _checked_rule(rule: Any) -> ThresholdRule:
+    if not isinstance(rule, ThresholdRule):
+        raise InputError(f"threshold = {rule!r}: expected a rule such as Percentile(percentile=95)")
+    return rule
 
 
 def fit_by_gradient(
@@ -200,11 +277,9 @@ def fit_by_gradient(
     progress: bool,
 ) -> FitResult:
     """Fit with some rows held out to choose the epoch; with a fraction of 0 the training loss chooses it."""
-    if not 0 <= validation_fraction < 1:
-        raise InputError(f"validation_fraction = {validation_fraction}: expected at least 0 and less than 1")
     train, valid = rows, None
     if validation_fraction:
         learn, held = hold_out(len(rows), validation_fraction, rng)
-        train, valid = rows[learn], Batch(rows[held])
+        train, valid = rows[learn], Batch(jnp.asarray(rows[held]))
     key = jax.random.key(int(rng.integers(2**31)))
-    return fit(model, Batch(train), valid, FitSpec() if spec is None else spec, key=key, progress=progress)
+    return fit(model, Batch(jnp.asarray(train)), valid, FitSpec() if spec is None else spec, key=key, progress=progress)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jaxflow.data.preprocessing import PreprocessingStep
 from jaxflow.detection.detector import Detector, fit_by_gradient
@@ -15,7 +16,6 @@ from jaxflow.models import (
     FlowSpec,
     GaussianMixtureSpec,
     GaussianSpec,
-    ModelSpec,
 )
 from jaxflow.training.batch import Batch
 from jaxflow.training.fit import fit
@@ -58,7 +58,7 @@ class FlowDetector(Detector):
         self.random_state = random_state
         self.progress = progress
 
-    def _model_spec(self) -> ModelSpec:
+    def _model_spec(self):
         return _expect(self, MAF() if self.model is None else self.model, (FlowSpec,))
 
     def _fit_model(self, model, rows, rng):
@@ -95,7 +95,7 @@ class AutoencoderDetector(Detector):
         self.random_state = random_state
         self.progress = progress
 
-    def _model_spec(self) -> ModelSpec:
+    def _model_spec(self):
         return _expect(self, AutoEncoderSpec() if self.model is None else self.model, (AutoEncoderSpec,))
 
     def _fit_model(self, model, rows, rng):
@@ -125,11 +125,11 @@ class GaussianDetector(Detector):
         self.calibration_fraction = calibration_fraction
         self.random_state = random_state
 
-    def _model_spec(self) -> ModelSpec:
+    def _model_spec(self):
         return _expect(self, GaussianSpec() if self.model is None else self.model, (GaussianSpec, GaussianMixtureSpec))
 
     def _fit_model(self, model, rows, rng):
-        return fit(model, Batch(rows), key=jax.random.key(int(rng.integers(2**31))))
+        return fit(model, Batch(jnp.asarray(rows)), key=jax.random.key(int(rng.integers(2**31))))
 
 
 def _expect(detector: Detector, spec: Any, kinds: tuple[type, ...]) -> Any:

@@ -1,8 +1,9 @@
 """A fitted detector as a directory: `detector.json` and `weights.safetensors`.
 
 The first holds everything that can be read by eye (format version, specs, threshold), the second every array: the
-model's state, the preprocessing's constants, the calibration scores. Nothing is pickled, so loading runs no code from
-the files.
+model's state, the preprocessing's constants, the calibration scores, the history of the fit. Nothing is pickled, so
+loading runs no code from the files. Checksums tie the two together: neither can be changed, by accident or by hand,
+without `load` noticing. To change a threshold, load the detector, call `set_threshold`, and save it.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ import os
 import shutil
 import uuid
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,26 +23,33 @@ from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as dump_arrays
+from sklearn.utils.validation import check_is_fitted
 
 from jaxflow.config.spec import Spec, parse_spec
 from jaxflow.data.preprocessing import Preprocessing, PreprocessingStep
 from jaxflow.detection.detector import DEFAULT_STEPS, Detector
 from jaxflow.detection.detectors import AutoencoderDetector, FlowDetector, GaussianDetector
+from jaxflow.detection.saved_history import history_arrays, restored_history
 from jaxflow.detection.thresholds import AnyThresholdRule
 from jaxflow.errors import InputError
 from jaxflow.models import AnyModelSpec, restore_state, state_arrays
 from jaxflow.training.fit_spec import FitSpec
-from jaxflow.training.history import History
 
 FORMAT_VERSION = 1
 DESCRIPTION, WEIGHTS = "detector.json", "weights.safetensors"
-DETECTORS = {kind.__name__: kind for kind in (FlowDetector, GaussianDetector, AutoencoderDetector)}
+DETECTORS: dict[str, type[Detector]] = {
+    kind.__name__: kind for kind in (FlowDetector, GaussianDetector, AutoencoderDetector)
+}
 
 
 class SavedDetector(Spec):
-    """The contents of `detector.json`."""
+    """The contents of `detector.json`.
 
-    format_version: int
+    `checksum` is the SHA-256 of the same contents without it, as `_checksum` computes it; `weights_sha256` is that of
+    the other file.
+    """
+
+    format_version: int = Field(ge=1)
     jaxflow_version: str
     detector: str
     model: AnyModelSpec
@@ -57,120 +66,171 @@ class SavedDetector(Spec):
     fitted_with_names: bool
     float_type: str
     weights_sha256: str
+    checksum: str
 
 
 def save_detector(detector: Detector, path: str | os.PathLike[str]) -> None:
-    """Write a fitted detector; a directory already at `path` is replaced once the new one is complete.
+    """Write a fitted detector; one saved at `path` before is replaced once the new one is complete.
+
+    The parameters are written as what they stand for (`model=None` as the default model) and the threshold as it is
+    now. A `random_state` that is no whole number is not kept.
 
     Raises:
-        InputError: if `path` is a file, or a directory that holds something else than a saved detector.
+        NotFittedError: if the detector is not fitted.
+        InputError: if `path` is taken by something else (see `require_free_place`), cannot be written, or the detector
+            is of a class of your own, which `load` could not make.
     """
-    import jaxflow
-
     path = Path(path)
-    if path.exists() and not (path / DESCRIPTION).is_file() and (not path.is_dir() or any(path.iterdir())):
-        raise InputError(f"{path} exists and is no saved detector: choose another place to save to")
+    name = type(detector).__name__
+    if DETECTORS.get(name) is not type(detector):
+        raise InputError(f"a detector of type {name} cannot be saved, expected one of {', '.join(DETECTORS)}")
+    check_is_fitted(detector, "threshold_")
+    require_free_place(path)
+    path = path.resolve()
     weights = dump_arrays(_arrays(detector))
-    seed = detector.random_state
-    description = SavedDetector(
-        format_version=FORMAT_VERSION,
-        jaxflow_version=jaxflow.__version__,
-        detector=type(detector).__name__,
-        model=detector._model_spec(),
-        train=getattr(detector, "train", None),
-        preprocessing=detector.preprocessing_.steps,
-        validation_fraction=getattr(detector, "validation_fraction", None),
-        calibration_fraction=detector.calibration_fraction,
-        random_state=int(seed) if isinstance(seed, int | np.integer) else None,
-        threshold_rule=detector.threshold_rule_,
-        threshold=detector.threshold_,
-        n_train=detector.n_train_,
-        n_features=detector.n_features_in_,
-        columns=detector.columns_,
-        fitted_with_names=hasattr(detector, "feature_names_in_"),
-        float_type=str(jnp.result_type(float)),
-        weights_sha256=hashlib.sha256(weights).hexdigest(),
-    )
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    temporary.mkdir(parents=True)
+    description = _as_json(_description(detector, hashlib.sha256(weights).hexdigest()))
+    temporary, old = (path.with_name(f".{path.name}.{uuid.uuid4().hex}.{kind}") for kind in ("tmp", "old"))
     try:
+        temporary.mkdir(parents=True)
         (temporary / WEIGHTS).write_bytes(weights)
-        (temporary / DESCRIPTION).write_text(_as_json(description), encoding="utf-8")
+        (temporary / DESCRIPTION).write_text(description, encoding="utf-8")
         if path.exists():
             # A directory cannot be renamed onto one that holds files, so the old one steps aside first.
-            old = path.with_name(f".{path.name}.{uuid.uuid4().hex}.old")
             path.rename(old)
-            temporary.rename(path)
-            shutil.rmtree(old)
-        else:
-            temporary.rename(path)
+        temporary.rename(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if old.exists() and not path.exists():
+            old.rename(path)
+        for leftover in (temporary, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def require_free_place(path: str | os.PathLike[str]) -> None:
+    """Check that a detector may be saved at `path`: nothing is there, an empty directory, or a saved detector.
+
+    Raises:
+        InputError: if `path` is a file, or a directory that holds anything else.
+    """
+    path = Path(path)
+    if path.is_dir():
+        names = {child.name for child in path.iterdir()}
+        if names and (DESCRIPTION not in names or names - {DESCRIPTION, WEIGHTS}):
+            other = min(names - {DESCRIPTION, WEIGHTS}, default=WEIGHTS)
+            raise InputError(f"{path} is a directory that holds {other}, expected a saved detector or a new place")
+    elif path.exists() or path.is_symlink():
+        raise InputError(f"{path} is a file, expected a saved detector or a new place")
 
 
 def load(path: str | os.PathLike[str]) -> Any:
-    """Read a detector that `save` wrote, ready to score.
+    """Read a detector that `save` wrote, ready to score: its scores are the same, bit for bit.
 
     Raises:
-        InputError: if the directory or one of its files is missing or damaged, or was written in a newer format.
+        InputError: if the directory or one of its files is missing, damaged or edited, or written in a newer format.
     """
     path = Path(path)
     if not path.is_dir():
-        raise InputError(f"{path} is no directory with a saved detector")
+        raise InputError(f"{path} is no directory, expected one with a saved detector")
     description = _read_description(path / DESCRIPTION)
-    if not (path / WEIGHTS).is_file():
-        raise InputError(f"{path / WEIGHTS} is missing")
-    weights = (path / WEIGHTS).read_bytes()
+    weights = _read(path / WEIGHTS)
     if hashlib.sha256(weights).hexdigest() != description.weights_sha256:
         raise InputError(f"{path / WEIGHTS} is damaged: it is not the file that {DESCRIPTION} describes")
+    if description.float_type != str(jnp.result_type(float)):
+        warnings.warn(
+            f"the detector was saved in {description.float_type} and is loaded in {jnp.result_type(float)}: its scores "
+            "will differ in the last digits",
+            stacklevel=2,
+        )
     try:
-        arrays = load_arrays(weights)
-        return _restore(description, arrays)
-    except (SafetensorError, InputError, KeyError) as error:
-        raise InputError(f"{path} is damaged: {error}") from None
+        return _restore(description, load_arrays(weights))
+    except (SafetensorError, InputError) as error:
+        raise InputError(f"{path / WEIGHTS} is damaged: {error}") from None
+
+
+def _description(detector: Any, weights_sha256: str) -> SavedDetector:
+    seed = detector.random_state
+    values = {
+        "format_version": FORMAT_VERSION,
+        "jaxflow_version": version("jaxflow"),
+        "detector": type(detector).__name__,
+        "model": detector.model_spec_,
+        "train": getattr(detector, "train", None),
+        "preprocessing": detector.preprocessing_.steps,
+        "validation_fraction": getattr(detector, "validation_fraction", None),
+        "calibration_fraction": detector.calibration_fraction,
+        "random_state": int(seed) if isinstance(seed, int | np.integer) else None,
+        "threshold_rule": detector.threshold_rule_,
+        "threshold": detector.threshold_,
+        "n_train": detector.n_train_,
+        "n_features": detector.n_features_in_,
+        "columns": detector.columns_,
+        "fitted_with_names": hasattr(detector, "feature_names_in_"),
+        "float_type": str(jnp.result_type(float)),
+        "weights_sha256": weights_sha256,
+    }
+    description = SavedDetector(**values, checksum="")
+    return description.model_copy(update={"checksum": _checksum(_plain(description))})
+
+
+def _plain(description: SavedDetector) -> dict[str, Any]:
+    # JSON has no infinities, and a threshold can be infinite where the support of a density ends.
+    return description.model_dump(mode="json") | {"threshold": repr(description.threshold)}
 
 
 def _as_json(description: SavedDetector) -> str:
-    values = description.model_dump(mode="json")
-    # JSON has no infinities; a threshold can be infinite where the support ends.
-    values["threshold"] = repr(description.threshold)
-    return json.dumps(values, indent=2, allow_nan=False) + "\n"
+    return json.dumps(_plain(description), indent=2, allow_nan=False) + "\n"
+
+
+def _checksum(values: dict[str, Any]) -> str:
+    rest = {name: value for name, value in values.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{file} is missing") from None
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror or error}") from None
 
 
 def _read_description(file: Path) -> SavedDetector:
-    if not file.is_file():
-        raise InputError(f"{file} is missing")
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} is damaged: {error}") from None
-    version = values.get("format_version") if isinstance(values, dict) else None
-    if not isinstance(version, int):
+        values = json.loads(_read(file).decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file} is damaged: it is no JSON ({error})") from None
+    found = values.get("format_version") if isinstance(values, dict) else None
+    if not isinstance(found, int):
         raise InputError(f"{file} is damaged: it names no format_version")
-    if version > FORMAT_VERSION:
+    if found > FORMAT_VERSION:
         raise InputError(
-            f"{file} has format {version}, this jaxflow reads up to format {FORMAT_VERSION}: it needs a newer jaxflow"
+            f"{file} has format {found}, this jaxflow reads up to format {FORMAT_VERSION}: it needs a newer jaxflow"
         )
     description = parse_spec(SavedDetector, values, str(file))
     if description.detector not in DETECTORS:
         raise InputError(f"{file}: detector = {description.detector!r}: expected one of {', '.join(DETECTORS)}")
+    if _checksum(values) != description.checksum:
+        raise InputError(f"{file} is damaged: it was changed after it was written, its checksum does not match")
     return description
 
 
-def _arrays(detector: Detector) -> dict[str, np.ndarray]:
+def _arrays(detector: Any) -> dict[str, np.ndarray]:
     arrays = {f"model.{name}": array for name, array in state_arrays(detector.model_).items()}
     arrays |= {f"preprocessing.{name}": array for name, array in detector.preprocessing_.arrays().items()}
+    arrays |= {f"history.{name}": array for name, array in history_arrays(detector.history_).items()}
     arrays["calibration.scores"] = detector.calibration_scores_
     if detector.calibration_labels_ is not None:
         arrays["calibration.labels"] = detector.calibration_labels_
     return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
 
 
-def _restore(description: SavedDetector, arrays: dict[str, np.ndarray]) -> Detector:
+def _restore(description: SavedDetector, arrays: dict[str, np.ndarray]) -> Any:
     def part(prefix: str) -> dict[str, np.ndarray]:
         return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
-    parameters = {
+    parameters: dict[str, Any] = {
         "model": description.model,
         "preprocessing": None if description.preprocessing == DEFAULT_STEPS else description.preprocessing,
         "threshold": description.threshold_rule,
@@ -180,24 +240,21 @@ def _restore(description: SavedDetector, arrays: dict[str, np.ndarray]) -> Detec
     kind = DETECTORS[description.detector]
     if kind is not GaussianDetector:
         parameters |= {"train": description.train, "validation_fraction": description.validation_fraction}
-    detector = kind(**parameters)
+    detector: Any = kind(**parameters)
     detector.preprocessing_ = Preprocessing.from_arrays(
         description.preprocessing, part("preprocessing."), description.n_features
     )
-    if description.float_type != str(jnp.result_type(float)):
-        warnings.warn(
-            f"the detector was saved in {description.float_type} and is loaded in {jnp.result_type(float)}",
-            stacklevel=3,
-        )
-    model = description.model.build(detector.preprocessing_.dim_out, rngs=nnx.Rngs(0))
-    restore_state(model, part("model."))
-    detector.model_ = model
-    detector.history_ = History()
+    detector.model_spec_ = description.model
+    detector.model_ = description.model.build(detector.preprocessing_.dim_out, rngs=nnx.Rngs(0))
+    restore_state(detector.model_, part("model."))
+    detector.history_ = restored_history(part("history."))
     detector.n_train_ = description.n_train
     detector.n_features_in_ = description.n_features
     detector.columns_ = description.columns
     if description.fitted_with_names:
         detector.feature_names_in_ = np.asarray(description.columns, dtype=object)
+    if "calibration.scores" not in arrays:
+        raise InputError("the array calibration.scores is missing")
     detector.calibration_scores_ = arrays["calibration.scores"]
     detector.calibration_labels_ = arrays.get("calibration.labels")
     detector.threshold_rule_ = description.threshold_rule

@@ -1,4 +1,4 @@
-"""Scores of many rows at bounded memory and with few compilations."""
+"""Many rows through a model, scored or drawn, at bounded memory and with few compilations."""
 
 from functools import partial
 from typing import Any
@@ -7,41 +7,72 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxflow.models.model import Model
+from jaxflow.models.model import Density, Model
 
 CHUNK_ROWS = 65536  # rows on the device at once
 SMALLEST_SHAPE = 64  # fewer rows than this are padded to it
 
-# Beyond this many standard deviations nothing is distinguished any more. The largest float32 is 3e38; from 1e12 on,
-# a few layers that scale up could reach it, and infinity minus infinity would be NaN.
-FARTHEST = 1e12
-
 
 def score_rows(model: Model, z: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "n"]:
-    """The model's scores, as float64; +inf where the density is zero.
+    """The model's scores, as float64.
+
+    +inf where the density is zero, and where a row lies so far out that the model's arithmetic overflows. Infinite
+    values in `z` are legal and count as very large.
 
     Rows go to the device in chunks padded to a power of two, so that however many calls with however many rows need
     only a handful of compiled programs.
 
     Raises:
-        FloatingPointError: if a score is NaN.
+        FloatingPointError: if the model holds a parameter that is not finite.
     """
     graph, state = nnx.split(model)
+    dtype = jnp.result_type(float)
+    # Beyond the root of the largest number even the square of a value overflows.
+    farthest = float(np.sqrt(jnp.finfo(dtype).max))
     scores = np.empty(len(z))
     for start in range(0, len(z), CHUNK_ROWS):
-        rows = np.clip(z[start : start + CHUNK_ROWS], -FARTHEST, FARTHEST)
-        shape = max(SMALLEST_SHAPE, 1 << (len(rows) - 1).bit_length())
-        padded = np.zeros((shape, rows.shape[1]), dtype=jnp.result_type(float))
-        padded[: len(rows)] = rows
+        rows = z[start : start + CHUNK_ROWS]
+        padded = np.zeros((_padded_length(len(rows)), rows.shape[1]), dtype=dtype)
+        padded[: len(rows)] = np.clip(rows, -farthest, farthest)
         scores[start : start + len(rows)] = np.asarray(_score(state, padded, graph=graph))[: len(rows)]
-    wrong = np.flatnonzero(np.isnan(scores))
-    if wrong.size:
-        raise FloatingPointError(f"{wrong.size} of {len(z)} scores are NaN, the first in row {wrong[0] + 1}")
+    unknown = np.isnan(scores)
+    if unknown.any():
+        _require_finite(state)
+        # Finite parameters make a NaN out of a finite row in one way only: infinity minus infinity (or times zero),
+        # after an overflow. The inverse of a flow may explode even for rows of moderate size (Behrmann et al. 2021).
+        scores[unknown] = np.inf
     return scores
 
 
+def draw_rows(model: Density, key: PRNGKeyArray, count: int) -> Float[np.ndarray, "count dim"]:
+    """Draws from a density, as float64; the same key and count give the same rows."""
+    graph, state = nnx.split(model)
+    draws = np.empty((count, model.dim))
+    for number, start in enumerate(range(0, count, CHUNK_ROWS)):
+        size = min(CHUNK_ROWS, count - start)
+        rows = _draw(state, jax.random.fold_in(key, number), graph=graph, count=_padded_length(size))
+        draws[start : start + size] = np.asarray(rows)[:size]
+    return draws
+
+
+def _padded_length(rows: int) -> int:
+    return max(SMALLEST_SHAPE, 1 << (rows - 1).bit_length())
+
+
+def _require_finite(state: Any) -> None:
+    for path, variable in nnx.to_flat_state(state):
+        if not np.isfinite(np.asarray(variable[...])).all():
+            name = ".".join(str(part) for part in path)
+            raise FloatingPointError(f"the model's array {name} is not finite, so it cannot score")
+
+
 @partial(jax.jit, static_argnames="graph")
-def _score(state: Any, rows: jax.Array, *, graph: Any) -> jax.Array:
+def _score(state: Any, rows: Float[Array, "n dim"], *, graph: Any) -> Float[Array, "n"]:
     return nnx.merge(graph, state).score(rows)
+
+
+@partial(jax.jit, static_argnames=("graph", "count"))
+def _draw(state: Any, key: PRNGKeyArray, *, graph: Any, count: int) -> Float[Array, "count dim"]:
+    return nnx.merge(graph, state).sample(key, (count,))

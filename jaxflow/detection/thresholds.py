@@ -3,10 +3,12 @@
 import math
 import warnings
 from abc import abstractmethod
+from fractions import Fraction
 from typing import Annotated, Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jax.typing import ArrayLike
+from jaxtyping import Float, Int, Shaped
 from pydantic import Field
 
 from jaxflow.config.spec import Spec
@@ -17,22 +19,27 @@ class ThresholdRule(Spec):
     """How a threshold follows from scores. A row is flagged when its score is greater than the threshold."""
 
     @abstractmethod
-    def threshold(self, scores: Float[np.ndarray, "n"], labels: Int[np.ndarray, "n"] | None = None) -> float:
-        """The threshold.
+    def threshold(self, scores: Shaped[ArrayLike, "n"], labels: Shaped[ArrayLike, "n_labels"] | None = None) -> float:
+        """The threshold, in units of the score.
 
         Args:
-            scores: anomaly scores, higher = more anomalous.
-            labels: 0 = normal, 1 = anomaly; None where all scores come from normal rows.
+            scores: anomaly scores, higher = more anomalous; infinite ones are legal.
+            labels: 0 = normal, 1 = anomaly, one a score; None where all scores come from normal rows.
 
         Raises:
-            InputError: if there are no scores, one of them is NaN, or labels are needed and missing.
+            InputError: if there are no scores, one of them is NaN, there is not one label a score or one is neither 0
+                nor 1, or labels are needed and missing.
         """
 
 
 class Percentile(ThresholdRule):
     """The given percentile of the scores, as in scikit-learn and PyOD with contamination = 1 - percentile / 100.
 
-    A description of the scores it is given, not a promise about unseen ones: see `TargetFalsePositiveRate`.
+    threshold = the (1 + floor((n - 1) percentile / 100))-th smallest of n scores
+
+    They interpolate between two neighbouring scores; this takes the lower one, because between a finite score and an
+    infinite one (off the support of a density) there is nothing to take. A description of the scores it is given, not a
+    promise about unseen ones: see `TargetFalsePositiveRate`.
     """
 
     kind: Literal["percentile"] = "percentile"
@@ -40,8 +47,9 @@ class Percentile(ThresholdRule):
 
     def threshold(self, scores, labels=None):
         """The largest score that is not above the percentile; of all scores, whatever their label."""
-        # No interpolation: between a finite score and an infinite one (off the support) there is nothing to take.
-        return float(np.percentile(checked_scores(scores), self.percentile, method="lower"))
+        scores = checked_scores(scores)
+        below = math.floor((scores.size - 1) * _as_written(self.percentile) / 100)
+        return float(np.partition(scores, below)[below])
 
 
 class TargetFalsePositiveRate(ThresholdRule):
@@ -49,8 +57,9 @@ class TargetFalsePositiveRate(ThresholdRule):
 
     threshold = the ceil((n + 1)(1 - rate))-th smallest of n scores of held-out normal rows
 
-    The split-conformal quantile (Vovk et al. 2005; Lei et al. 2018, section 2.2). With n < 1 / rate - 1 scores no
-    threshold can promise that; the largest score is then taken, which flags 1 / (n + 1) on average, with a warning.
+    The split-conformal quantile (Vovk et al. 2005; Lei et al. 2018, section 2.2). Where scores have no ties, more than
+    rate - 1 / (n + 1) is flagged. With n < 1 / rate - 1 scores no threshold but infinity can promise the rate; the
+    largest score is then taken, which flags 1 / (n + 1) on average, with a warning.
     """
 
     kind: Literal["target_fpr"] = "target_fpr"
@@ -62,8 +71,10 @@ class TargetFalsePositiveRate(ThresholdRule):
         if labels is not None:
             scores = scores[checked_labels(labels, scores) == 0]
             if scores.size == 0:
-                raise InputError("target_fpr needs scores of normal rows, and no row is labelled 0")
-        rank = math.ceil((scores.size + 1) * (1 - self.rate))
+                raise InputError(
+                    f"target_fpr needs scores of normal rows, and none of the {np.size(labels)} labels is 0"
+                )
+        rank = scores.size + 1 - math.floor((scores.size + 1) * _as_written(self.rate))
         if rank > scores.size:
             warnings.warn(
                 f"{scores.size} held-out scores cannot promise a false-positive rate of {self.rate:g}: the smallest "
@@ -75,12 +86,18 @@ class TargetFalsePositiveRate(ThresholdRule):
 
 
 class BestF1(ThresholdRule):
-    """The threshold with the highest F1 on labelled validation data."""
+    """The threshold with the highest F1 on labelled validation data; of several, the one that flags the fewest rows.
+
+    F1 = 2 TP / (2 TP + FP + FN), a row being flagged when its score is greater than the threshold
+    """
 
     kind: Literal["best_f1"] = "best_f1"
 
     def threshold(self, scores, labels=None):
-        """The middle between the two neighbouring scores where flagging everything above gives the highest F1."""
+        """The middle between the two neighbouring scores where flagging everything above gives the highest F1.
+
+        If that is everything there is, the next number below the lowest score.
+        """
         scores = checked_scores(scores)
         if labels is None:
             raise InputError("best_f1 needs labels: give it a labelled validation set")
@@ -92,13 +109,18 @@ class BestF1(ThresholdRule):
         hits = np.cumsum(labels[order])
         flagged = np.arange(1, scores.size + 1)
         f1 = 2 * hits / (flagged + labels.sum())
-        # Rows of equal score are flagged together, so a cut can only lie where the score changes.
+        # Rows of equal score are flagged together, so a cut can only lie where the score changes; and nothing lies
+        # below minus infinity.
         f1[:-1][ranked[:-1] == ranked[1:]] = -1.0
+        f1[ranked == -np.inf] = -1.0
         best = int(np.argmax(f1))
+        above = float(ranked[best])
         if best == scores.size - 1:
-            return float(np.nextafter(ranked[best], -np.inf))
-        middle = (ranked[best] + ranked[best + 1]) / 2
-        return float(middle) if np.isfinite(middle) else float(ranked[best + 1])
+            return math.nextafter(above, -math.inf)
+        below = float(ranked[best + 1])
+        middle = below / 2 + above / 2
+        # The middle of two neighbouring numbers is one of them, and that of a finite and an infinite one is infinite.
+        return middle if below < middle < above else below
 
 
 class GivenThreshold(ThresholdRule):
@@ -117,22 +139,36 @@ AnyThresholdRule = Annotated[
 ]
 
 
-def checked_scores(scores: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
-    """The scores as float64, or a refusal where there are none or some are NaN."""
+def checked_scores(scores: Shaped[ArrayLike, "..."]) -> Float[np.ndarray, "n"]:
+    """The scores as float64.
+
+    Raises:
+        InputError: if there are none, they are not one number a row, or some are NaN.
+    """
     scores = np.asarray(scores, np.float64)
     if scores.ndim != 1 or scores.size == 0:
-        raise InputError(f"a threshold needs a list of scores, got an array of shape {scores.shape}")
-    if np.isnan(scores).any():
-        raise InputError(f"{int(np.isnan(scores).sum())} of {scores.size} scores are NaN")
+        raise InputError(f"scores have shape {scores.shape}, expected one score a row and at least one row")
+    missing = np.flatnonzero(np.isnan(scores))
+    if missing.size:
+        raise InputError(f"{missing.size} of {scores.size} scores are NaN, the first in row {missing[0] + 1}")
     return scores
 
 
-def checked_labels(labels: Int[np.ndarray, "n"], scores: Float[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
-    """The labels as integers, or a refusal where they are not 0 and 1 or not one a score."""
-    labels = np.asarray(labels)
-    if labels.shape != scores.shape:
-        raise InputError(f"{scores.size} scores need as many labels, got an array of shape {labels.shape}")
-    wrong = np.flatnonzero(~np.isin(labels, (0, 1)))
-    if wrong.size:
-        raise InputError(f"label {labels[wrong[0]]!r} in row {wrong[0] + 1} is neither 0 (normal) nor 1 (anomaly)")
-    return labels.astype(int)
+def checked_labels(labels: Shaped[ArrayLike, "..."], scores: Shaped[ArrayLike, "..."]) -> Int[np.ndarray, "n"]:
+    """The labels as integers.
+
+    Raises:
+        InputError: if there is not one a score, or one is neither 0 nor 1.
+    """
+    values, count = np.asarray(labels), np.size(scores)
+    if values.shape != (count,):
+        raise InputError(f"labels have shape {values.shape}, expected one label for each of {count} rows")
+    for row, label in enumerate(values.tolist(), start=1):
+        if label not in (0, 1):
+            raise InputError(f"label = {label!r} in row {row}, expected 0 for normal or 1 for anomaly")
+    return values.astype(np.int64)
+
+
+def _as_written(number: float) -> Fraction:
+    """The decimal fraction that a user wrote: 0.29 times 100 is then 29 and not 28.999999999999996."""
+    return Fraction(str(number))

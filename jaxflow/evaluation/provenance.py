@@ -12,8 +12,6 @@ from typing import Any
 
 import jax
 
-import jaxflow
-
 PACKAGES = ("jaxflow", "jax", "flax", "optax", "numpy", "scikit-learn")
 
 
@@ -32,7 +30,7 @@ def provenance(command: Sequence[str], seed: int | None) -> dict[str, Any]:
         `git_commit` and `git_uncommitted_changes` (None when jaxflow does not run from a checkout), `time_utc`
         (ISO 8601).
     """
-    commit, changes = _checkout(Path(jaxflow.__file__).resolve().parent.parent)
+    commit, changes = _checkout(Path(__file__).resolve().parents[2])
     return {
         "command": shlex.join(_without_private_paths(argument) for argument in command),
         "seed": seed,

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -26,8 +27,9 @@ class Run:
         y: their labels; None for data without labels.
         scores: their anomaly scores.
         metrics: what scores and threshold achieve; None without labels.
-        fit_seconds, score_seconds: wall time, compilation included.
-        n_train: rows given to `fit`, calibration and validation included.
+        fit_seconds: wall time of the fit, compilation included; None if the detector was fitted before.
+        score_seconds: wall time of scoring, compilation included.
+        n_train: rows given to `fit`, those that calibrate and validate included.
     """
 
     detector: Detector
@@ -35,38 +37,74 @@ class Run:
     y: Int[np.ndarray, "n"] | None
     scores: Float[np.ndarray, "n"]
     metrics: Metrics | None
-    fit_seconds: float
+    fit_seconds: float | None
     score_seconds: float
     n_train: int
+
+    @property
+    def n_flagged(self) -> int:
+        """Number of test rows whose score is above the threshold."""
+        return int(np.sum(self.scores > self.detector.threshold_))
+
+
+class ExperimentRows(NamedTuple):
+    """The rows of an experiment, from `experiment_rows`.
+
+    Attributes:
+        name: the data set's name.
+        x_train: rows to fit.
+        y_train: their labels, where the threshold rule needs them; otherwise None, and all count as normal.
+        x_test: rows to score.
+        y_test: 0 = normal, 1 = anomaly for each of them; None when the data set has no labels.
+        feature_names: the columns.
+    """
+
+    name: str
+    x_train: Float[np.ndarray, "n_train dim"]
+    y_train: Int[np.ndarray, "n_train"] | None
+    x_test: Float[np.ndarray, "n_test dim"]
+    y_test: Int[np.ndarray, "n_test"] | None
+    feature_names: tuple[str, ...]
 
 
 def run_experiment(experiment: Experiment, *, progress: bool = False) -> Run:
     """Load the data, fit and calibrate the detector, score the test rows.
 
     Raises:
-        InputError: if the data is missing or does not suit the experiment.
+        InputError: if the data is missing or does not suit the experiment, or the fit diverges.
     """
-    split = experiment_split(experiment)
-    x_train, y_train, x_test, y_test = _with_labelled_anomalies(experiment, split)
+    rows = experiment_rows(experiment)
     detector = experiment.detector(progress=progress)
     started = time.perf_counter()
-    detector.fit(x_train, y_train)
+    try:
+        detector.fit(rows.x_train, rows.y_train)
+    except FloatingPointError as error:
+        # Of all that can go wrong in a computation, this is in the hands of whoever chose the hyperparameters.
+        raise InputError(f"{rows.name}: {error}") from error
     fit_seconds = time.perf_counter() - started
-    detector.columns_ = split.feature_names
-    return score_run(detector, x_test, y_test, fit_seconds=fit_seconds, n_train=len(x_train))
+    detector.columns_ = rows.feature_names
+    return score_run(detector, rows.x_test, rows.y_test, fit_seconds=fit_seconds, n_train=len(rows.x_train))
 
 
 def score_run(
     detector: Detector,
     x: Float[np.ndarray, "n dim"],
-    y: Int[np.ndarray, "n"] | None,
+    y: Int[np.ndarray, "n"] | None = None,
     *,
-    fit_seconds: float = 0.0,
+    fit_seconds: float | None = None,
     n_train: int,
 ) -> Run:
-    """Score rows with a fitted detector and compare with their labels, if there are any."""
+    """Score rows with a fitted detector and compare with their labels, if there are any.
+
+    Args:
+        detector: the fitted detector.
+        x: finite rows, with the columns in the order of `detector.columns_`; see `rows_for`.
+        y: their labels, 0 = normal and 1 = anomaly.
+        fit_seconds: how long the fit took, if it was part of this run.
+        n_train: number of rows the detector was fitted on.
+    """
     started = time.perf_counter()
-    scores = detector.anomaly_score(x)
+    scores = detector.scores_of_rows(x)
     score_seconds = time.perf_counter() - started
     metrics = None if y is None else evaluate_scores(y, scores, detector.threshold_, n_train=n_train)
     return Run(detector, x, y, scores, metrics, fit_seconds, score_seconds, n_train)
@@ -95,23 +133,34 @@ def experiment_split(experiment: Experiment) -> Split:
     return split_dataset(dataset, experiment.split, seed=experiment.seed)
 
 
-def _with_labelled_anomalies(experiment: Experiment, split: Split):
-    """Move a share of the test anomalies to the training side, labelled, where the threshold rule needs some."""
+def experiment_rows(experiment: Experiment) -> ExperimentRows:
+    """The rows an experiment fits and tests, and the labels that its threshold rule may see.
+
+    They are those of `experiment_split`, except for best_f1, which needs labelled anomalies: a share of them,
+    `labelled_fraction`, changes from the test to the training side.
+
+    Raises:
+        InputError: if the data is missing or does not suit the experiment.
+    """
+    split = experiment_split(experiment)
+    rows = ExperimentRows(split.name, split.x_train, None, split.x_test, split.y_test, split.feature_names)
     if not isinstance(experiment.detection.threshold, BestF1):
-        return split.x_train, None, split.x_test, split.y_test
-    if split.y_test is None or experiment.split.protocol != "normal_only":
-        raise InputError(
-            "best_f1 needs labelled data and the protocol normal_only, which keeps some labels for the test"
-        )
+        return rows
+    if split.y_test is None:
+        raise InputError(f"{split.name} has no labels, expected some, as the threshold rule best_f1 needs them")
     anomalies = np.flatnonzero(split.y_test == 1)
     fraction = experiment.detection.labelled_fraction or LABELLED_FRACTION
     count = round(fraction * len(anomalies))
     if not 0 < count < len(anomalies):
         raise InputError(
-            f"best_f1 cannot set aside {fraction:g} of {len(anomalies)} anomalies: none would be on one side"
+            f"{split.name}: labelled_fraction = {fraction:g} of {len(anomalies)} anomalies, expected one at least for "
+            "the threshold rule best_f1 and one for the test"
         )
-    chosen = np.random.default_rng(experiment.seed).permutation(anomalies)[:count]
-    kept = np.setdiff1d(np.arange(len(split.y_test)), chosen)
-    x_train = np.concatenate([split.x_train, split.x_test[chosen]])
-    y_train = np.concatenate([np.zeros(len(split.x_train), int), np.ones(count, int)])
-    return x_train, y_train, split.x_test[kept], split.y_test[kept]
+    chosen = np.sort(np.random.default_rng(experiment.seed).permutation(anomalies)[:count])
+    tested = np.setdiff1d(np.arange(len(split.y_test)), chosen)
+    return rows._replace(
+        x_train=np.concatenate([split.x_train, split.x_test[chosen]]),
+        y_train=np.repeat([0, 1], [len(split.x_train), count]),
+        x_test=split.x_test[tested],
+        y_test=split.y_test[tested],
+    )

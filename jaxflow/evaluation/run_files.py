@@ -1,5 +1,6 @@
 """What a run leaves behind: metrics, figures and a report."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,9 @@ from typing import Any
 import numpy as np
 
 from jaxflow.atomic_write import write_json
+from jaxflow.data.table_writer import json_number
+from jaxflow.detection import GivenThreshold
+from jaxflow.errors import InputError
 from jaxflow.evaluation.curve_plots import plot_precision_recall, plot_roc
 from jaxflow.evaluation.density_plots import plot_density_2d
 from jaxflow.evaluation.figure_style import save_figure
@@ -31,6 +35,8 @@ def write_run(
 ) -> None:
     """Write `metrics.json`, `history.csv` (if the run fitted), `figures/*.png`, `provenance.json` and `report.md`.
 
+    The report comes last, so that where there is one, what it speaks of is there.
+
     Args:
         run: what happened.
         out: the directory; made if missing, files of the same name are replaced.
@@ -39,10 +45,9 @@ def write_run(
         figures: more figures for the report, as `write_report` takes them; they are already there.
         tables: more tables for the report.
     """
-    out.mkdir(parents=True, exist_ok=True)
     write_json(run_metrics(run), out / "metrics.json")
     write_json(dict(provenance), out / "provenance.json")
-    if run.detector.history_.rows:
+    if run.fit_seconds is not None:
         run.detector.history_.write_csv(out / "history.csv")
     write_report(
         out / "report.md",
@@ -54,31 +59,51 @@ def write_run(
     )
 
 
+def require_writable(out: Path) -> None:
+    """Check that a directory can be made or written to, before the work whose results it is for; make nothing.
+
+    Raises:
+        InputError: if `out` or what it would lie in is a file, or may not be written.
+    """
+    place = next(place for place in (out, *out.absolute().parents) if place.exists())
+    if not place.is_dir():
+        raise InputError(f"{out} cannot be written: {place} is a file, expected a directory")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(f"{out} cannot be written: there is no permission to write to {place}")
+
+
 def run_metrics(run: Run) -> dict[str, Any]:
-    """The contents of `metrics.json`; what needs labels is null where there are none."""
+    """The contents of `metrics.json`.
+
+    What needs labels is null where there are none, and `fit_seconds` where the detector was fitted before. An infinite
+    threshold is the string "Infinity" or "-Infinity".
+    """
     if run.metrics is not None:
         values = run.metrics.to_dict()
     else:
         needs_labels = ("roc_auc", "pr_auc", "prevalence", "precision", "recall", "f1", "false_positive_rate")
         values = dict.fromkeys(needs_labels) | {
-            "threshold": float(run.detector.threshold_) if np.isfinite(run.detector.threshold_) else None,
+            "threshold": json_number(run.detector.threshold_),
             "n_train": run.n_train,
             "n_test": len(run.scores),
         }
-    flagged = int(np.sum(run.scores > run.detector.threshold_))
-    return values | {"n_flagged": flagged, "fit_seconds": run.fit_seconds, "score_seconds": run.score_seconds}
+    return values | {"n_flagged": run.n_flagged, "fit_seconds": run.fit_seconds, "score_seconds": run.score_seconds}
 
 
 def _summary(run: Run) -> str:
     detector = run.detector
-    rule = detector.threshold_rule_
+    rule: Any = detector.threshold_rule_
     options = ", ".join(f"{name} = {value:g}" for name, value in rule.model_dump(exclude={"kind"}).items())
+    source = f"the rule {rule.kind}" + (f" ({options})" if options else "")
+    if isinstance(rule, GivenThreshold):
+        origin = "that threshold was given"
+    else:
+        origin = f"{source} took that threshold from {len(detector.calibration_scores_):,} calibration scores"
+    fitted = "" if run.fit_seconds is None else f"Fitting took {run.fit_seconds:.1f} s. "
     return (
-        f"{type(detector).__name__} ({detector.model.kind if detector.model else 'default model'}) on "
-        f"{detector.n_features_in_} features. A row is flagged when its score is above {detector.threshold_:.6g}; the rule "
-        f"{rule.kind}{f' ({options})' if options else ''} took that threshold from {len(detector.calibration_scores_):,} "
-        f"calibration scores. Of {len(run.scores):,} test rows {int(np.sum(run.scores > detector.threshold_)):,} are "
-        f"flagged. Fitting took {run.fit_seconds:.1f} s, scoring {run.score_seconds:.2f} s, compilation included."
+        f"{type(detector).__name__} ({detector.model_spec_.kind}) on {detector.n_features_in_} features. A row is "
+        f"flagged when its score is above {detector.threshold_:.6g}; {origin}. Of {len(run.scores):,} test rows "
+        f"{run.n_flagged:,} are flagged. {fitted}Scoring took {run.score_seconds:.2f} s. Times include compilation."
     )
 
 
@@ -91,7 +116,7 @@ def _write_figures(run: Run, out: Path) -> list[FigureEntry]:
     density = isinstance(detector.model_, Density)
     unit = "nats" if density else "mean squared error"
     drawn = []
-    if len(history.rows) > 1:
+    if run.fit_seconds is not None and len(history.rows) > 1:
         valid = None if history.watched == "train_loss" else _numbers(history.column("valid_loss"))
         figure = plot_loss(
             _numbers(history.column("epoch")), _numbers(history.column("train_loss")), valid,
@@ -102,7 +127,7 @@ def _write_figures(run: Run, out: Path) -> list[FigureEntry]:
     drawn.append(("Scores", "scores", "Scores of the test rows; rows right of the line are flagged.", figure))
     if run.metrics is not None and run.metrics.roc_auc is not None:
         assert run.y is not None
-        caption = "Each point is a threshold; the one in use was set without looking at the test rows."
+        caption = "Each point is a threshold that could have been chosen."
         drawn.append(("ROC", "roc", caption, plot_roc(run.y, run.scores)))
         caption = "The dashed line is the prevalence, which random scores reach."
         drawn.append(("Precision and recall", "precision_recall", caption, plot_precision_recall(run.y, run.scores)))
@@ -110,7 +135,7 @@ def _write_figures(run: Run, out: Path) -> list[FigureEntry]:
         drawn.append(("Confusion matrix", "confusion", caption, plot_confusion(run.metrics)))
     if density and run.x.shape[1] == 2 and detector.preprocessing_.dim_out == 2:
         figure = plot_density_2d(
-            detector.score_samples, run.x, run.y, run.scores > detector.threshold_, -detector.threshold_,
+            lambda x: -detector.scores_of_rows(x), run.x, run.y, run.scores > detector.threshold_, detector.offset_,
             feature_names=detector.columns_,
         )  # fmt: skip
         drawn.append(("Density", "density", "Log-density with the test rows; the line is the threshold.", figure))

@@ -218,15 +218,12 @@ def ledoit_wolf_shrinkage(centred: Float[Array, "n dim"], weight: Float[Array, "
     few rows do; only ratios between weights matter, and a weight of 2 is not the same as two equal rows.
 
     Args:
-        centred: rows minus their weighted mean.
+        centred: rows minus their weighted mean; those of weight 0 must be finite.
         weight: non-negative, of sum 1.
     """
     dim = centred.shape[-1]
-    if dim == 1:
-        # S is already a multiple of the identity, and 0 / 0 would ask rounding for the answer.
-        return jnp.zeros((), centred.dtype)
     # The answer does not depend on the unit, but in an unlucky one the fourth powers overflow or vanish.
-    largest = jnp.max(jnp.where(weight[:, None] > 0, jnp.abs(centred), 0.0))
+    largest = jnp.max(jnp.abs(centred))
     centred = centred / jnp.where(largest > 0, largest, 1.0)
     s = jnp.matmul((weight[:, None] * centred).T, centred, precision="highest")
     spread = jnp.sum((s - jnp.trace(s) / dim * jnp.eye(dim, dtype=s.dtype)) ** 2)

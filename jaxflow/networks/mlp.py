@@ -48,7 +48,7 @@ class MLP(nnx.Module):
         self.layers = nnx.List(layers)
 
     def __call__(
-        self, x: Float[Array, "*batch dim_in"], context: Float[Array, "*batch context_dim"] | None = None
+        self, x: Float[Array, "*batch dim_in"], context: Float[Array, "*#batch context_dim"] | None = None
     ) -> Float[Array, "*batch dim_out"]:
         """The outputs; `context` must be given exactly when the network was built with a `context_dim`."""
         h = join_context(x, context, self.context_dim)

@@ -2,8 +2,8 @@
 
 import sys
 import time
+from io import TextIOBase
 from types import TracebackType
-from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -35,7 +35,7 @@ class FitProgress(NoProgress):
         stream: where to write; standard error by default, so that standard output stays clean.
     """
 
-    def __init__(self, epochs: int, stream: TextIO | None = None):
+    def __init__(self, epochs: int, stream: TextIOBase | None = None):
         self.epochs = epochs
         self.stream = sys.stderr if stream is None else stream
         self.bar: Progress | None = None

@@ -1,0 +1,187 @@
+"""Every ready-made flow is a density: it integrates to 1, and it samples what it scores."""
+
+import distrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from scipy import stats
+
+from jaxflow.bijectors import Affine, Chain, ElementwiseAffine, MaskedAutoregressive, Sigmoid, Softplus
+from jaxflow.models import IAF, MAF, Flow, RealNVP, StandardNormal
+from jaxflow.networks import MaskedMLP
+from tests.bijectors.cases import shaken
+
+SPECS = {
+    "maf": MAF(layers=2, hidden=(16,)),
+    "maf_residual": MAF(layers=2, hidden=(16, 16), residual=True, permutation="random"),
+    "maf_act_norm": MAF(layers=2, hidden=(16,), act_norm=True),
+    "realnvp": RealNVP(layers=4, hidden=(16,)),
+    "iaf": IAF(layers=2, hidden=(16,)),
+}
+every_spec = pytest.mark.parametrize("name", SPECS)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def double_precision():
+    with jax.enable_x64(True):
+        yield
+
+
+def flow(name: str, dim: int, context_dim: int = 0, scale: float = 0.1) -> Flow:
+    """A flow far enough from the identity to be a test, and near enough to be integrated on a grid."""
+    spec = SPECS[name].model_copy(update={"context_dim": context_dim})
+    built = spec.build(dim, rngs=nnx.Rngs(0))
+    return Flow(built.base, shaken(built.bijector, scale=scale), context_dim=context_dim)
+
+
+def integral_2d(log_prob, low: float = -15.0, high: float = 15.0, points: int = 800) -> float:
+    axis = np.linspace(low, high, points)
+    grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
+    return float(jnp.sum(jnp.exp(jax.jit(log_prob)(grid))) * (axis[1] - axis[0]) ** 2)
+
+
+@every_spec
+def test_integrates_to_one_in_two_dimensions(name):
+    assert integral_2d(flow(name, 2).log_prob) == pytest.approx(1, abs=1e-4)
+
+
+@every_spec
+def test_integrates_to_one_given_a_context(name):
+    conditional = flow(name, 2, context_dim=2)
+    for context in (jnp.array([0.0, 1.0]), jnp.array([-1.0, 0.5])):
+        assert integral_2d(lambda x, c=context: conditional.log_prob(x, c)) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["maf", "iaf"])
+def test_integrates_to_one_in_one_dimension(name):
+    x = np.linspace(-40, 40, 40_001)[:, None]
+    density = np.exp(flow(name, 1).log_prob(jnp.asarray(x)))
+    assert np.trapezoid(density, x[:, 0]) == pytest.approx(1, abs=1e-4)
+
+
+@every_spec
+def test_samples_are_scored_alike_and_follow_the_density(name):
+    made = flow(name, 3)
+    x, log_prob = jax.jit(lambda key: made.sample_and_log_prob(key, (4000,)))(jax.random.key(1))
+    np.testing.assert_allclose(made.log_prob(x), log_prob, rtol=1e-8, atol=1e-8)
+    # If draws follow the density, the latents of the draws are standard normal; here by a way that `sample` did not go.
+    z, _ = made.bijector.inverse_and_log_det(x)
+    for feature in range(3):
+        assert stats.kstest(z[:, feature], "norm").pvalue > 1e-3
+    # The two-sample test proper: log-densities of the draws against those of draws made by importance resampling.
+    key_draw, key_pick = jax.random.split(jax.random.key(2))
+    proposal = distrax.Independent(distrax.Normal(jnp.mean(x, 0), 2.0 * jnp.std(x, 0)), 1)
+    candidates, proposal_log_prob = proposal.sample_and_log_prob(seed=key_draw, sample_shape=50_000)
+    log_weight = jax.jit(made.log_prob)(candidates) - proposal_log_prob
+    picked = candidates[jax.random.categorical(key_pick, log_weight, shape=(4000,))]
+    assert stats.ks_2samp(np.asarray(made.log_prob(picked)), np.asarray(log_prob)).pvalue > 1e-3
+    for feature in range(3):
+        assert stats.ks_2samp(np.asarray(picked[:, feature]), np.asarray(x[:, feature])).pvalue > 1e-3
+
+
+@every_spec
+def test_importance_sampling_finds_the_integral_in_five_dimensions(name):
+    made = flow(name, 5, scale=0.05)
+    proposal = distrax.Independent(distrax.Normal(jnp.zeros(5), 1.5 * jnp.ones(5)), 1)
+    x, log_prob = proposal.sample_and_log_prob(seed=jax.random.key(0), sample_shape=50_000)
+    weights = np.exp(jax.jit(made.log_prob)(x) - log_prob)
+    error = weights.std() / np.sqrt(weights.size)
+    assert abs(weights.mean() - 1) < 5 * error < 0.1
+
+
+@every_spec
+def test_to_distrax_is_the_same_distribution(name):
+    made = flow(name, 3)
+    transformed = made.to_distrax()
+    assert isinstance(transformed, distrax.Transformed)
+    assert transformed.event_shape == (3,)
+    x = jax.random.normal(jax.random.key(0), (7, 3))
+    np.testing.assert_allclose(transformed.log_prob(x), made.log_prob(x), rtol=1e-12)
+    draws, log_prob = transformed.sample_and_log_prob(seed=jax.random.key(3), sample_shape=(6,))
+    np.testing.assert_allclose(log_prob, made.log_prob(draws), rtol=1e-9)
+    ours, _ = made.sample_and_log_prob(jax.random.key(3), (6,))
+    assert ours.shape == draws.shape
+
+
+def test_to_distrax_fixes_the_context():
+    made = flow("maf", 3, context_dim=2)
+    context, x = jnp.array([1.0, -1.0]), jax.random.normal(jax.random.key(0), (7, 3))
+    np.testing.assert_allclose(made.to_distrax(context).log_prob(x), made.log_prob(x, context), rtol=1e-12)
+
+
+@every_spec
+def test_shapes_with_context(name):
+    made = flow(name, 3, context_dim=2)
+    context = jnp.ones((5, 2))
+    x, log_prob = made.sample_and_log_prob(jax.random.key(0), (4,), context)
+    assert x.shape == (4, 5, 3)
+    assert log_prob.shape == (4, 5)
+    assert made.score(x[0], context).shape == (5,)
+    np.testing.assert_allclose(made.score(x[0], context), -log_prob[0], rtol=1e-8)
+
+
+def test_same_key_same_draws():
+    made = flow("maf", 2)
+    np.testing.assert_array_equal(made.sample(jax.random.key(5), (3,)), made.sample(jax.random.key(5), (3,)))
+
+
+def test_density_is_zero_off_the_support():
+    into_the_cube = Flow(StandardNormal(2), Chain([ElementwiseAffine(2), Sigmoid()]))
+    log_prob = into_the_cube.log_prob(jnp.array([[0.5, 0.5], [1.5, 0.5], [0.5, 0.0], [-1e9, 1e9]]))
+    assert np.isfinite(log_prob[0])
+    assert np.all(np.isneginf(log_prob[1:]))
+    assert np.all(np.isposinf(into_the_cube.score(jnp.array([[2.0, 2.0]]))))
+
+
+def test_softplus_of_a_normal_in_closed_form():
+    made = Flow(StandardNormal(1), Softplus())
+    x = np.linspace(0.01, 5, 50)
+    expected = stats.norm.logpdf(np.log(np.expm1(x))) - np.log(-np.expm1(-x))
+    np.testing.assert_allclose(made.log_prob(jnp.asarray(x)[:, None]), expected, rtol=1e-10)
+
+
+def test_a_linear_autoregressive_flow_is_a_gaussian():
+    """x0 = z0, x1 = a x0 + exp(s) z1 has the covariance [[1, a], [a, a^2 + exp(2s)]]."""
+
+    class Linear(MaskedMLP):
+        def __call__(self, x, context=None):
+            shift = jnp.stack([jnp.zeros_like(x[..., 0]), 0.7 * x[..., 0]], axis=-1)
+            raw = jnp.broadcast_to(jnp.array([0.0, 0.3 / (1 - 0.3 / 5)]), shift.shape)  # soft clamp undone: s = 0.3
+            return jnp.stack([shift, raw], axis=-1)
+
+    made = Flow(StandardNormal(2), MaskedAutoregressive(Affine(), Linear(2, 2, (4,), rngs=nnx.Rngs(0))))
+    x = np.random.default_rng(0).normal(size=(20, 2))
+    covariance = [[1, 0.7], [0.7, 0.49 + np.exp(0.6)]]
+    expected = stats.multivariate_normal([0, 0], covariance).logpdf(x)
+    np.testing.assert_allclose(made.log_prob(jnp.asarray(x)), expected, rtol=1e-10)
+
+
+@every_spec
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_far_outliers_have_finite_scores_and_gradients(name, dtype):
+    made = jax.tree.map(lambda a: a.astype(dtype) if a.dtype == np.float64 else a, flow(name, 3))
+    x = jnp.asarray([[1e6, -1e6, 0.0], [-1e6, 1e6, 1e6]], dtype)
+    # Jax's default float stays float64 in this module, so the base's constants are; the scores must still be finite.
+    assert np.isfinite(made.score(x)).all()
+    assert np.isfinite(jax.grad(lambda x: made.score(x).sum())(x)).all()
+
+
+def test_realnvp_needs_two_features():
+    with pytest.raises(ValueError, match="at least 2 features"):
+        RealNVP().build(1, rngs=nnx.Rngs(0))
+
+
+def test_realnvp_transforms_every_feature():
+    for dim in (2, 3, 4, 5):
+        made = RealNVP(layers=2, hidden=(8,)).build(dim, rngs=nnx.Rngs(0))
+        shifted = shaken(made.bijector)
+        # The Jacobian of a feature that only changes places has a single 1 in its row.
+        jacobian = np.asarray(jax.jit(jax.jacfwd(shifted.forward))(jnp.linspace(-1, 1, dim)))
+        assert not np.any(np.sum(np.isclose(jacobian, 0) | np.isclose(jacobian, 1), axis=1) == dim)
+
+
+def test_residual_blocks_of_different_widths_are_refused():
+    with pytest.raises(ValueError, match="one width"):
+        MAF(hidden=(16, 32), residual=True)
