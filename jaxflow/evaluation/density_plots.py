@@ -20,6 +20,7 @@ from jaxflow.evaluation.tables import format_number
 
 GRID_POINTS = 200
 # In nats below the highest log-density on the grid: lower values share one colour, or the map would show nothing else.
+MARKS_AT_FULL_SIZE = 40  # flagged rows up to which marks keep their size
 DEPTH = 12.0
 N_LEVELS = 13
 # A window is made for the bulk of the rows when all of them would need one this many times as long.
@@ -152,12 +153,14 @@ def _draw_points(
             ("normal", truth == 0, "o", NORMAL_POINT_COLOR, 10),
             ("anomaly", truth == 1, "^", ANOMALY_COLOR, 34),
         ]
+    # Hundreds of marks at full size would hide the density and each other.
+    shrink = min(1.0, max(0.25, (MARKS_AT_FULL_SIZE / max(np.sum(flagged), 1)) ** 0.5))
     handles: list = []
     for name, chosen, marker, color, size in kinds:
         handles.append(
             axes.scatter(
                 *points[chosen].T,
-                s=size,
+                s=size * shrink,
                 marker=marker,
                 facecolor=color,
                 edgecolor="white",
@@ -169,7 +172,7 @@ def _draw_points(
     handles.append(
         axes.scatter(
             *points[flagged].T,
-            s=80,
+            s=80 * shrink,
             marker="o",
             facecolor="none",
             edgecolor=FLAGGED_COLOR,

@@ -10,8 +10,10 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxflow.training import flat
+from jaxflow.training.adam import AdamState, adam_start, adam_step
 from jaxflow.training.batch import Batch, padded_blocks
 from jaxflow.training.fit_spec import FitSpec
+from jaxflow.training.shuffle import random_order
 
 VALID_ROWS = 4096  # rows scored at once on held-out data
 
@@ -34,7 +36,7 @@ class FitState(NamedTuple):
 
     params: Float[Array, "size"]
     buffers: Any
-    opt_state: Any
+    opt_state: AdamState
     best_params: Float[Array, "size"]
     best_buffers: Any
     best_loss: Float[Array, ""]
@@ -79,19 +81,12 @@ class Plan(NamedTuple):
             end_value=self.spec.learning_rate * self.spec.final_learning_rate,
         )
 
-    def optimizer(self) -> optax.GradientTransformation:
-        """AdamW on the vector of parameters."""
-
-        def decay(updates, params):
-            tree = flat.unflatten(params, self.layout)
-            matrices = jax.tree.map(lambda p: p if p.ndim > 1 else jnp.zeros_like(p), tree)
-            return updates + self.spec.weight_decay * flat.flatten(matrices)
-
-        return optax.chain(
-            optax.scale_by_adam(),
-            optax.stateless(decay) if self.spec.weight_decay else optax.identity(),
-            optax.scale_by_learning_rate(self.schedule()),
-        )
+    def weight_decay(self) -> Float[Array, "size"] | float:
+        """Decay of each parameter: matrices and stacks of them decay; vectors (biases, shifts, scales) do not."""
+        if not self.spec.weight_decay:
+            return 0.0
+        decays = [jnp.full(shape, self.spec.weight_decay if len(shape) > 1 else 0.0) for shape in self.layout.shapes]
+        return flat.flatten(decays)
 
 
 def start(model: nnx.Module, spec: FitSpec, rows: int, key: PRNGKeyArray) -> tuple[Plan, FitState]:
@@ -107,7 +102,7 @@ def _first_state(params, buffers, key, *, plan: Plan) -> FitState:
     return FitState(
         params=vector,
         buffers=buffers,
-        opt_state=plan.optimizer().init(vector),
+        opt_state=adam_start(vector),
         best_params=vector,
         best_buffers=buffers,
         best_loss=jnp.asarray(jnp.inf, vector.dtype),
@@ -134,13 +129,16 @@ def run_epoch(state: FitState, train: Batch, valid: Batch | None, *, plan: Plan)
 def _run_epoch(state: FitState, train: Batch, valid: Batch | None, plan: Plan) -> tuple[FitState, Record]:
     spec = plan.spec
     shuffle_key, steps_key = jax.random.split(jax.random.fold_in(state.key, state.epoch))
-    order = jax.random.permutation(shuffle_key, train.x.shape[0])
+    order = random_order(shuffle_key, train.x.shape[0])
     shuffled = jax.tree.map(lambda array: array[order], train)
     blocks = padded_blocks(shuffled, spec.batch_size)
     step_keys = jax.random.split(steps_key, plan.steps_per_epoch)
+    rates = plan.schedule()(state.epoch * plan.steps_per_epoch + jnp.arange(plan.steps_per_epoch))
 
     carry = (state.params, state.buffers, state.opt_state)
-    carry, (losses, norms, skipped) = jax.lax.scan(partial(_step, plan=plan), carry, (blocks, step_keys))
+    carry, (losses, norms, skipped) = jax.lax.scan(
+        partial(_step, plan=plan, weight_decay=plan.weight_decay()), carry, (blocks, step_keys, rates)
+    )
     params, buffers, opt_state = carry
 
     # A step's loss is the mean over its rows; the epoch's is the mean over all rows, skipped steps left out.
@@ -157,7 +155,7 @@ def _run_epoch(state: FitState, train: Batch, valid: Batch | None, plan: Plan) -
         train_loss=train_loss,
         valid_loss=valid_loss,
         best_loss=best_loss,
-        learning_rate=jnp.asarray(plan.schedule()(state.epoch * plan.steps_per_epoch), params.dtype),
+        learning_rate=jnp.asarray(rates[0], params.dtype),
         gradient_norm=gradient_norm,
         skipped_steps=jnp.sum(skipped),
         stopped=state.stopped if spec.patience is None else stale >= spec.patience,
@@ -177,10 +175,10 @@ def _run_epoch(state: FitState, train: Batch, valid: Batch | None, plan: Plan) -
     return state, record
 
 
-def _step(carry, block, *, plan: Plan):
+def _step(carry, inputs, *, plan: Plan, weight_decay: Float[Array, "size"] | float):
     """One step of AdamW; one whose loss or gradient is not finite changes nothing."""
     params, buffers, opt_state = carry
-    batch, key = block
+    batch, key, learning_rate = inputs
     noise_key, model_key = jax.random.split(key)
     x = batch.x
     if plan.spec.input_noise:
@@ -195,14 +193,20 @@ def _step(carry, block, *, plan: Plan):
     (loss, new_buffers), gradient = jax.value_and_grad(loss_of, has_aux=True)(tree)
     gradient = flat.flatten(gradient)
     norm = jnp.sqrt(jnp.vdot(gradient, gradient))  # a dot product is vectorised on CPU, a sum of squares is not
-    if plan.spec.clip_norm is not None:
-        gradient = gradient * jnp.minimum(1.0, plan.spec.clip_norm / jnp.maximum(norm, jnp.finfo(norm.dtype).tiny))
-    updates, new_opt_state = plan.optimizer().update(gradient, opt_state, params)
     good = jnp.isfinite(loss) & jnp.isfinite(norm)
-    new = (params + updates, new_buffers, new_opt_state)
+    clip = jnp.asarray(jnp.inf if plan.spec.clip_norm is None else plan.spec.clip_norm, norm.dtype)
+    params, opt_state = adam_step(
+        params,
+        gradient,
+        opt_state,
+        learning_rate=jnp.asarray(learning_rate, params.dtype),
+        gradient_scale=jnp.minimum(1.0, clip / jnp.maximum(norm, jnp.finfo(norm.dtype).tiny)),
+        weight_decay=weight_decay,
+        good=good,
+    )
     # Masks and the like come back as the very arrays that went in; left alone, they need not be copied at every step.
-    carry = jax.tree.map(lambda new, old: old if new is old else jnp.where(good, new, old), new, carry)
-    return carry, (loss, norm, ~good)
+    buffers = jax.tree.map(lambda new, old: old if new is old else jnp.where(good, new, old), new_buffers, buffers)
+    return (params, buffers, opt_state), (loss, norm, ~good)
 
 
 def _evaluate(params, buffers, valid: Batch, plan: Plan) -> Float[Array, ""]:

@@ -21,7 +21,7 @@ class Fit(Spec):
 
 
 class Experiment(Spec):
-    train: Fit = Field(default=Fit(), description="how it is fitted")
+    train: Fit = Field(default=Fit(epochs=50), description="how it is fitted")
     data: str = Field(description="name of the data set")
 
 
@@ -69,7 +69,7 @@ def test_what_stands_after_two_dashes_is_no_option():
 def test_a_negative_number_is_a_value(parser, tmp_path, text):
     (tmp_path / "a.yaml").write_text("data: wine\n")
     namespace = parser.parse_args(["--config", str(tmp_path / "a.yaml"), "--train.low", text])
-    assert load_spec(Experiment, namespace.config, namespace).train.low == float(text)
+    assert load_spec(Experiment, namespace.config, namespace).train == Fit(epochs=50, low=float(text))
 
 
 def test_arguments_come_from_the_process_by_default(parser, monkeypatch):

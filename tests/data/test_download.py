@@ -1,9 +1,12 @@
 import hashlib
 import http.server
+import logging
 import socket
 import threading
 
+import pooch
 import pytest
+import requests
 
 from jaxflow.data.download import fetch, local_file
 from jaxflow.errors import InputError
@@ -56,6 +59,24 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache" / "jaxflow" / "sets"
 
 
+@pytest.fixture
+def log():
+    """What pooch tells of; it has a level and a stream of its own, which pytest does not see."""
+    told: list[str] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record):
+            told.append(record.getMessage())
+
+    logger, handler = pooch.get_logger(), Handler()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield told
+    logger.setLevel(level)
+    logger.removeHandler(handler)
+
+
 def files(folder):
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
@@ -67,14 +88,14 @@ def refused(file, sha256, base_url):
     return str(error.value)
 
 
-def test_a_good_file_is_downloaded_once_and_in_silence(server, cache, capfd):
+def test_a_good_file_is_downloaded_once_and_in_silence(server, cache, log):
     path = fetch("good.bin", SHA256, folder="sets", base_url=server.url)
     assert path == cache / "good.bin"
     assert path.read_bytes() == CONTENT
     assert fetch("good.bin", SHA256, folder="sets", base_url=server.url + "/") == path
     assert server.requests == 1
     assert files(cache) == ["good.bin"]
-    assert capfd.readouterr() == ("", "")
+    assert log == []
 
 
 def test_a_damaged_file_in_the_cache_is_downloaded_again(server, cache):
@@ -101,9 +122,13 @@ def test_an_interrupted_download_leaves_nothing(server, cache):
     assert files(cache) == []
 
 
-def test_a_file_that_the_server_does_not_have(server, cache):
+def test_a_file_that_the_server_does_not_have(server, cache, monkeypatch):
+    closed, close = [], requests.Response.close
+    monkeypatch.setattr(requests.Response, "close", lambda self: closed.append(self.status_code) or close(self))
     assert f"{server.url}/none.bin: the download failed (HTTP 404); " in refused("none.bin", SHA256, server.url)
     assert files(cache) == []
+    # Its body is not read, so the connection stays open until someone closes it.
+    assert closed == [404]
 
 
 def test_a_server_that_is_gone(cache, monkeypatch):

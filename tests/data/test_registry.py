@@ -122,8 +122,8 @@ def test_an_unknown_name_gets_the_closest_ones():
 @pytest.mark.parametrize(
     ("values", "start"),
     [
-        ({}, "c.yaml: the configuration"),
-        ({"name": "wine", "path": "a.csv"}, "c.yaml: the configuration"),
+        ({}, "c.yaml: the configuration: expected either name or path, one of them and not both"),
+        ({"name": "wine", "path": "a.csv"}, "c.yaml: the configuration: expected either name or path"),
         ({"name": "wien"}, "c.yaml: name = 'wien': unknown data set wien; did you mean wine?"),
         ({"name": "wine", "label": "y"}, "c.yaml: label = 'y': expected no value, as wine has labels of its own"),
         ({"name": "wine", "subtle": True}, "c.yaml: subtle = true: expected no value, as it is an option of gauss"),

@@ -5,9 +5,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from jaxflow.errors import InputError
-from jaxflow.evaluation.figure_style import CURVE_COLORS, add_legend, new_axes, save_figure
+from jaxflow.evaluation.figure_style import CURVE_COLORS, add_legend, new_axes, save_figure, styled
 
 
+@styled
 def _figure(lines=1):
     figure, axes = new_axes("title", "x (s)", "y (m)")
     for index in range(lines):
@@ -68,6 +69,7 @@ def test_a_long_legend_makes_the_figure_taller_and_not_the_axes_smaller(assert_l
     assert heights[1] > 0.9 * heights[0]
 
 
+@styled
 def test_notes_stand_between_title_and_axes():
     figure, axes = new_axes("title", "x", "y", ["first", "second"])
     canvas = FigureCanvasAgg(figure)

@@ -1,3 +1,4 @@
+import importlib
 import importlib.metadata
 import json
 import shlex
@@ -7,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-import jaxflow
 from jaxflow.evaluation.provenance import provenance
+
+# By name: as an attribute of the package, `provenance` is the function.
+MODULE = importlib.import_module("jaxflow.evaluation.provenance")
 
 
 def git(folder, *arguments):
@@ -20,11 +23,11 @@ def git(folder, *arguments):
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
     """A repository that jaxflow seems to run from."""
-    module = tmp_path / "jaxflow" / "__init__.py"
-    module.parent.mkdir()
+    module = tmp_path / "jaxflow" / "evaluation" / "provenance.py"
+    module.parent.mkdir(parents=True)
     module.write_text("")
     git(tmp_path, "init", "-q")
-    monkeypatch.setattr(jaxflow, "__file__", str(module))
+    monkeypatch.setattr(MODULE, "__file__", str(module))
     return tmp_path
 
 
@@ -95,7 +98,7 @@ def test_the_commit_and_whether_tracked_files_differ_from_it(checkout):
     clean = provenance([], None)
     assert clean["git_commit"] == git(checkout, "rev-parse", "HEAD")
     assert clean["git_uncommitted_changes"] is False
-    (checkout / "jaxflow" / "__init__.py").write_text("changed = True")
+    (checkout / "jaxflow" / "evaluation" / "provenance.py").write_text("changed = True")
     assert provenance([], None)["git_uncommitted_changes"] is True
 
 
@@ -107,12 +110,14 @@ def test_a_repository_without_a_commit_has_none(checkout):
 def test_somebody_elses_repository_around_an_installed_package_does_not_count(checkout, monkeypatch):
     git(checkout, "add", ".")
     git(checkout, "commit", "-qm", "first")
-    installed = checkout / ".venv" / "site-packages" / "jaxflow" / "__init__.py"
+    installed = checkout / ".venv" / "site-packages" / "jaxflow" / "evaluation" / "provenance.py"
     installed.parent.mkdir(parents=True)
-    monkeypatch.setattr(jaxflow, "__file__", str(installed))
+    monkeypatch.setattr(MODULE, "__file__", str(installed))
     assert provenance([], None)["git_commit"] is None
 
 
 def test_a_machine_without_git_has_no_commit(checkout, monkeypatch):
+    git(checkout, "add", ".")
+    git(checkout, "commit", "-qm", "first")
     monkeypatch.setenv("PATH", str(Path(checkout) / "empty"))
     assert provenance([], None)["git_commit"] is None

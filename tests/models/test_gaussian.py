@@ -115,6 +115,15 @@ def test_fit_returns_the_mean_negative_log_density(float64):
     np.testing.assert_allclose(model.loss(jnp.asarray(x), weight), expected, rtol=1e-12)
 
 
+def test_the_fit_has_the_precision_of_the_data():
+    model = Gaussian(4)
+    assert model.mean[...].dtype == np.float32
+    with jax.enable_x64(True):
+        x = correlated(8)
+        model.fit_directly(jnp.asarray(x), key=KEY)
+        np.testing.assert_allclose(model.mean[...], x.mean(axis=0), rtol=1e-12)
+
+
 def test_a_large_offset_costs_no_digits():
     x = correlated(10)
     moved = (x + 1e4).astype(np.float32)
@@ -183,6 +192,7 @@ def test_identical_rows_are_refused(kind):
         (np.ones((40, 4)), np.zeros(40), "none of 40 training rows has a positive weight"),
         (np.ones((40, 4)), 1.0 - 3 * (np.arange(40) == 2), "the weight of training row 2 is -2.0: expected"),
         (np.ones((40, 4)), np.array([1] * 39 + [np.nan]), "the weight of training row 39 is nan: expected"),
+        (np.ones((40, 4)), np.array([1] * 39 + [np.inf]), "the weight of training row 39 is inf: expected"),
         (1e30 * correlated(20), None, "the training rows hold values whose squares overflow float32"),
         (np.where(np.eye(40, 4, -1), np.inf, 1), None, "feature 0 of training row 1 is inf: expected a finite number"),
     ],
@@ -289,7 +299,7 @@ def test_a_second_fit_of_the_same_shapes_compiles_nothing():
         x = jnp.asarray(correlated(seed, dtype=np.float32))
         model = fitted(x, **arguments)
         model.score(x[None])
-        model.sample(KEY, (41,))
+        model.sample(KEY, (2, 5))
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:

@@ -1,0 +1,58 @@
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+from jaxflow.data.tabular import read_chunks, read_table
+
+
+def parquet_file(folder, **columns):
+    path = folder / "t.parquet"
+    parquet.write_table(pa.table(columns), path, row_group_size=2)
+    return path
+
+
+def chunks(path, features, **options):
+    return list(read_chunks(path, features=features, **options))
+
+
+def test_decimals_and_large_integers_of_parquet_become_floats(tmp_path):
+    path = parquet_file(tmp_path, a=pa.array([2**60 + 1, 1]), b=pa.array([1.5, 2.5]).cast(pa.decimal128(5, 2)))
+    np.testing.assert_array_equal(read_table(path, label=None).x, [[2.0**60, 1.5], [1.0, 2.5]])
+
+
+def test_parquet_column_whose_name_is_the_start_of_another(tmp_path):
+    path = parquet_file(tmp_path, **{"a.b": [1.0, 2.0], "a": [3.0, 4.0]})
+    np.testing.assert_array_equal(chunks(path, ["a.b"])[0], [[1.0], [2.0]])
+    np.testing.assert_array_equal(chunks(path, ["a"])[0], [[3.0], [4.0]])
+
+
+def test_parquet_cell_is_named(message, tmp_path):
+    path = parquet_file(tmp_path, a=[1.0, 2.0, np.nan], b=[1.0, None, 3.0], label=[0, 1, 5])
+    assert message(chunks, path, ["a"]) == "row 3, column a is nan, expected a finite number"
+    assert message(chunks, path, ["b", "a"]) == "row 2, column b is empty, expected a finite number"
+    path = parquet_file(tmp_path, a=[1, 2, 3], label=[0, 1, 5])
+    assert message(read_table, path) == "row 3, column label is 5, expected 0 or 1"
+
+
+def test_parquet_that_cannot_be_used(message, tmp_path):
+    path = parquet_file(tmp_path, a=["x", "y"], label=[0, 1])
+    assert message(read_table, path) == "column a holds string, expected numbers"
+    assert message(read_table, path, label="a", features=["label"]) == "column a holds string, expected numbers"
+    path = parquet_file(tmp_path, a=pa.array([], pa.float64()), label=pa.array([], pa.int64()))
+    assert message(read_table, path) == "there are no rows, expected at least one"
+    path.write_bytes(b"PAR1 and then something else PAR1")
+    assert message(read_table, path).startswith("cannot be read as Parquet (")
+    path.write_bytes(b"")
+    assert message(read_table, path).startswith("cannot be read as Parquet (")
+    parquet.write_table(pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"]), path)
+    assert message(read_table, path) == "column a is there twice, expected different names"
+
+
+def test_parquet_damaged_behind_its_footer(message, tmp_path):
+    path = tmp_path / "t.parquet"
+    values = np.random.default_rng(0).normal(size=5000)
+    parquet.write_table(pa.table({"a": values}), path, compression="gzip", use_dictionary=False)
+    content = bytearray(path.read_bytes())
+    content[2000:6000] = bytes(4000)
+    path.write_bytes(content)
+    assert message(read_table, path, label=None).startswith("cannot be read as Parquet (")
