@@ -5,6 +5,7 @@ import difflib
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -104,6 +105,8 @@ def run_script(main: Callable[[Sequence[str] | None], None]) -> NoReturn:
     Args:
         main: called with None, which means the command line of the process.
     """
+    # A warning is a sentence for the user, who does not care which line of which module it came from.
+    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     try:
         code = _exit_code(main)
         sys.stdout.flush()

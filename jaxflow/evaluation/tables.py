@@ -13,6 +13,8 @@ from rich.text import Text
 from jaxflow.errors import InputError
 from jaxflow.evaluation.metrics import Metrics
 
+PLAIN_WIDTH = 200  # columns where the output is no terminal
+
 Number: TypeAlias = float | int | np.number | None
 Cell: TypeAlias = str | Number
 
@@ -73,7 +75,10 @@ def print_table(
         table.add_column(Text(name), justify="left" if index == 0 else "right")
     for row in rows:
         table.add_row(*(Text(format_cell(cell)) for cell in row))
-    (console or Console()).print(table)
+    console = console or Console()
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH  # a file or a pipe has no edge at which cells would have to be cut
+    console.print(table)
 
 
 def check_widths(title: str, header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
