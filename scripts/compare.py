@@ -100,6 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _neighbour_distance(split: Split, seed: int) -> tuple[np.ndarray, Metrics, float, float]:
     """Distance to the 5th nearest training row in standardised columns; as many rows calibrate it as a detector."""
+    assert split.y_test is not None
     learn, calibrate = hold_out(len(split.x_train), CALIBRATION_FRACTION, np.random.default_rng(seed))
     started = time.perf_counter()
     preprocessing = Preprocessing.fit(DEFAULT_STEPS, split.x_train[learn])

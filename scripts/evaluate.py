@@ -1,22 +1,26 @@
 """Judge a saved detector on labelled data: metrics, figures, report.
 
-With --config, on the test rows of that experiment (the options of its section data and split can be given). Without,
-on all rows of the data set or file that the options --data.name or --data.path name; if the detector was fitted on
-some of these rows, the figures flatter it.
+With --config, on the test rows of that experiment, as the options of its sections data and split change it. Without,
+on all rows of the data set or file that --data.name or --data.path names, or on the test rows of a split of them; if
+the detector was fitted on some of these rows, the figures flatter it.
 """
 
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
+from jaxtyping import Float, Int
 from pydantic import Field
 
 from jaxflow.config.command_line import (
     ScriptParser,
     collect_overrides,
+    load_spec,
     merge,
     override_arguments,
-    read_config,
     run_script,
 )
 from jaxflow.config.experiment import Experiment
@@ -25,8 +29,8 @@ from jaxflow.data import DataSpec, SplitSpec, load_dataset, split_dataset
 from jaxflow.detection import load
 from jaxflow.errors import InputError
 from jaxflow.evaluation import metrics_table, print_table, provenance
-from jaxflow.evaluation.run import rows_for, score_run
-from jaxflow.evaluation.run_files import write_run
+from jaxflow.evaluation.run import experiment_rows, rows_for, score_run
+from jaxflow.evaluation.run_files import require_writable, write_run
 
 
 class EvaluationSpec(Spec):
@@ -37,6 +41,16 @@ class EvaluationSpec(Spec):
     split: SplitSpec | None = Field(default=None, description="judge on the test rows of this split only")
 
 
+class LabelledRows(NamedTuple):
+    """Rows to judge on, from the data set `name`; y is None where the labels are unknown."""
+
+    name: str
+    x: Float[np.ndarray, "n dim"]
+    y: Int[np.ndarray, "n"] | None
+    columns: tuple[str, ...]
+    seed: int
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, score, write."""
     parser = ScriptParser(prog="evaluate.py", description=__doc__)
@@ -45,31 +59,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="directory for the results (default: evaluation/ beside the model)")
     override_arguments(parser, EvaluationSpec)
     options = parser.parse_args(arguments)
-    base, source = {}, "the options given"
-    if options.config is not None:
-        experiment = parse_spec(Experiment, read_config(options.config), str(options.config))
-        base = experiment.model_dump(mode="json", include={"seed", "data", "split"}, exclude_unset=True)
-        # The split is a part of the experiment even where its config leaves it at the default.
-        base = {"split": {}, **base}
-        source = f"{options.config} and the options given"
-    spec = parse_spec(EvaluationSpec, merge(base, collect_overrides(options), EvaluationSpec), source)
     out = options.out or options.model.parent / "evaluation"
-
     detector = load(options.model)
+    require_writable(out)
+    rows = _rows_of_experiment(options) if options.config else _rows_of_data_set(options)
+    if rows.y is None:
+        raise InputError(f"{rows.name} has no labels to judge by, expected them in the column that --data.label names")
+
+    x = rows_for(detector, rows.x, rows.columns, rows.name)
+    run = score_run(detector, x, rows.y, n_train=detector.n_train_)
+    assert run.metrics is not None
+    command = sys.argv if arguments is None else ["scripts/evaluate.py", *arguments]
+    made = provenance(["python", *command], rows.seed)
+    write_run(run, out, title=f"{rows.name}, saved detector", provenance=made)
+    print_table(f"{rows.name}: {type(detector).__name__}", *metrics_table(run.metrics))
+    print(f"report: {out / 'report.md'}")
+
+
+def _rows_of_experiment(options: Namespace) -> LabelledRows:
+    experiment = load_spec(Experiment, options.config, options)
+    rows = experiment_rows(experiment)
+    return LabelledRows(rows.name, rows.x_test, rows.y_test, rows.feature_names, experiment.seed)
+
+
+def _rows_of_data_set(options: Namespace) -> LabelledRows:
+    spec = parse_spec(EvaluationSpec, merge({}, collect_overrides(options), EvaluationSpec), "the options given")
     dataset = load_dataset(spec.data, seed=spec.seed)
-    if dataset.y is None:
-        raise InputError(f"{dataset.name} has no labels to judge by: name its label column with --data.label")
-    x = rows_for(detector, dataset.x, dataset.feature_names, dataset.name)
-    y = dataset.y
+    x, y = dataset.x, dataset.y
     if spec.split is not None:
         split = split_dataset(dataset, spec.split, seed=spec.seed)
-        x, y = rows_for(detector, split.x_test, split.feature_names, split.name), split.y_test
-    run = score_run(detector, x, y, n_train=detector.n_train_)
-    command = sys.argv if arguments is None else ["scripts/evaluate.py", *arguments]
-    write_run(run, out, title=f"{dataset.name}, saved detector", provenance=provenance(["python", *command], spec.seed))
-    if run.metrics is not None:
-        print_table(f"{dataset.name}: {type(detector).__name__}", *metrics_table(run.metrics))
-    print(f"report: {out / 'report.md'}")
+        x, y = split.x_test, split.y_test
+    return LabelledRows(dataset.name, x, y, dataset.feature_names, spec.seed)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """Draw rows from the density of a saved detector, in the units of its training data."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
 from jaxflow.config.command_line import ScriptParser, run_script
 from jaxflow.data.table_writer import write_batches
-from jaxflow.detection import load
+from jaxflow.detection import Detector, load
 from jaxflow.errors import InputError
 
 
@@ -24,10 +24,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not 0 <= options.seed < 2**31:
         raise InputError(f"--seed {options.seed}: expected a whole number from 0 to {2**31 - 1}")
     detector = load(options.model)
-    rows = detector.sample(options.count, options.seed)
-    batch = pa.RecordBatch.from_arrays([pa.array(column) for column in rows.T], names=list(detector.columns_))
-    write_batches([batch], batch.schema, options.output)
+    schema = pa.schema([(column, pa.float64()) for column in detector.columns_])
+    write_batches(_drawn(detector, options.count, options.seed, schema), schema, options.output)
     print(f"{options.count:,} rows drawn: {options.output}")
+
+
+def _drawn(detector: Detector, count: int, seed: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    # A generator, so that nothing is drawn for a file that cannot be written.
+    rows = detector.sample(count, seed)
+    yield pa.RecordBatch.from_arrays([pa.array(column) for column in rows.T], schema=schema)
 
 
 if __name__ == "__main__":

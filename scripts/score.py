@@ -1,8 +1,8 @@
 """Score the rows of a CSV or Parquet file of any size with a saved detector, in chunks.
 
 Writes one answer a row: `row` (from 1), `score` (higher = more anomalous), `p_value` (share of normal calibration rows
-that score at least as high), `anomaly` (1 above the threshold). With --follow, rows come as JSON lines on standard input
-(`{"column": number, ...}`) and each is answered at once with a JSON line on standard output.
+that score at least as high), `anomaly` (1 above the threshold). With --follow, rows come as JSON lines on standard
+input (`{"column": number, ...}`) and each is answered at once with a JSON line on standard output.
 """
 
 import json
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from jaxflow.config.command_line import ScriptParser, run_script
@@ -38,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise InputError("--follow reads standard input and writes standard output: leave out --input and --output")
     if not options.follow and not (options.input and options.output):
         raise InputError("give --input and --output, or --follow for JSON lines on standard input")
+    if options.input and options.output and options.input.resolve() == options.output.resolve():
+        raise InputError(f"--output {options.output}: this is the input file, expected another one")
     detector = load(options.model)
     if options.follow:
         _follow(detector)
@@ -46,32 +49,40 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _score_file(detector: Detector, source: Path, output: Path, chunk_rows: int) -> None:
-    counts = {"rows": 0, "flagged": 0}
+    rows = flagged = 0
 
     def counted(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            counts["rows"] += batch.num_rows
-            counts["flagged"] += sum(batch.column("anomaly").to_pylist())
-            print(f"\r{counts['rows']:,} rows scored", end="", file=sys.stderr, flush=True)
-            yield batch
-        print(file=sys.stderr)
+        nonlocal rows, flagged
+        # Only a terminal can go back to the start of a line.
+        show = sys.stderr.isatty()
+        try:
+            for batch in batches:
+                rows += batch.num_rows
+                flagged += int(np.sum(batch.column("anomaly").to_numpy()))
+                if show:
+                    print(f"\r{rows:,} rows scored", end="", file=sys.stderr, flush=True)
+                yield batch
+        finally:
+            if show and rows:
+                print(file=sys.stderr)
 
     chunks = read_chunks(source, features=detector.columns_, chunk_rows=chunk_rows)
     write_batches(counted(answer_chunks(detector, chunks)), SCHEMA, output)
-    print(f"{counts['flagged']:,} of {counts['rows']:,} rows flagged; answers: {output}")
+    print(f"{flagged:,} of {rows:,} rows flagged; answers: {output}")
 
 
 def _follow(detector: Detector) -> None:
-    for number, line in enumerate(sys.stdin, start=1):
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        where = f"line {number} of standard input"
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = json.loads(line.decode("utf-8"))
         except json.JSONDecodeError as error:
-            raise InputError(
-                f"line {number} of standard input is no JSON: {error.msg} at column {error.colno}"
-            ) from None
-        print(json.dumps(answer_record(detector, record, f"line {number} of standard input")), flush=True)
+            raise InputError(f"{where} is no JSON: {error.msg} at column {error.colno}") from None
+        except (ValueError, RecursionError) as error:  # not UTF-8, or brackets in brackets, or digits without end
+            raise InputError(f"{where} is no JSON: {error}") from None
+        print(json.dumps(answer_record(detector, record, where)), flush=True)
 
 
 if __name__ == "__main__":

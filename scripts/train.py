@@ -10,9 +10,10 @@ from pathlib import Path
 
 from jaxflow.config.command_line import ScriptParser, load_spec, override_arguments, run_script
 from jaxflow.config.experiment import Experiment
+from jaxflow.detection.saving import require_free_place
 from jaxflow.evaluation import format_number, metrics_table, print_table, provenance
 from jaxflow.evaluation.run import Run, run_experiment
-from jaxflow.evaluation.run_files import write_run
+from jaxflow.evaluation.run_files import require_writable, write_run
 
 COMPARED = ("roc_auc", "pr_auc", "precision", "recall", "f1", "false_positive_rate")
 
@@ -31,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out = options.out or Path("out") / options.config.stem
     title = experiment.title or options.config.stem
     variants = {name: experiment.variant(name, str(options.config)) for name in experiment.variants}
+    for folder in (out, *(out / name for name in variants)):
+        require_writable(folder)
+        require_free_place(folder / "model")
     made = provenance(
         ["python", *(sys.argv if arguments is None else ["scripts/train.py", *arguments])], experiment.seed
     )
@@ -41,13 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         runs[name] = _run(changed, out / name, f"{title}: {name}", made, quiet=options.quiet)
     print(f"{title}: {experiment.model.kind} on {experiment.data.name or experiment.data.path}", file=sys.stderr)
     run = run_experiment(experiment, progress=not options.quiet)
-    tables, figures = _comparison({"this run": run, **runs}, out) if runs else ([], [])
+    tables, figures = _comparison({"(main)": run, **runs}, out) if runs else ([], [])
     run.detector.save(out / "model")
     write_run(run, out, title=title, provenance=made, tables=tables, figures=figures)
 
     if run.metrics is None:
-        flagged = sum(run.scores > run.detector.threshold_)
-        print_table(title, ("rows", "count"), [("scored", len(run.scores)), ("flagged", int(flagged))])
+        print_table(title, ("rows", "count"), [("scored", len(run.scores)), ("flagged", run.n_flagged)])
     else:
         print_table(title, *metrics_table(run.metrics))
     for heading, header, rows in tables:
@@ -67,7 +70,7 @@ def _comparison(runs: dict[str, Run], out: Path):
         (name, *(format_number(getattr(run.metrics, metric)) if run.metrics else "n/a" for metric in COMPARED))
         for name, run in runs.items()
     ]
-    header = ("run", "ROC-AUC", "PR-AUC", "precision", "recall", "F1", "false-positive rate")
+    header = ("run", "ROC-AUC", "PR-AUC", "precision", "recall", "F1", "FP rate")
     figures = [
         (f"Density: {name}", f"{name}/figures/density.png", "The same figure for this variant.")
         for name in runs

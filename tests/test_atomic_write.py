@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from jaxflow.errors import InputError
 from jaxflow.atomic_write import replacing, write_json, write_text
+from jaxflow.errors import InputError
 
 
 def test_a_failure_in_the_middle_leaves_the_old_file_and_nothing_else(tmp_path):

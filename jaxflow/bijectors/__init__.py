@@ -5,7 +5,7 @@ from jaxflow.bijectors.bijector import Bijector, Chain, Inverse
 from jaxflow.bijectors.coupling import Coupling
 from jaxflow.bijectors.elementwise import ElementwiseAffine, Logit, Sigmoid, Softplus
 from jaxflow.bijectors.normalization import ActNorm
-from jaxflow.bijectors.permutation import Permutation
+from jaxflow.bijectors.permutation import Permutation, Reverse
 from jaxflow.bijectors.transformers import Affine, Transformer
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Logit",
     "MaskedAutoregressive",
     "Permutation",
+    "Reverse",
     "Sigmoid",
     "Softplus",
     "Transformer",

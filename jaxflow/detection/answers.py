@@ -45,7 +45,7 @@ def answer_record(detector: Detector, record: Any, where: str) -> dict[str, Any]
             number.
     """
     if not isinstance(record, Mapping):
-        raise InputError(f"{where}: expected an object of column names and numbers, got {record!r}")
+        raise InputError(f"{where}: expected an object of column names and numbers, got {record!r:.60}")
     values = []
     for column in detector.columns_:
         if column not in record:

@@ -233,8 +233,8 @@ class Detector(OutlierMixin, BaseEstimator):
             raise InputError(f"a detector scores rows without context: context_dim = {spec.context_dim}, expected 0")
         for name in ("calibration_fraction", "validation_fraction"):
             fraction = getattr(self, name, 0.0)
-            if not 0 <= fraction < 1:
-                raise InputError(f"{name} = {fraction}: expected at least 0 and less than 1")
+            if not isinstance(fraction, float | int | np.number) or not 0 <= fraction < 1:
+                raise InputError(f"{name} = {fraction!r}: expected a number of at least 0 and less than 1")
         steps = DEFAULT_STEPS if self.preprocessing is None else tuple(self.preprocessing)
         for step in steps:
             if not isinstance(step, Step):

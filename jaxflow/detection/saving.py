@@ -142,10 +142,12 @@ def load(path: str | os.PathLike[str]) -> Any:
             "will differ in the last digits",
             stacklevel=2,
         )
+    detector = _unfitted(description, path / DESCRIPTION)
     try:
-        return _restore(description, load_arrays(weights))
+        _restore(detector, description, load_arrays(weights))
     except (SafetensorError, InputError) as error:
         raise InputError(f"{path / WEIGHTS} is damaged: {error}") from None
+    return detector
 
 
 def _description(detector: Any, weights_sha256: str) -> SavedDetector:
@@ -197,8 +199,9 @@ def _read(file: Path) -> bytes:
 
 
 def _read_description(file: Path) -> SavedDetector:
+    text = _read(file)
     try:
-        values = json.loads(_read(file).decode("utf-8"))
+        values = json.loads(text.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{file} is damaged: it is no JSON ({error})") from None
     found = values.get("format_version") if isinstance(values, dict) else None
@@ -213,6 +216,10 @@ def _read_description(file: Path) -> SavedDetector:
         raise InputError(f"{file}: detector = {description.detector!r}: expected one of {', '.join(DETECTORS)}")
     if _checksum(values) != description.checksum:
         raise InputError(f"{file} is damaged: it was changed after it was written, its checksum does not match")
+    if len(description.columns) != description.n_features:
+        raise InputError(
+            f"{file}: columns = {list(description.columns)!r:.80}: expected {description.n_features} names"
+        )
     return description
 
 
@@ -223,13 +230,11 @@ def _arrays(detector: Any) -> dict[str, np.ndarray]:
     arrays["calibration.scores"] = detector.calibration_scores_
     if detector.calibration_labels_ is not None:
         arrays["calibration.labels"] = detector.calibration_labels_
-    return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    # Not `ascontiguousarray`, which would give a lone number an axis.
+    return {name: np.asarray(array, order="C") for name, array in arrays.items()}
 
 
-def _restore(description: SavedDetector, arrays: dict[str, np.ndarray]) -> Any:
-    def part(prefix: str) -> dict[str, np.ndarray]:
-        return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-
+def _unfitted(description: SavedDetector, file: Path) -> Any:
     parameters: dict[str, Any] = {
         "model": description.model,
         "preprocessing": None if description.preprocessing == DEFAULT_STEPS else description.preprocessing,
@@ -240,13 +245,24 @@ def _restore(description: SavedDetector, arrays: dict[str, np.ndarray]) -> Any:
     kind = DETECTORS[description.detector]
     if kind is not GaussianDetector:
         parameters |= {"train": description.train, "validation_fraction": description.validation_fraction}
-    detector: Any = kind(**parameters)
+    detector: Any = kind().set_params(**parameters)
+    try:
+        detector._checked_parameters()
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from None
+    return detector
+
+
+def _restore(detector: Any, description: SavedDetector, arrays: dict[str, np.ndarray]) -> None:
+    def part(prefix: str) -> dict[str, np.ndarray]:
+        return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
     detector.preprocessing_ = Preprocessing.from_arrays(
         description.preprocessing, part("preprocessing."), description.n_features
     )
     detector.model_spec_ = description.model
     detector.model_ = description.model.build(detector.preprocessing_.dim_out, rngs=nnx.Rngs(0))
-    restore_state(detector.model_, part("model."))
+    restore_state(detector.model_, _with_integers_as_in(detector.model_, part("model.")))
     detector.history_ = restored_history(part("history."))
     detector.n_train_ = description.n_train
     detector.n_features_in_ = description.n_features
@@ -260,4 +276,14 @@ def _restore(description: SavedDetector, arrays: dict[str, np.ndarray]) -> Any:
     detector.threshold_rule_ = description.threshold_rule
     detector.threshold_ = description.threshold
     detector.offset_ = -description.threshold
-    return detector
+
+
+def _with_integers_as_in(model: nnx.Module, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays with whole numbers as wide as the model has them, which depends on JAX's precision as floats do."""
+    types = {name: array.dtype for name, array in state_arrays(model).items()}
+    return {
+        name: array.astype(types[name])
+        if array.dtype.kind == "i" and types.get(name, array.dtype).kind == "i"
+        else array
+        for name, array in arrays.items()
+    }

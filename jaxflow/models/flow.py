@@ -1,5 +1,7 @@
 """The normalizing flow: a base distribution seen through a bijector."""
 
+from typing import Any
+
 import distrax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -48,7 +50,7 @@ class Flow(Density):
         base = self.base.distribution(context)
         z = base.sample(seed=key, sample_shape=(*sample_shape, *rows))
         x, log_det = self.bijector.forward_and_log_det(z, context)
-        return x, base.log_prob(z) - log_det
+        return x, jnp.asarray(base.log_prob(z)) - log_det
 
     def initialize(self, x, weight=None, context=None, *, key):
         """Initialise the layers that start from data, such as `ActNorm`."""
@@ -67,10 +69,10 @@ class _AsDistrax(distrax.Bijector):
         self._bijector = bijector
         self._context = context
 
-    def forward_and_log_det(self, x):
+    def forward_and_log_det(self, x: Any):
         return self._bijector.forward_and_log_det(x, self._fitting(x))
 
-    def inverse_and_log_det(self, y):
+    def inverse_and_log_det(self, y: Any):
         return self._bijector.inverse_and_log_det(y, self._fitting(y))
 
     def _fitting(self, values: Array) -> Array | None:

@@ -7,7 +7,17 @@ import numpy as np
 from flax import nnx
 from pydantic import Field, model_validator
 
-from jaxflow.bijectors import ActNorm, Affine, Bijector, Chain, Coupling, Inverse, MaskedAutoregressive, Permutation
+from jaxflow.bijectors import (
+    ActNorm,
+    Affine,
+    Bijector,
+    Chain,
+    Coupling,
+    Inverse,
+    MaskedAutoregressive,
+    Permutation,
+    Reverse,
+)
 from jaxflow.errors import InputError
 from jaxflow.models.base import StandardNormal
 from jaxflow.models.flow import Flow
@@ -27,7 +37,7 @@ class FlowSpec(ModelSpec):
     )
     activation: Activation = Field(default="silu", description="activation between the hidden layers")
     permutation: Literal["reverse", "random"] = Field(
-        "reverse", description="how features are reordered between layers"
+        default="reverse", description="how features are reordered between layers"
     )
     act_norm: bool = Field(
         default=False, description="put a data-initialised scale and shift (ActNorm) after each layer"
@@ -41,7 +51,7 @@ class FlowSpec(ModelSpec):
             if index and self.permutation == "random":
                 chain.append(Permutation.random(dim, rngs=rngs))
             elif index:
-                chain.append(Permutation.reverse(dim))
+                chain.append(Reverse())
             chain.append(self.transforming_layer(dim, index, rngs=rngs))
             if self.act_norm:
                 chain.append(ActNorm(dim))

@@ -19,9 +19,9 @@ class Batch(NamedTuple):
         context: the context features, shape (n, context_dim); None without context.
     """
 
-    x: Float[Array, "n dim"]
-    weight: Float[Array, "n"] | None = None
-    context: Float[Array, "n context_dim"] | None = None
+    x: Float[Array | np.ndarray, "n dim"]
+    weight: Float[Array | np.ndarray, "n"] | None = None
+    context: Float[Array | np.ndarray, "n context_dim"] | None = None
 
 
 class Blocks(NamedTuple):
@@ -68,7 +68,7 @@ def padded_blocks(batch: Batch, rows: int) -> Blocks:
     n = batch.x.shape[0]
     blocks = -(-n // rows)
 
-    def cut(array: Array) -> Array:
+    def cut(array: Any) -> Array:
         filled = jnp.pad(array, [(0, blocks * rows - n)] + [(0, 0)] * (array.ndim - 1))
         return filled.reshape(blocks, rows, *array.shape[1:])
 

@@ -120,7 +120,8 @@ def run_epoch(state: FitState, train: Batch, valid: Batch | None, *, plan: Plan)
     Shuffling, all steps, validation, the choice of the best parameters and the decision to stop happen in one program:
     nothing crosses from the device to the host. A state that has stopped is returned as it is.
     """
-    idle = Record(*(jnp.asarray(jnp.nan, state.params.dtype) for _ in range(5)), jnp.asarray(0), jnp.asarray(True))
+    unknown = jnp.asarray(jnp.nan, state.params.dtype)
+    idle = Record(unknown, unknown, unknown, unknown, unknown, jnp.asarray(0), jnp.asarray(True))
     return jax.lax.cond(
         state.stopped, lambda state: (state, idle), lambda state: _run_epoch(state, train, valid, plan), state
     )
@@ -130,7 +131,7 @@ def _run_epoch(state: FitState, train: Batch, valid: Batch | None, plan: Plan) -
     spec = plan.spec
     shuffle_key, steps_key = jax.random.split(jax.random.fold_in(state.key, state.epoch))
     order = random_order(shuffle_key, train.x.shape[0])
-    shuffled = jax.tree.map(lambda array: array[order], train)
+    shuffled = jax.tree.map(lambda array: jnp.take(array, order, axis=0), train)
     blocks = padded_blocks(shuffled, spec.batch_size)
     step_keys = jax.random.split(steps_key, plan.steps_per_epoch)
     rates = plan.schedule()(state.epoch * plan.steps_per_epoch + jnp.arange(plan.steps_per_epoch))

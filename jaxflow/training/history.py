@@ -5,6 +5,7 @@ import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 Row = dict[str, float | int | None]
 
@@ -21,7 +22,7 @@ class History:
 
     rows: list[Row] = field(default_factory=list)
 
-    def column(self, name: str) -> list[float | int | None]:
+    def column(self, name: str) -> list[Any]:
         """All values of one column."""
         return [row[name] for row in self.rows]
 

@@ -4,6 +4,7 @@ import sys
 import time
 from io import TextIOBase
 from types import TracebackType
+from typing import IO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -45,7 +46,7 @@ class FitProgress(NoProgress):
     def __enter__(self) -> "FitProgress":
         """Draw the bar, if there is a terminal to draw it on."""
         self.started = self.last_line = self.compiled = time.perf_counter()
-        console = Console(file=self.stream)
+        console = Console(file=cast(IO[str], self.stream))
         if console.is_terminal:
             self.bar = Progress(
                 TextColumn("fitting"),

@@ -22,6 +22,7 @@ from jaxflow.bijectors import (
     Logit,
     MaskedAutoregressive,
     Permutation,
+    Reverse,
     Sigmoid,
     Softplus,
 )
@@ -66,7 +67,7 @@ def initialized_act_norm(rngs: nnx.Rngs) -> ActNorm:
 
 
 def chain(rngs: nnx.Rngs, context_dim: int = 0) -> Chain:
-    return Chain([masked(rngs, context_dim), Permutation.reverse(DIM), ActNorm(DIM), coupling(rngs, context_dim)])
+    return Chain([masked(rngs, context_dim), Reverse(), ActNorm(DIM), coupling(rngs, context_dim)])
 
 
 CASES: dict[str, Case] = {
@@ -76,7 +77,7 @@ CASES: dict[str, Case] = {
     "softplus": Case(lambda rngs: Softplus(), data="positive", identity=False),
     "permutation": Case(lambda rngs: Permutation(jnp.array([3, 0, 4, 1, 2])), identity=False),
     "permutation_random": Case(lambda rngs: Permutation.random(DIM, rngs=rngs), identity=False),
-    "permutation_reverse": Case(lambda rngs: Permutation.reverse(DIM), identity=False),
+    "reverse": Case(lambda rngs: Reverse(), identity=False),
     "act_norm": Case(lambda rngs: ActNorm(DIM)),
     "act_norm_initialized": Case(initialized_act_norm, identity=False),
     "coupling": Case(coupling),

@@ -144,11 +144,12 @@ def test_any_leading_axes_jit_and_vmap():
 
 
 def test_spec_builds_the_model():
-    values = {"kind": "autoencoder", "hidden": [16, 8], "latent": 3, "context_dim": 2}
+    values = {"kind": "autoencoder", "hidden": [16, 8], "latent": 2, "context_dim": 2}
     spec = parse_spec(AutoEncoderSpec, values, "test")
     model = nnx.eval_shape(lambda: spec.build(6, rngs=nnx.Rngs(0)))
-    assert (model.dim, model.context_dim, model.latent) == (6, 2, 3)
-    assert shapes(lambda: spec.build(6, rngs=nnx.Rngs(0))) == shapes(lambda: small.__wrapped__(2))
+    assert (model.dim, model.context_dim, model.latent) == (6, 2, 2)
+    expected = shapes(lambda: AutoEncoder(6, (16, 8), 2, context_dim=2, rngs=nnx.Rngs(0)))
+    assert shapes(lambda: spec.build(6, rngs=nnx.Rngs(0))) == expected
     default = shapes(lambda: AutoEncoderSpec().build(6, rngs=nnx.Rngs(0)))
     assert default == shapes(lambda: AutoEncoder(6, rngs=nnx.Rngs(0)))
 

@@ -58,6 +58,6 @@ def test_lloyd_iterations_equal_scikit_learn():
 
 
 def test_fewer_distinct_rows_than_centres_stay_finite():
-    x = jnp.array([[1.0, 1.0], [1.0, 1.0], [2.0, 2.0], [7.0, 7.0]])
-    centres = np.asarray(kmeans(jax.random.key(0), x, jnp.array([1.0, 1.0, 1.0, 0.0]), 4))
+    x = jnp.array([[7.0, 7.0], [1.0, 1.0], [1.0, 1.0], [2.0, 2.0]])
+    centres = np.asarray(kmeans(jax.random.key(0), x, jnp.array([0.0, 1.0, 1.0, 1.0]), 4))
     assert {tuple(row) for row in centres} == {(1.0, 1.0), (2.0, 2.0)}

@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 from jaxflow.training.adam import adam_start, adam_step
 
 
-def steps(gradients, *, rate=0.1, scale=1.0, decay=0.0, good=None):
+def steps(gradients, *, rate=0.1, scale=1.0, decay: Any = 0.0, good=None):
     params = jnp.array([1.0, -2.0, 3.0])
     state = adam_start(params)
     for index, gradient in enumerate(gradients):
@@ -27,7 +29,7 @@ def steps(gradients, *, rate=0.1, scale=1.0, decay=0.0, good=None):
 def test_equals_optax(decay):
     with jax.enable_x64(True):
         gradients = np.random.default_rng(0).normal(size=(20, 3)) * np.array([1.0, 1e-6, 1e3])
-        params = jnp.array([1.0, -2.0, 3.0])
+        params: Any = jnp.array([1.0, -2.0, 3.0])
         optimizer = optax.adamw(0.1, weight_decay=decay)
         state = optimizer.init(params)
         for gradient in gradients:

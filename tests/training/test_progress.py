@@ -49,7 +49,12 @@ def test_a_bar_with_loss_best_epochs_and_time_left_on_a_terminal(monkeypatch):
 
 def test_nothing_more_is_said_when_the_fit_fails():
     stream = io.StringIO()
-    with pytest.raises(FloatingPointError), FitProgress(5, stream) as progress:
-        progress.update(ROWS[0])
-        raise FloatingPointError
+
+    def failing_fit():
+        with FitProgress(5, stream) as progress:
+            progress.update(ROWS[0])
+            raise FloatingPointError
+
+    with pytest.raises(FloatingPointError):
+        failing_fit()
     assert "done" not in stream.getvalue()

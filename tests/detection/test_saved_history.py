@@ -1,0 +1,50 @@
+import math
+
+import numpy as np
+import pytest
+
+from jaxflow.detection.saved_history import history_arrays, restored_history
+from jaxflow.errors import InputError
+from jaxflow.training import History
+
+
+def row(epoch, train_loss, valid_loss):
+    return {"epoch": epoch, "train_loss": train_loss, "valid_loss": valid_loss, "skipped_steps": 0}
+
+
+def same(first, second):
+    """Equal, also in type, where a NaN equals a NaN."""
+    return [[(name, repr(value)) for name, value in row.items()] for row in first.rows] == [
+        [(name, repr(value)) for name, value in row.items()] for row in second.rows
+    ]
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        History(),
+        History([row(1, 2.5, 1.5), row(2, 0.1, 0.2)]),
+        History([row(1, 2.5, None), row(2, math.nan, None)]),
+        History([row(1, 1.0, None), row(2, math.inf, 0.5)]),
+    ],
+    ids=["empty", "numbers", "none", "mixed"],
+)
+def test_comes_back_as_it_was(history):
+    arrays = history_arrays(history)
+    assert all(isinstance(array, np.ndarray) and array.dtype.kind in "ifb" for array in arrays.values())
+    assert same(restored_history(dict(sorted(arrays.items(), reverse=True))), history)
+
+
+def test_whole_numbers_stay_whole():
+    arrays = history_arrays(History([row(1, 2.0, None)]))
+    assert arrays["0.epoch"].dtype == np.int64
+    assert arrays["1.train_loss"].dtype == np.float64
+    assert "1.train_loss.absent" not in arrays
+    assert arrays["2.valid_loss.absent"].tolist() == [True]
+
+
+def test_columns_of_different_lengths_are_refused():
+    with pytest.raises(InputError, match=r"the columns of the history have \[1, 2\] rows, expected the same number"):
+        restored_history({"0.epoch": np.array([1, 2]), "1.train_loss": np.array([0.5])})
+    with pytest.raises(InputError, match="the columns of the history"):
+        restored_history({"0.epoch": np.array([1, 2]), "0.epoch.absent": np.array([True])})

@@ -1,0 +1,192 @@
+import csv
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jaxflow.config.experiment import Experiment
+from jaxflow.config.spec import parse_spec
+from jaxflow.detection import AutoencoderDetector, FlowDetector, GivenThreshold, Percentile
+from jaxflow.errors import InputError
+from jaxflow.evaluation.run import Run, run_experiment, score_run
+from jaxflow.evaluation.run_files import require_writable, run_metrics, write_run
+from jaxflow.models import MAF, AutoEncoderSpec
+from jaxflow.training import FitSpec
+
+PROVENANCE = {"command": "python here.py", "seed": 3}
+NEEDED = {
+    "roc_auc",
+    "pr_auc",
+    "prevalence",
+    "precision",
+    "recall",
+    "f1",
+    "threshold",
+    "false_positive_rate",
+    "n_train",
+    "n_test",
+    "n_flagged",
+    "fit_seconds",
+    "score_seconds",
+}
+
+
+def strict_json(path):
+    return json.loads(path.read_text(), parse_constant=lambda token: pytest.fail(f"{token} is not JSON"))
+
+
+def linked(report):
+    return re.findall(r"\]\(([^)]+)\)", report.read_text())
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    values = {"data": {"name": "rings", "size": 200}, "model": {"kind": "gaussian"}}
+    return run_experiment(parse_spec(Experiment, values, "here"))
+
+
+@pytest.fixture(scope="module")
+def fitted_by_steps() -> Any:
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    return FlowDetector(MAF(layers=1, hidden=(4,)), train=FitSpec(epochs=2), threshold=Percentile()).fit(x)
+
+
+def write(run, out, **options):
+    write_run(run, out, title="A title", provenance=PROVENANCE, **options)
+    return {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+
+
+def test_a_run_with_labels_in_two_dimensions(run, tmp_path):
+    files = write(run, tmp_path / "new" / "out")
+    figures = {f"figures/{name}.png" for name in ("scores", "roc", "precision_recall", "confusion", "density")}
+    assert files == {"metrics.json", "provenance.json", "history.csv", "report.md"} | figures
+    out = tmp_path / "new" / "out"
+    metrics = strict_json(out / "metrics.json")
+    assert metrics.keys() >= NEEDED
+    assert metrics == run_metrics(run)
+    assert metrics["n_flagged"] == run.n_flagged
+    assert metrics["threshold"] == run.detector.threshold_
+    assert strict_json(out / "provenance.json") == PROVENANCE
+    assert set(linked(out / "report.md")) == figures
+    text = (out / "report.md").read_text()
+    assert text.startswith("# A title\n")
+    assert (
+        f"the rule target_fpr (rate = 0.05) took that threshold from {len(run.detector.calibration_scores_)} " in text
+    )
+    assert "GaussianDetector (gaussian) on 2 features" in text
+    assert f"Of {len(run.scores)} test rows {run.n_flagged} are flagged. Fitting took " in text
+    assert "python here.py" in text
+
+
+def test_a_run_of_steps_shows_its_loss(fitted_by_steps, tmp_path):
+    x = np.random.default_rng(1).normal(size=(20, 3))
+    files = write(score_run(fitted_by_steps, x, fit_seconds=1.5, n_train=60), tmp_path)
+    assert files == {
+        "metrics.json",
+        "provenance.json",
+        "history.csv",
+        "report.md",
+        "figures/loss.png",
+        "figures/scores.png",
+    }
+    with (tmp_path / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert float(rows[0]["valid_loss"]) == fitted_by_steps.history_.rows[0]["valid_loss"]
+
+
+def test_a_detector_fitted_before_has_no_history_to_show(fitted_by_steps, tmp_path):
+    x = np.random.default_rng(1).normal(size=(20, 3))
+    run = score_run(fitted_by_steps, x, n_train=60)
+    assert write(run, tmp_path) == {"metrics.json", "provenance.json", "report.md", "figures/scores.png"}
+    metrics = strict_json(tmp_path / "metrics.json")
+    assert metrics["fit_seconds"] is None
+    # Without labels what needs them is null, and nothing is missing.
+    assert metrics.keys() >= NEEDED
+    unknown = {"roc_auc", "pr_auc", "prevalence", "precision", "recall", "f1", "false_positive_rate", "fit_seconds"}
+    assert {name for name, value in metrics.items() if value is None} == unknown
+    assert (metrics["n_train"], metrics["n_test"]) == (60, 20)
+    assert "Fitting" not in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_an_infinite_threshold_is_valid_json(run, tmp_path, labelled):
+    detector = run.detector
+    before = detector.threshold_rule_, detector.calibration_scores_, None
+    detector._decide(Percentile(percentile=100), np.array([1.0, np.inf]), None)
+    y = run.y if labelled else None
+    write(score_run(detector, run.x, y, n_train=50), tmp_path)
+    detector._decide(*before)
+    metrics = strict_json(tmp_path / "metrics.json")
+    assert metrics["threshold"] == "Infinity"
+    assert float(metrics["threshold"]) == np.inf
+    assert metrics["n_flagged"] == 0
+
+
+def test_one_class_alone_has_no_curves(run, tmp_path):
+    normal = run.y == 0
+    files = write(score_run(run.detector, run.x[normal], run.y[normal], n_train=50), tmp_path)
+    assert {"figures/roc.png", "figures/precision_recall.png", "figures/confusion.png"}.isdisjoint(files)
+    assert strict_json(tmp_path / "metrics.json")["roc_auc"] is None
+
+
+def test_a_given_threshold_is_not_said_to_come_from_scores(run, tmp_path):
+    detector = run.detector
+    before = detector.threshold_rule_
+    detector.set_threshold(GivenThreshold(value=4.0))
+    write(score_run(detector, run.x, n_train=50), tmp_path)
+    detector.set_threshold(before)
+    text = (tmp_path / "report.md").read_text()
+    assert "above 4; that threshold was given. Of " in text
+    assert "calibration scores" not in text
+
+
+def test_the_error_of_an_autoencoder_is_no_density(tmp_path):
+    x = np.random.default_rng(0).normal(size=(60, 2))
+    detector = AutoencoderDetector(AutoEncoderSpec(hidden=(2,)), train=FitSpec(epochs=1), threshold=Percentile())
+    assert "figures/density.png" not in write(score_run(detector.fit(x), x, n_train=60), tmp_path)
+
+
+def test_more_tables_and_figures_have_their_place(run, tmp_path):
+    (tmp_path / "other.png").write_bytes(b"")
+    tables = [("Side by side", ("run", "F1"), [("this", 0.5)])]
+    write(run, tmp_path, tables=tables, figures=[("Other", "other.png", "Made before.")])
+    text = (tmp_path / "report.md").read_text()
+    assert "## Side by side" in text
+    assert "other.png" in linked(tmp_path / "report.md")
+
+
+def test_a_second_run_replaces_the_first(run, tmp_path):
+    first = write(run, tmp_path)
+    assert write(run, tmp_path) == first
+
+
+def test_a_place_that_can_be_written_is_let_pass_and_left_alone(tmp_path, monkeypatch):
+    require_writable(tmp_path)
+    require_writable(tmp_path / "a" / "b")
+    monkeypatch.chdir(tmp_path)
+    require_writable(Path("a/b"))
+    require_writable(Path())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("below", ["", "a", "a/b"])
+def test_a_place_at_or_below_a_file_is_refused(tmp_path, below):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError) as error:
+        require_writable(tmp_path / "file" / below)
+    place = tmp_path / "file"
+    assert str(error.value) == f"{place / below} cannot be written: {place} is a file, expected a directory"
+
+
+def test_a_place_without_permission_is_refused(tmp_path, monkeypatch):
+    # For root every place is writable, so the answer of the system is made up.
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    with pytest.raises(InputError) as error:
+        require_writable(tmp_path / "new")
+    sentence = f"{tmp_path / 'new'} cannot be written: there is no permission to write to {tmp_path}"
+    assert str(error.value) == sentence

@@ -1,0 +1,117 @@
+import gzip
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+
+from jaxflow.detection import load
+
+
+def read(path):
+    if path.suffix == ".csv":
+        return pyarrow.csv.read_csv(path).to_pydict()
+    if path.suffix == ".parquet":
+        return pyarrow.parquet.read_table(path).to_pydict()
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def assert_answers(answers, detector, x):
+    scores = detector.anomaly_score(x)
+    assert list(answers) == ["row", "score", "p_value", "anomaly"]
+    assert answers["row"] == list(range(1, len(x) + 1))
+    # Chunks of other sizes run through other compiled programs, and float32 may differ in its last digits.
+    np.testing.assert_allclose(answers["score"], scores, rtol=3e-6, atol=3e-6)
+    np.testing.assert_allclose(answers["p_value"], detector.p_values(x), atol=0.02)
+    decided = abs(scores - detector.threshold_) > 1e-4
+    np.testing.assert_array_equal(np.array(answers["anomaly"])[decided], (detector.predict(x) == -1)[decided])
+
+
+@pytest.mark.end_to_end
+@pytest.mark.parametrize("chunk_rows", [1, 7, 100, 65536])
+@pytest.mark.parametrize("kind", ["csv", "csv.gz", "parquet"])
+def test_answers_are_those_of_the_detector(script, trained, detector, machines, tmp_path, kind, chunk_rows):
+    x = machines(tmp_path / "new.csv", seed=5, normal=100, anomalies=30)
+    source = tmp_path / f"new.{kind}"
+    if kind == "csv.gz":
+        source.write_bytes(gzip.compress((tmp_path / "new.csv").read_bytes()))
+    elif kind == "parquet":
+        pyarrow.parquet.write_table(pyarrow.csv.read_csv(tmp_path / "new.csv"), source)
+    output = tmp_path / "answers.csv"
+    script("score", "--model", trained.model, "--input", source, "--output", output, "--chunk-rows", chunk_rows)
+    assert_answers(read(output), detector, x)
+    if chunk_rows == 65536:
+        np.testing.assert_array_equal(read(output)["score"], detector.anomaly_score(x))
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet", "a.jsonl"])
+def test_every_format_says_the_same(script, gaussian, machines, tmp_path, capsys, name):
+    x = machines(tmp_path / "new.csv")
+    script("score", "--model", gaussian, "--input", tmp_path / "new.csv", "--output", tmp_path / name)
+    detector = load(gaussian)
+    answers = read(tmp_path / name)
+    np.testing.assert_array_equal(answers["score"], detector.anomaly_score(x))
+    np.testing.assert_array_equal(answers["p_value"], detector.p_values(x))
+    np.testing.assert_array_equal(answers["anomaly"], detector.predict(x) == -1)
+    assert_answers(answers, detector, x)
+    flagged = np.sum(detector.predict(x) == -1)
+    assert 0 < flagged < 55
+    out, err = capsys.readouterr()
+    assert out == f"{flagged} of 55 rows flagged; answers: {tmp_path / name}\n"
+    assert err == ""  # the count of rows is for terminals
+
+
+def test_a_terminal_sees_the_rows_go_by(script, gaussian, machines, tmp_path, capsys, monkeypatch):
+    machines(tmp_path / "new.csv")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    options = ["--output", tmp_path / "a.csv", "--chunk-rows", "30"]
+    script("score", "--model", gaussian, "--input", tmp_path / "new.csv", *options)
+    assert capsys.readouterr().err == "\r30 rows scored\r55 rows scored\n"
+
+
+def test_columns_are_found_by_name_and_others_are_not_looked_at(script, gaussian, machines, tmp_path):
+    x = machines(tmp_path / "new.csv")
+    lines = ["heat,note,weight,speed"] + [f"{c!r},some text,{b!r},{a!r}" for a, b, c in x.tolist()]
+    (tmp_path / "other.csv").write_text("\n".join(lines))
+    script("score", "--model", gaussian, "--input", tmp_path / "other.csv", "--output", tmp_path / "a.parquet")
+    np.testing.assert_array_equal(read(tmp_path / "a.parquet")["score"], load(gaussian).anomaly_score(x))
+
+
+def test_rows_far_outside_are_scored(script, gaussian, tmp_path):
+    (tmp_path / "new.csv").write_text("speed,weight,heat\n10,-5e4,0\n1e308,-1e300,1e30\n")
+    script("score", "--model", gaussian, "--input", tmp_path / "new.csv", "--output", tmp_path / "a.jsonl")
+    near, far = (float(score) for score in read(tmp_path / "a.jsonl")["score"])
+    assert far > 1e6 > near
+    assert read(tmp_path / "a.jsonl")["anomaly"] == [0, 1]
+
+
+@pytest.mark.end_to_end
+def test_follow_answers_each_line_before_the_next_comes(start, trained, detector, machines, tmp_path):
+    x = machines(tmp_path / "new.csv", seed=5, normal=3, anomalies=1)
+    process = start("score", "--model", trained.model, "--follow", cwd=tmp_path, stdin=subprocess.PIPE)
+    assert process.stdin
+    assert process.stdout
+    answers = []
+    for speed, weight, heat in x.tolist():
+        record = {"heat": heat, "note": "not looked at", "weight": weight, "speed": speed}
+        process.stdin.write(json.dumps(record) + "\n\n")
+        process.stdin.flush()
+        answers.append(json.loads(process.stdout.readline()))
+    _, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (0, "")
+    assert [list(answer) for answer in answers] == [["score", "p_value", "anomaly"]] * 4
+    alone = [detector.anomaly_score(row[None])[0] for row in x]
+    assert [answer["score"] for answer in answers] == alone
+    assert [answer["anomaly"] for answer in answers] == [int(score > detector.threshold_) for score in alone]
+
+
+def test_follow_in_any_language(script, gaussian, capsys, monkeypatch):
+    line = '{"größe": 1, "speed": 10, "weight": -5e4, "heat": 0}\n'
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(line.encode()), encoding="ascii"))
+    script("score", "--model", gaussian, "--follow")
+    assert json.loads(capsys.readouterr().out)["anomaly"] == 0
