@@ -14,7 +14,6 @@ from sklearn.neighbors import NearestNeighbors
 
 from jaxflow.atomic_write import replacing
 from jaxflow.config.command_line import ScriptParser, read_config, run_script
-from jaxflow.config.experiment import Experiment
 from jaxflow.config.spec import parse_spec
 from jaxflow.data import Preprocessing, Split, hold_out
 from jaxflow.detection import TargetFalsePositiveRate
@@ -30,7 +29,8 @@ from jaxflow.evaluation import (
     save_figure,
     write_report,
 )
-from jaxflow.evaluation.run import experiment_split, run_experiment
+from jaxflow.experiment.run import experiment_split, run_experiment
+from jaxflow.experiment.spec import Experiment
 
 NEIGHBOURS = 5
 CALIBRATION_FRACTION = 0.2  # the default of the detectors

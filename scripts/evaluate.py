@@ -23,14 +23,14 @@ from jaxflow.config.command_line import (
     override_arguments,
     run_script,
 )
-from jaxflow.config.experiment import Experiment
 from jaxflow.config.spec import Spec, parse_spec
 from jaxflow.data import DataSpec, SplitSpec, load_dataset, split_dataset
 from jaxflow.detection import load
 from jaxflow.errors import InputError
 from jaxflow.evaluation import metrics_table, print_table, provenance
-from jaxflow.evaluation.run import experiment_rows, rows_for, score_run
-from jaxflow.evaluation.run_files import require_writable, write_run
+from jaxflow.experiment.run import experiment_rows, rows_for, score_run
+from jaxflow.experiment.run_files import require_writable, write_run
+from jaxflow.experiment.spec import Experiment
 
 
 class EvaluationSpec(Spec):

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxflow.config.command_line import ScriptParser, load_spec, override_arguments, run_script
-from jaxflow.config.experiment import Experiment
 from jaxflow.detection.saving import require_free_place
 from jaxflow.evaluation import format_number, metrics_table, print_table, provenance
-from jaxflow.evaluation.run import Run, run_experiment
-from jaxflow.evaluation.run_files import require_writable, write_run
+from jaxflow.experiment.run import Run, run_experiment
+from jaxflow.experiment.run_files import require_writable, write_run
+from jaxflow.experiment.spec import Experiment
 
 COMPARED = ("roc_auc", "pr_auc", "precision", "recall", "f1", "false_positive_rate")
 

@@ -131,7 +131,7 @@ def _run_epoch(state: FitState, train: Batch, valid: Batch | None, plan: Plan) -
     spec = plan.spec
     shuffle_key, steps_key = jax.random.split(jax.random.fold_in(state.key, state.epoch))
     order = random_order(shuffle_key, train.x.shape[0])
-    shuffled = jax.tree.map(lambda array: jnp.take(array, order, axis=0), train)
+    shuffled = jax.tree.map(partial(_reordered, order), train)
     blocks = padded_blocks(shuffled, spec.batch_size)
     step_keys = jax.random.split(steps_key, plan.steps_per_epoch)
     rates = plan.schedule()(state.epoch * plan.steps_per_epoch + jnp.arange(plan.steps_per_epoch))
@@ -174,6 +174,10 @@ def _run_epoch(state: FitState, train: Batch, valid: Batch | None, plan: Plan) -
         stopped=record.stopped,
     )
     return state, record
+
+
+def _reordered(order: Int[Array, "n"], array: Array) -> Array:
+    return array[order]
 
 
 def _step(carry, inputs, *, plan: Plan, weight_decay: Float[Array, "size"] | float):

@@ -65,7 +65,7 @@ def fit(
 
     Raises:
         InputError: if a shape does not fit, a value is not finite, or `spec` is given to a model that fits itself.
-        FloatingPointError: if no epoch ended with a finite loss.
+        FloatingPointError: if no step, or no epoch, had a finite loss.
     """
     batch = as_batch(train, "train", dim=model.dim, context_dim=model.context_dim)
     held_out = None if valid is None else as_batch(valid, "valid", dim=model.dim, context_dim=model.context_dim)
@@ -100,7 +100,8 @@ def fit(
                     break
             previous = record
 
-    if not np.isfinite(fit_state.best_loss):
+    taken = len(history.rows) * plan.steps_per_epoch - sum(history.column("skipped_steps"))
+    if not np.isfinite(fit_state.best_loss) or not taken:
         raise FloatingPointError(
             f"the loss was not finite in any of {len(history.rows)} epochs; try a learning rate below "
             f"{spec.learning_rate:g} or data on a smaller scale"

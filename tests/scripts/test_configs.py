@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxflow.config.experiment import Experiment
 from jaxflow.config.spec import parse_spec
 from jaxflow.config.yaml_file import read_config
 from jaxflow.data import load_dataset
-from jaxflow.evaluation.run import run_experiment
+from jaxflow.experiment.run import run_experiment
+from jaxflow.experiment.spec import Experiment
 from scripts import train
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -70,7 +70,7 @@ def test_a_run_says_what_it_does(trained):
 
 @pytest.mark.end_to_end
 def test_options_change_the_config(trained, detector, strict_json):
-    assert detector.model == MAF(layers=2, hidden=(16,))  # pyright: ignore[reportCallIssue]
+    assert detector.model == MAF(layers=2, hidden=(16,))
     assert detector.train == FitSpec(epochs=3, batch_size=64)
     assert detector.threshold_rule_ == TargetFalsePositiveRate(rate=0.1)
     assert detector.random_state == 3

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from jaxflow.config.experiment import DetectionSpec, Experiment
 from jaxflow.config.overrides import merge
 from jaxflow.config.spec import parse_spec
 from jaxflow.data import MinMax
@@ -15,6 +14,7 @@ from jaxflow.detection import (
 )
 from jaxflow.detection.detector import DEFAULT_STEPS
 from jaxflow.errors import InputError
+from jaxflow.experiment.spec import DetectionSpec, Experiment
 from jaxflow.models import AutoEncoderSpec, GaussianMixtureSpec, GaussianSpec
 from jaxflow.training import FitSpec
 

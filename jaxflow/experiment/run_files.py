@@ -16,8 +16,8 @@ from jaxflow.evaluation.density_plots import plot_density_2d
 from jaxflow.evaluation.figure_style import save_figure
 from jaxflow.evaluation.plots import plot_confusion, plot_loss, plot_score_histogram
 from jaxflow.evaluation.report import write_report
-from jaxflow.evaluation.run import Run
 from jaxflow.evaluation.tables import Cell, metrics_table
+from jaxflow.experiment.run import Run
 from jaxflow.models import Density
 
 FigureEntry = tuple[str, str, str]

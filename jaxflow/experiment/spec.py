@@ -1,7 +1,4 @@
-"""The whole of an experiment: which data, which model, how it is fitted, how it decides.
-
-This module stands on top of the package, as the scripts do; the rest of `jaxflow.config` imports nothing from it.
-"""
+"""The whole of an experiment: which data, which model, how it is fitted, how it decides."""
 
 from typing import Any
 

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxflow.config.experiment import Experiment
 from jaxflow.data import Split, load_dataset, split_dataset
 from jaxflow.detection import BestF1, Detector
 from jaxflow.errors import InputError
 from jaxflow.evaluation.metrics import Metrics, evaluate_scores
+from jaxflow.experiment.spec import Experiment
 
 LABELLED_FRACTION = 0.2  # share of the anomalies that best_f1 may see, unless the config says otherwise
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jaxflow.config.experiment import Experiment
 from jaxflow.config.spec import parse_spec
 from jaxflow.detection import AutoencoderDetector, FlowDetector, GivenThreshold, Percentile
 from jaxflow.errors import InputError
-from jaxflow.evaluation.run import Run, run_experiment, score_run
-from jaxflow.evaluation.run_files import require_writable, run_metrics, write_run
+from jaxflow.experiment.run import Run, run_experiment, score_run
+from jaxflow.experiment.run_files import require_writable, run_metrics, write_run
+from jaxflow.experiment.spec import Experiment
 from jaxflow.models import MAF, AutoEncoderSpec
 from jaxflow.training import FitSpec
 

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from jaxflow.config.experiment import Experiment
 from jaxflow.config.spec import parse_spec
 from jaxflow.data import load_dataset
 from jaxflow.detection import GaussianDetector, GivenThreshold, Percentile
 from jaxflow.errors import InputError
-from jaxflow.evaluation.run import experiment_rows, experiment_split, rows_for, run_experiment, score_run
+from jaxflow.experiment.run import experiment_rows, experiment_split, rows_for, run_experiment, score_run
+from jaxflow.experiment.spec import Experiment
 
 RINGS = {"name": "rings", "size": 200, "anomaly_fraction": 0.1}
 BEST_F1 = {"threshold": {"kind": "best_f1"}, "labelled_fraction": 0.25}
