@@ -131,10 +131,11 @@ def _run_epoch(state: FitState, train: Batch, valid: Batch | None, plan: Plan) -
     spec = plan.spec
     shuffle_key, steps_key = jax.random.split(jax.random.fold_in(state.key, state.epoch))
     order = random_order(shuffle_key, train.x.shape[0])
-    shuffled = jax.tree.map(partial(_reordered, order), train)
+    shuffled = jax.tree.map(lambda array: array[order], train)
     blocks = padded_blocks(shuffled, spec.batch_size)
     step_keys = jax.random.split(steps_key, plan.steps_per_epoch)
-    rates = plan.schedule()(state.epoch * plan.steps_per_epoch + jnp.arange(plan.steps_per_epoch))
+    steps = state.epoch * plan.steps_per_epoch + jnp.arange(plan.steps_per_epoch)
+    rates = jnp.asarray(plan.schedule()(steps), state.params.dtype)
 
     carry = (state.params, state.buffers, state.opt_state)
     carry, (losses, norms, skipped) = jax.lax.scan(
@@ -156,7 +157,7 @@ def _run_epoch(state: FitState, train: Batch, valid: Batch | None, plan: Plan) -
         train_loss=train_loss,
         valid_loss=valid_loss,
         best_loss=best_loss,
-        learning_rate=jnp.asarray(rates[0], params.dtype),
+        learning_rate=rates[0],
         gradient_norm=gradient_norm,
         skipped_steps=jnp.sum(skipped),
         stopped=state.stopped if spec.patience is None else stale >= spec.patience,
@@ -174,10 +175,6 @@ def _run_epoch(state: FitState, train: Batch, valid: Batch | None, plan: Plan) -
         stopped=record.stopped,
     )
     return state, record
-
-
-def _reordered(order: Int[Array, "n"], array: Array) -> Array:
-    return array[order]
 
 
 def _step(carry, inputs, *, plan: Plan, weight_decay: Float[Array, "size"] | float):
@@ -204,7 +201,7 @@ def _step(carry, inputs, *, plan: Plan, weight_decay: Float[Array, "size"] | flo
         params,
         gradient,
         opt_state,
-        learning_rate=jnp.asarray(learning_rate, params.dtype),
+        learning_rate=learning_rate,
         gradient_scale=jnp.minimum(1.0, clip / jnp.maximum(norm, jnp.finfo(norm.dtype).tiny)),
         weight_decay=weight_decay,
         good=good,
