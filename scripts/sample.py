@@ -3,12 +3,15 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from jaxflow.config.command_line import ScriptParser, run_script
 from jaxflow.data.table_writer import write_batches
 from jaxflow.detection import Detector, load
 from jaxflow.errors import InputError
+
+CHUNK_ROWS = 65536  # rows drawn at once
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -30,9 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _drawn(detector: Detector, count: int, seed: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    # A generator, so that nothing is drawn for a file that cannot be written.
-    rows = detector.sample(count, seed)
-    yield pa.RecordBatch.from_arrays([pa.array(column) for column in rows.T], schema=schema)
+    # A generator, so that nothing is drawn for a file that cannot be written, and no more at once than memory holds.
+    random_state = np.random.RandomState(seed)
+    for start in range(0, count, CHUNK_ROWS):
+        rows = detector.sample(min(CHUNK_ROWS, count - start), random_state)
+        yield pa.RecordBatch.from_arrays([pa.array(column) for column in rows.T], schema=schema)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,10 @@ from jaxflow.errors import InputError
 _MARK = "override:"
 
 
+# Keys of which a section has one: giving the one starts the section afresh if it had the other.
+RIVALS = {"name": "path", "path": "name"}
+
+
 class _Owner(NamedTuple):
     """A spec class and one field of it; where a section may be one of several specs, a field may have several."""
 
@@ -65,7 +69,8 @@ def merge(config: Mapping[str, Any], overrides: Mapping[str, Any], spec_type: An
 
     A value given for a key replaces the key's value, a list or a mapping as a whole. Where `overrides` names another
     `kind` than the configuration, the section starts afresh: it holds that kind, the other overrides given for it
-    and, for the rest, the new kind's defaults, because the values tuned for one kind mean little to another.
+    and, for the rest, the new kind's defaults, because the values tuned for one kind mean little to another. The same
+    holds where `overrides` gives a `path` to a section that has a `name`, or a `name` to one that has a `path`.
 
     Args:
         config: nested plain values, as a configuration file holds them; it is not changed.
@@ -78,7 +83,8 @@ def merge(config: Mapping[str, Any], overrides: Mapping[str, Any], spec_type: An
     """
     merged: dict[str, Any] = copy.deepcopy(dict(config))
     # Whole sections come before what lies in them, and a kind before the other keys of its section.
-    for path in sorted(overrides, key=lambda path: (path.count("."), path.rpartition(".")[2] != "kind")):
+    first = {"kind", *RIVALS}
+    for path in sorted(overrides, key=lambda path: (path.count("."), path.rpartition(".")[2] not in first)):
         *sections, name = path.split(".")
         here, spec_types = merged, _specs(spec_type)[0]
         for depth, part in enumerate(sections):
@@ -94,6 +100,10 @@ def merge(config: Mapping[str, Any], overrides: Mapping[str, Any], spec_type: An
                 )
             here, spec_types = here[part], inner_types
         if name == "kind" and here.get("kind", overrides[path]) != overrides[path]:
+            here.clear()
+        # `--data.path` on a config that names a data set means the file instead, not both.
+        rival = RIVALS.get(name)
+        if rival in here and ".".join([*sections, str(rival)]) not in overrides:
             here.clear()
         here[name] = overrides[path]
     return merged

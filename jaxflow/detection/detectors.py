@@ -16,17 +16,18 @@ from jaxflow.models import (
     FlowSpec,
     GaussianMixtureSpec,
     GaussianSpec,
+    ModelSpec,
 )
 from jaxflow.training.batch import Batch
 from jaxflow.training.fit import fit
 from jaxflow.training.fit_spec import FitSpec
 
 
-class FlowDetector(Detector):
-    """Flags rows of low density under a normalizing flow fitted to normal rows. See `Detector`.
+class GradientDetector(Detector):
+    """A detector whose model is fitted by gradient steps.
 
     Args:
-        model: which flow; `MAF()` by default.
+        model: the spec of the model.
         train: how it is fitted; `FitSpec()` by default.
         preprocessing: steps before the model; by default constant columns are dropped and the others standardised.
         threshold: the threshold rule; by default a false-positive rate of 5 % on held-out normal rows.
@@ -39,7 +40,7 @@ class FlowDetector(Detector):
 
     def __init__(
         self,
-        model: FlowSpec | None = None,
+        model: ModelSpec | None = None,
         *,
         train: FitSpec | None = None,
         preprocessing: Sequence[PreprocessingStep] | None = None,
@@ -57,49 +58,31 @@ class FlowDetector(Detector):
         self.calibration_fraction = calibration_fraction
         self.random_state = random_state
         self.progress = progress
+
+    def _fit_model(self, model, rows, rng):
+        return fit_by_gradient(model, rows, self.train, self.validation_fraction, rng, self.progress)
+
+
+class FlowDetector(GradientDetector):
+    """Flags rows of low density under a normalizing flow fitted to normal rows.
+
+    `model` is a `FlowSpec` such as `MAF()`, the default. Parameters as in `GradientDetector`, methods and fitted
+    attributes as in `Detector`.
+    """
 
     def _model_spec(self):
         return _expect(self, MAF() if self.model is None else self.model, (FlowSpec,))
 
-    def _fit_model(self, model, rows, rng):
-        return fit_by_gradient(model, rows, self.train, self.validation_fraction, rng, self.progress)
 
+class AutoencoderDetector(GradientDetector):
+    """Flags rows that an autoencoder fitted to normal rows reconstructs badly.
 
-class AutoencoderDetector(Detector):
-    """Flags rows that an autoencoder fitted to normal rows reconstructs badly. See `Detector`.
-
-    Args:
-        model: its architecture; `AutoEncoderSpec()` by default.
-        train, preprocessing, threshold, validation_fraction, calibration_fraction, random_state, progress: as in
-            `FlowDetector`.
+    `model` is an `AutoEncoderSpec`, by default with its own defaults. Parameters as in `GradientDetector`, methods and
+    fitted attributes as in `Detector`.
     """
-
-    def __init__(
-        self,
-        model: AutoEncoderSpec | None = None,
-        *,
-        train: FitSpec | None = None,
-        preprocessing: Sequence[PreprocessingStep] | None = None,
-        threshold: ThresholdRule | None = None,
-        validation_fraction: float = 0.1,
-        calibration_fraction: float = 0.2,
-        random_state: Any = 0,
-        progress: bool = False,
-    ):
-        self.model = model
-        self.train = train
-        self.preprocessing = preprocessing
-        self.threshold = threshold
-        self.validation_fraction = validation_fraction
-        self.calibration_fraction = calibration_fraction
-        self.random_state = random_state
-        self.progress = progress
 
     def _model_spec(self):
         return _expect(self, AutoEncoderSpec() if self.model is None else self.model, (AutoEncoderSpec,))
-
-    def _fit_model(self, model, rows, rng):
-        return fit_by_gradient(model, rows, self.train, self.validation_fraction, rng, self.progress)
 
 
 class GaussianDetector(Detector):
@@ -107,7 +90,7 @@ class GaussianDetector(Detector):
 
     Args:
         model: `GaussianSpec()` (the default; full, diagonal or shrunk covariance) or `GaussianMixtureSpec()`.
-        preprocessing, threshold, calibration_fraction, random_state: as in `FlowDetector`.
+        preprocessing, threshold, calibration_fraction, random_state: as in `GradientDetector`.
     """
 
     def __init__(

@@ -79,7 +79,9 @@ class Experiment(Spec):
     def _not_for_models_that_fit_themselves(cls, train: FitSpec | None, info: Any) -> FitSpec | None:
         model = info.data.get("model")
         if train is not None and isinstance(model, GaussianSpec | GaussianMixtureSpec):
-            raise ValueError(f"expected no section train, as {model.kind} fits itself")
+            raise ValueError(
+                f"expected no section train, as {model.kind} fits itself (on the command line: --train null)"
+            )
         return train
 
     @field_validator("detection")

@@ -271,3 +271,11 @@ def test_options_that_contradict_are_refused():
 def test_an_option_within_something_that_is_no_section_is_refused():
     with pytest.raises(InputError, match=r"^model = 5: expected a mapping .* since --model.layers is given$"):
         merge({"model": 5}, {"model.layers": 6}, Experiment)
+
+
+@pytest.mark.parametrize(("old", "new"), [("name", "path"), ("path", "name")])
+def test_a_path_takes_the_place_of_a_name_and_the_other_way_round(old, new):
+    config = {"data": {old: "old", "size": 3}}
+    assert merge(config, {"data.label": "y", f"data.{new}": "new"}) == {"data": {new: "new", "label": "y"}}
+    assert merge(config, {f"data.{old}": "new"}) == {"data": {old: "new", "size": 3}}
+    assert merge(config, {"data.name": "a", "data.path": "b"}) == {"data": {"name": "a", "path": "b", "size": 3}}

@@ -104,7 +104,7 @@ CASES = {
     "train --out out --config range.yaml": "range.yaml: detection.calibration_fraction = 2: expected a value less ",
     "train --out out --config variant.yaml": "variant.yaml: variant deep: unknown key model.layers; expected one of",
     # train.py: the data
-    f"{TRAIN} --data.name rings": "good.yaml and the options given: ",
+    f"{TRAIN} --data.name rings --data.path x.csv": "good.yaml and the options given: ",
     f"{TRAIN} --data.path missing.csv": "missing.csv: there is no such file",
     f"{TRAIN} --data.path file.txt": "file.txt: unknown extension, expected one of .csv, .csv.gz, .parquet, .npz",
     f"{TRAIN} --data.path text.csv": "text.csv: row 51, column speed is 'fast', expected a finite number",
