@@ -22,7 +22,7 @@ def test_code_runs_as_printed(number, tmp_path, monkeypatch):
 
 def test_scripts_configs_and_pictures_that_it_names_exist():
     for path in re.findall(
-        r"(?:scripts|configs|results)/[\w/.]+\.\w+", README + (ROOT / "CONTRIBUTING.md").read_text()
+        r"(?<![\w/])(?:scripts|configs|results)/[\w/.]+\.\w+", README + (ROOT / "CONTRIBUTING.md").read_text()
     ):
         assert (ROOT / path).is_file(), path
     for name in re.findall(r"`(\w+)`", README.split("Configs:")[1].split("\n\n")[0]):

@@ -66,8 +66,8 @@ def context_for(name: str, context: np.ndarray) -> jax.Array | None:
 @given(rows=ROWS, context=CONTEXTS)
 def test_round_trip(name, direction, rows, context):
     back = "inverse" if direction == "forward" else "forward"
-    # A squashing map loses its argument where it saturates: -30 and 30 are as good as 0 and 1.
-    scale = 0.3 if "unit" in (CASES[name].data, CASES[name].latent) else 1.0
+    # A squashing map loses digits of its argument long before it saturates, so stay at |z| < 3.
+    scale = 0.1 if "unit" in (CASES[name].data, CASES[name].latent) else 1.0
     start, context = placed(rows * scale, domain(name, direction)), context_for(name, context)
     there, log_det = compiled(name, direction)(start, context)
     again, log_det_back = compiled(name, back)(there, context)
