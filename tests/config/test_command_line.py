@@ -168,7 +168,9 @@ def test_a_reader_that_goes_away_ends_the_script_quietly(tmp_path, body):
 
 @pytest.mark.end_to_end
 def test_ctrl_c_ends_in_one_line(tmp_path):
-    script = start(tmp_path, "print('ready', flush=True)\ntime.sleep(60)", stdout=subprocess.PIPE)
+    # A shell that runs its jobs in the background makes them deaf to Ctrl-C, and Python then leaves them so.
+    listen = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)"
+    script = start(tmp_path, f"{listen}\nprint('ready', flush=True)\ntime.sleep(60)", stdout=subprocess.PIPE)
     assert script.stdout
     assert script.stdout.readline() == "ready\n"
     started = time.monotonic()
