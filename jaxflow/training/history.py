@@ -4,8 +4,9 @@ import csv
 import math
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
+
+from jaxflow.atomic_write import replacing
 
 Row = dict[str, float | int | None]
 
@@ -39,10 +40,7 @@ class History:
 
     def write_csv(self, path: str | os.PathLike) -> None:
         """Write all rows; the file appears whole or not at all."""
-        path = Path(path)
-        temporary = path.with_name(path.name + ".tmp")
-        with temporary.open("w", newline="") as file:
+        with replacing(path) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(self.rows[0]))
             writer.writeheader()
             writer.writerows(self.rows)
-        temporary.replace(path)
