@@ -18,6 +18,7 @@ from pydantic import Field
 from jaxflow.config.command_line import (
     ScriptParser,
     collect_overrides,
+    import_modules,
     load_spec,
     merge,
     override_arguments,
@@ -54,12 +55,13 @@ class LabelledRows(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, score, write."""
     parser = ScriptParser(prog="evaluate.py", description=__doc__)
-    parser.add_argument("--model", type=Path, required=True, help="directory of the saved detector")
+    parser.add_saved_model()
     parser.add_argument("--config", type=Path, help="judge on the test rows of this experiment")
     parser.add_argument("--out", type=Path, help="directory for the results (default: evaluation/ beside the model)")
     override_arguments(parser, EvaluationSpec)
     options = parser.parse_args(arguments)
     out = options.out or options.model.parent / "evaluation"
+    import_modules(options.modules)
     detector = load(options.model)
     require_writable(out)
     rows = _rows_of_experiment(options) if options.config else _rows_of_data_set(options)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from jaxflow.config.command_line import ScriptParser, run_script
+from jaxflow.config.command_line import ScriptParser, import_modules, run_script
 from jaxflow.data.table_writer import write_batches
 from jaxflow.detection import Detector, load
 from jaxflow.errors import InputError
@@ -17,7 +17,7 @@ CHUNK_ROWS = 65536  # rows drawn at once
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, draw, write."""
     parser = ScriptParser(prog="sample.py", description=__doc__)
-    parser.add_argument("--model", type=Path, required=True, help="directory of the saved detector")
+    parser.add_saved_model()
     parser.add_argument("--count", type=int, required=True, help="number of rows to draw")
     parser.add_argument("--output", type=Path, required=True, help="where to write: .csv, .parquet or .jsonl")
     parser.add_argument("--seed", type=int, default=0, help="the same seed draws the same rows (default: 0)")
@@ -26,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise InputError(f"--count {options.count}: expected at least 1")
     if not 0 <= options.seed < 2**31:
         raise InputError(f"--seed {options.seed}: expected a whole number from 0 to {2**31 - 1}")
+    import_modules(options.modules)
     detector = load(options.model)
     schema = pa.schema([(column, pa.float64()) for column in detector.columns_])
     write_batches(_drawn(detector, options.count, options.seed, schema), schema, options.output)

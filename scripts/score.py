@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from jaxflow.config.command_line import ScriptParser, run_script
+from jaxflow.config.command_line import ScriptParser, import_modules, run_script
 from jaxflow.data.table_writer import write_batches
 from jaxflow.data.tabular import read_chunks
 from jaxflow.detection import load
@@ -25,9 +25,7 @@ from jaxflow.errors import InputError
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, score, write."""
     parser = ScriptParser(prog="score.py", description=__doc__)
-    parser.add_argument(
-        "--model", type=Path, required=True, help="directory of the saved detector, such as out/quickstart/model"
-    )
+    parser.add_saved_model()
     parser.add_argument(
         "--input", type=Path, help="CSV or Parquet file; its columns are found by name, others are ignored"
     )
@@ -41,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise InputError("give --input and --output, or --follow for JSON lines on standard input")
     if options.input and options.output and options.input.resolve() == options.output.resolve():
         raise InputError(f"--output {options.output}: this is the input file, expected another one")
+    import_modules(options.modules)
     detector = load(options.model)
     if options.follow:
         _follow(detector)

@@ -2,25 +2,48 @@
 
 from jaxflow.bijectors.autoregressive import MaskedAutoregressive
 from jaxflow.bijectors.bijector import Bijector, Chain, Inverse
+from jaxflow.bijectors.block_autoregressive import BlockAutoregressive
+from jaxflow.bijectors.continuous import Continuous
 from jaxflow.bijectors.coupling import Coupling
 from jaxflow.bijectors.elementwise import ElementwiseAffine, Logit, Sigmoid, Softplus
+from jaxflow.bijectors.linear import Householder, LULinear, Rotation
 from jaxflow.bijectors.normalization import ActNorm
 from jaxflow.bijectors.permutation import Permutation, Reverse
-from jaxflow.bijectors.transformers import Affine, Transformer
+from jaxflow.bijectors.planar import Planar
+from jaxflow.bijectors.radial import Radial
+from jaxflow.bijectors.sigmoid_sum import SigmoidSum
+from jaxflow.bijectors.splines import CircularRationalQuadratic, RationalQuadratic
+from jaxflow.bijectors.stack import Stack
+from jaxflow.bijectors.sylvester import Sylvester
+from jaxflow.bijectors.transformers import Affine, Shift, SinhArcsinh, Transformer
 
 __all__ = [
     "ActNorm",
     "Affine",
     "Bijector",
+    "BlockAutoregressive",
     "Chain",
+    "CircularRationalQuadratic",
+    "Continuous",
     "Coupling",
     "ElementwiseAffine",
+    "Householder",
     "Inverse",
+    "LULinear",
     "Logit",
     "MaskedAutoregressive",
     "Permutation",
+    "Planar",
+    "Radial",
+    "RationalQuadratic",
     "Reverse",
+    "Rotation",
+    "Shift",
     "Sigmoid",
+    "SigmoidSum",
+    "SinhArcsinh",
     "Softplus",
+    "Stack",
+    "Sylvester",
     "Transformer",
 ]

@@ -2,11 +2,13 @@
 
 import argparse
 import difflib
+import importlib
 import os
 import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from jaxflow.config.overrides import collect_overrides, merge, override_arguments
@@ -17,6 +19,7 @@ from jaxflow.errors import InputError
 __all__ = [
     "ScriptParser",
     "collect_overrides",
+    "import_modules",
     "load_spec",
     "merge",
     "override_arguments",
@@ -47,6 +50,24 @@ class ScriptParser(argparse.ArgumentParser):
         arguments = list(sys.argv[1:] if args is None else args)
         self._refuse_unknown_options(arguments)
         return super().parse_args(self._with_negative_numbers_joined(arguments), namespace)
+
+    def add_saved_model(self) -> None:
+        """Add --model, for a directory, and --import, for modules whose layers it uses (see `import_modules`)."""
+        self.add_argument(
+            "--model",
+            type=Path,
+            required=True,
+            metavar="DIR",
+            help="directory of the saved detector, such as out/quickstart/model",
+        )
+        self.add_argument(
+            "--import",
+            dest="modules",
+            action="append",
+            default=[],
+            metavar="MODULE",
+            help="import this module first: a model with layers of your own needs theirs (may be repeated)",
+        )
 
     def error(self, message: str) -> NoReturn:
         """Raise what argparse has to say as an `InputError`."""
@@ -140,3 +161,16 @@ def _exit_code(main: Callable[[Sequence[str] | None], None]) -> Any:
 def _complain(message: str, code: int) -> int:
     print(" ".join(message.splitlines()), file=sys.stderr)
     return code
+
+
+def import_modules(names: Sequence[str]) -> None:
+    """Import modules by name.
+
+    Raises:
+        InputError: if one is not found or cannot be imported.
+    """
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise InputError(f"--import {name}: {error}") from None

@@ -32,7 +32,7 @@ from jaxflow.detection.detectors import AutoencoderDetector, FlowDetector, Gauss
 from jaxflow.detection.saved_history import history_arrays, restored_history
 from jaxflow.detection.thresholds import AnyThresholdRule
 from jaxflow.errors import InputError
-from jaxflow.models import AnyModelSpec, restore_state, state_arrays
+from jaxflow.models import AnyModelSpec, CustomFlow, restore_state, state_arrays
 from jaxflow.training.fit_spec import FitSpec
 
 FORMAT_VERSION = 1
@@ -242,6 +242,8 @@ def _unfitted(description: SavedDetector, file: Path) -> Any:
         "calibration_fraction": description.calibration_fraction,
         "random_state": description.random_state,
     }
+    if isinstance(description.model, CustomFlow):
+        description.model.require_imported()
     kind = DETECTORS[description.detector]
     if kind is not GaussianDetector:
         parameters |= {"train": description.train, "validation_fraction": description.validation_fraction}

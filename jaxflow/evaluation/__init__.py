@@ -7,6 +7,7 @@ from jaxflow.evaluation.curve_plots import (
     plot_roc,
     plot_roc_comparison,
 )
+from jaxflow.evaluation.density_panels import plot_density_panels
 from jaxflow.evaluation.density_plots import plot_density_2d
 from jaxflow.evaluation.figure_style import save_figure
 from jaxflow.evaluation.metrics import Metrics, evaluate_scores, write_metrics
@@ -22,6 +23,7 @@ __all__ = [
     "metrics_table",
     "plot_confusion",
     "plot_density_2d",
+    "plot_density_panels",
     "plot_loss",
     "plot_precision_recall",
     "plot_precision_recall_comparison",

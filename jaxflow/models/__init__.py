@@ -1,9 +1,20 @@
 """Models: things that can be fitted and that give each row an anomaly score."""
 
 from jaxflow.models.autoencoder import AutoEncoder, AutoEncoderSpec
-from jaxflow.models.base import Base, StandardNormal
+from jaxflow.models.base import Base, Logistic, MixtureOfGaussians, StandardNormal, StudentT, Uniform
+from jaxflow.models.base_specs import (
+    AnyBaseSpec,
+    BaseSpec,
+    LogisticBase,
+    MixtureBase,
+    NormalBase,
+    StudentTBase,
+    UniformBase,
+)
+from jaxflow.models.custom_flow import CustomFlow
 from jaxflow.models.flow import Flow
-from jaxflow.models.flow_specs import IAF, MAF, FlowSpec, RealNVP
+from jaxflow.models.flow_spec import ConditionedFlowSpec, CouplingFlowSpec, FlowSpec, MaskedFlowSpec
+from jaxflow.models.flow_specs import BNAF, CNF, IAF, MAF, NICE, NSF, AutoregressiveNSF, Glow, RealNVP
 from jaxflow.models.gaussian import Gaussian, GaussianSpec
 from jaxflow.models.gaussian_mixture import GaussianMixture, GaussianMixtureSpec
 from jaxflow.models.model import Density, DirectlyFitted, Model, ModelSpec, weighted_mean
@@ -11,13 +22,23 @@ from jaxflow.models.specs import AnyFlowSpec, AnyModelSpec
 from jaxflow.models.state import restore_state, state_arrays
 
 __all__ = [
+    "BNAF",
+    "CNF",
     "IAF",
     "MAF",
+    "NICE",
+    "NSF",
+    "AnyBaseSpec",
     "AnyFlowSpec",
     "AnyModelSpec",
     "AutoEncoder",
     "AutoEncoderSpec",
+    "AutoregressiveNSF",
     "Base",
+    "BaseSpec",
+    "ConditionedFlowSpec",
+    "CouplingFlowSpec",
+    "CustomFlow",
     "Density",
     "DirectlyFitted",
     "Flow",
@@ -26,10 +47,21 @@ __all__ = [
     "GaussianMixture",
     "GaussianMixtureSpec",
     "GaussianSpec",
+    "Glow",
+    "Logistic",
+    "LogisticBase",
+    "MaskedFlowSpec",
+    "MixtureBase",
+    "MixtureOfGaussians",
     "Model",
     "ModelSpec",
+    "NormalBase",
     "RealNVP",
     "StandardNormal",
+    "StudentT",
+    "StudentTBase",
+    "Uniform",
+    "UniformBase",
     "restore_state",
     "state_arrays",
     "weighted_mean",

@@ -1,139 +1,160 @@
-"""Ready-made flows: the hyperparameters that name one, and how it is put together."""
+"""Ready-made flows by the names under which they were published."""
 
-from abc import abstractmethod
-from typing import Annotated, Literal
+from typing import Literal
 
-import numpy as np
-from flax import nnx
 from pydantic import Field, model_validator
 
 from jaxflow.bijectors import (
-    ActNorm,
     Affine,
-    Bijector,
-    Chain,
-    Coupling,
+    BlockAutoregressive,
+    Continuous,
+    ElementwiseAffine,
     Inverse,
-    MaskedAutoregressive,
-    Permutation,
-    Reverse,
+    RationalQuadratic,
+    Shift,
 )
-from jaxflow.errors import InputError
-from jaxflow.models.base import StandardNormal
-from jaxflow.models.flow import Flow
-from jaxflow.models.model import ModelSpec
-from jaxflow.networks import MLP, Activation, MaskedMLP
-from jaxflow.networks.masks import HiddenDegrees
-
-Width = Annotated[int, Field(ge=1)]
-
-
-class FlowSpec(ModelSpec):
-    """What all ready-made flows have in common."""
-
-    layers: int = Field(default=5, ge=1, le=200, description="number of transforming layers")
-    hidden: tuple[Width, ...] = Field(
-        default=(64, 64), min_length=1, description="widths of each conditioner's hidden layers"
-    )
-    activation: Activation = Field(default="silu", description="activation between the hidden layers")
-    permutation: Literal["reverse", "random"] = Field(
-        default="reverse", description="how features are reordered between layers"
-    )
-    act_norm: bool = Field(
-        default=False, description="put a data-initialised scale and shift (ActNorm) after each layer"
-    )
-    context_dim: int = Field(default=0, ge=0, description="number of context features; 0 for an unconditional flow")
-
-    def build(self, dim: int, *, rngs: nnx.Rngs) -> Flow:
-        """Transforming layers with a permutation between each two, over a standard normal base."""
-        chain: list[Bijector] = []
-        for index in range(self.layers):
-            if index and self.permutation == "random":
-                chain.append(Permutation.random(dim, rngs=rngs))
-            elif index:
-                chain.append(Reverse())
-            chain.append(self.transforming_layer(dim, index, rngs=rngs))
-            if self.act_norm:
-                chain.append(ActNorm(dim))
-        return Flow(StandardNormal(dim), Chain(chain), context_dim=self.context_dim)
-
-    @abstractmethod
-    def transforming_layer(self, dim: int, index: int, *, rngs: nnx.Rngs) -> Bijector:
-        """The `index`-th layer."""
-
-
-class MaskedFlowSpec(FlowSpec):
-    """What the flows built on masked networks have in common."""
-
-    residual: bool = Field(default=False, description="use residual blocks (ResMADE); hidden widths must then be equal")
-    hidden_degrees: HiddenDegrees = Field(default="sequential", description="how hidden units are assigned to features")
-
-    @model_validator(mode="after")
-    def _blocks_of_one_width(self):
-        if self.residual and len(set(self.hidden)) > 1:
-            raise ValueError(f"residual blocks need hidden layers of one width, got hidden = {list(self.hidden)}")
-        return self
-
-    def masked_layer(self, dim: int, *, rngs: nnx.Rngs) -> MaskedAutoregressive:
-        """One affine masked autoregressive layer."""
-        transformer = Affine()
-        conditioner = MaskedMLP(
-            dim,
-            transformer.num_parameters,
-            self.hidden,
-            context_dim=self.context_dim,
-            hidden_degrees=self.hidden_degrees,
-            residual=self.residual,
-            activation=self.activation,
-            rngs=rngs,
-        )
-        return MaskedAutoregressive(transformer, conditioner)
+from jaxflow.bijectors.continuous import Solver
+from jaxflow.models.flow_spec import ConditionedFlowSpec, CouplingFlowSpec, FlowSpec, MaskedFlowSpec, Width
 
 
 class MAF(MaskedFlowSpec):
-    """Masked autoregressive flow (Papamakarios et al. 2017): density in one pass, sampling in `dim` passes a layer."""
+    """Masked autoregressive flow (Papamakarios et al. 2017): density in one pass, sampling feature by feature."""
 
     kind: Literal["maf"] = "maf"
 
-    def transforming_layer(self, dim, index, *, rngs):
-        """A masked autoregressive layer, inverse (towards the latent) in one pass."""
-        return self.masked_layer(dim, rngs=rngs)
+    def transformer(self):
+        """Shift and scale."""
+        return Affine()
 
 
 class IAF(MaskedFlowSpec):
-    """Inverse autoregressive flow (Kingma et al. 2016): sampling in one pass, density in `dim` passes a layer."""
+    """Inverse autoregressive flow (Kingma et al. 2016): sampling in one pass, density feature by feature."""
 
     kind: Literal["iaf"] = "iaf"
 
+    def transformer(self):
+        """Shift and scale."""
+        return Affine()
+
     def transforming_layer(self, dim, index, *, rngs):
         """A masked autoregressive layer turned round."""
-        return Inverse(self.masked_layer(dim, rngs=rngs))
+        return Inverse(super().transforming_layer(dim, index, rngs=rngs))
 
 
-class RealNVP(FlowSpec):
-    """Affine coupling layers (Dinh et al. 2017): one pass in both directions.
+class NICE(CouplingFlowSpec):
+    """Couplings that only shift, with one scale per feature at the end (Dinh et al. 2015)."""
 
-    Every second feature conditions the others; the permutations between the layers let them change places. Reversing
-    an odd number of features leaves the even ones on even places, so the mask alternates as well where it must.
-    """
+    kind: Literal["nice"] = "nice"
+
+    def transformer(self):
+        """Shift."""
+        return Shift()
+
+    def last_layers(self, dim):
+        """The scales, without which the flow would preserve volume."""
+        return [ElementwiseAffine(dim)]
+
+
+class RealNVP(CouplingFlowSpec):
+    """Affine coupling layers (Dinh et al. 2017): one pass in both directions."""
 
     kind: Literal["realnvp"] = "realnvp"
 
+    def transformer(self):
+        """Shift and scale."""
+        return Affine()
+
+
+class Glow(CouplingFlowSpec):
+    """Steps of ActNorm, a trained linear map and an affine coupling (Kingma and Dhariwal 2018), for rows of numbers."""
+
+    kind: Literal["glow"] = "glow"
+    permutation: Literal["lu"] = Field(default="lu", description="features are mixed by a trained linear map")
+    act_norm: bool = Field(
+        default=True, description="put a data-initialised scale and shift (ActNorm) after each layer"
+    )
+
+    def transformer(self):
+        """Shift and scale."""
+        return Affine()
+
+
+class SplineFlowSpec(ConditionedFlowSpec):
+    """What the flows of rational-quadratic splines have in common."""
+
+    bins: int = Field(default=8, ge=2, le=128, description="number of pieces of each spline")
+    bound: float = Field(
+        default=5.0, gt=0, description="the splines act on [-bound, bound] and are the identity outside"
+    )
+
+    @model_validator(mode="after")
+    def _bins_fit(self):
+        self.transformer()
+        return self
+
+    def transformer(self):
+        """A spline."""
+        return RationalQuadratic(self.bins, self.bound)
+
+
+class NSF(SplineFlowSpec, CouplingFlowSpec):
+    """Neural spline flow with couplings (Durkan et al. 2019): one pass in both directions."""
+
+    kind: Literal["nsf"] = "nsf"
+
+
+class AutoregressiveNSF(SplineFlowSpec, MaskedFlowSpec):
+    """Neural spline flow on masked networks (Durkan et al. 2019): density in one pass, sampling feature by feature."""
+
+    kind: Literal["nsf_autoregressive"] = "nsf_autoregressive"
+
+
+class BNAF(FlowSpec):
+    """Block neural autoregressive flow (De Cao et al. 2019): density in one pass, sampling by solving for each feature.
+
+    One layer is expressive by itself, so there are few.
+    """
+
+    kind: Literal["bnaf"] = "bnaf"
+    layers: int = Field(default=2, ge=1, le=1000, description="number of transforming layers")
+    hidden_factor: int = Field(default=8, ge=1, description="hidden units of each feature in each hidden layer")
+    hidden_layers: int = Field(default=2, ge=1, description="hidden layers of each transforming layer")
+
     def transforming_layer(self, dim, index, *, rngs):
-        """A coupling layer."""
-        if dim < 2:
-            raise InputError(f"realnvp needs at least 2 features to couple, got {dim}")
-        flip = index % 2 if dim % 2 else 0
-        mask = np.arange(dim) % 2 == flip
-        kept = (dim + 1 - flip) // 2
-        transformer = Affine()
-        conditioner = MLP(
-            kept,
-            (dim - kept) * transformer.num_parameters,
+        """One network whose weights make it increasing and autoregressive."""
+        return BlockAutoregressive(dim, self.hidden_factor, self.hidden_layers, context_dim=self.context_dim, rngs=rngs)
+
+
+class CNF(FlowSpec):
+    """Continuous flow (Chen et al. 2018; Grathwohl et al. 2019): a learned velocity field, solved in both directions.
+
+    Needs diffrax: `pip install jaxflow[ode]`.
+    """
+
+    kind: Literal["cnf"] = "cnf"
+    layers: int = Field(default=1, ge=1, le=1000, description="number of velocity fields, one after the other")
+    hidden: tuple[Width, ...] = Field(
+        default=(64, 64), min_length=1, description="widths of each velocity's hidden layers"
+    )
+    probes: int | None = Field(
+        default=None, ge=1, description="random vectors that estimate the trace; null for the exact trace"
+    )
+    tolerance: float = Field(default=1e-5, gt=0, le=0.1, description="relative and absolute error of a solver's step")
+    max_steps: int = Field(default=4096, ge=16, description="most steps of a solve")
+    solver: Solver = Field(
+        default="tsit5", description="tsit5, of order 5, or dopri8, of order 8, for tight tolerances"
+    )
+
+    def transforming_layer(self, dim, index, *, rngs):
+        """The flow of one velocity field."""
+        return Continuous(
+            dim,
             self.hidden,
             context_dim=self.context_dim,
-            activation=self.activation,
-            zero_last=True,
+            probes=self.probes,
+            rtol=self.tolerance,
+            atol=self.tolerance,
+            max_steps=self.max_steps,
+            solver=self.solver,
             rngs=rngs,
         )
-        return Coupling(mask, transformer, conditioner)

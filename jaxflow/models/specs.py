@@ -5,11 +5,13 @@ from typing import Annotated, TypeAlias
 from pydantic import Field
 
 from jaxflow.models.autoencoder import AutoEncoderSpec
-from jaxflow.models.flow_specs import IAF, MAF, RealNVP
+from jaxflow.models.custom_flow import CustomFlow
+from jaxflow.models.flow_specs import BNAF, CNF, IAF, MAF, NICE, NSF, AutoregressiveNSF, Glow, RealNVP
 from jaxflow.models.gaussian import GaussianSpec
 from jaxflow.models.gaussian_mixture import GaussianMixtureSpec
 
-AnyFlowSpec: TypeAlias = Annotated[MAF | RealNVP | IAF, Field(discriminator="kind")]
+FlowSpecs: TypeAlias = MAF | IAF | NICE | RealNVP | Glow | NSF | AutoregressiveNSF | BNAF | CNF | CustomFlow
+AnyFlowSpec: TypeAlias = Annotated[FlowSpecs, Field(discriminator="kind")]
 AnyModelSpec: TypeAlias = Annotated[
-    MAF | RealNVP | IAF | GaussianSpec | GaussianMixtureSpec | AutoEncoderSpec, Field(discriminator="kind")
+    FlowSpecs | GaussianSpec | GaussianMixtureSpec | AutoEncoderSpec, Field(discriminator="kind")
 ]

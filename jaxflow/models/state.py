@@ -14,7 +14,7 @@ def state_arrays(module: nnx.Module) -> dict[str, np.ndarray]:
     """Every array of a module, parameters and buffers alike, under the path where it lives: `layers.0.kernel`."""
     return {
         ".".join(str(part) for part in path): np.asarray(variable[...])
-        for path, variable in nnx.to_flat_state(nnx.state(module))
+        for path, variable in nnx.to_flat_state(nnx.state(module, nnx.Not(nnx.RngState)))
     }
 
 
@@ -24,7 +24,7 @@ def restore_state(module: nnx.Module, arrays: Mapping[str, np.ndarray]) -> None:
     Raises:
         InputError: if an array is missing, unknown, or of another shape or type than the module's.
     """
-    state = nnx.state(module)
+    state = nnx.state(module, nnx.Not(nnx.RngState))
     flat = {".".join(str(part) for part in path): variable for path, variable in nnx.to_flat_state(state)}
     for name in sorted(flat.keys() | arrays.keys()):
         if name not in arrays:

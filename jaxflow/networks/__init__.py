@@ -4,5 +4,6 @@ from jaxflow.networks.activations import Activation
 from jaxflow.networks.buffer import Buffer
 from jaxflow.networks.masked_mlp import MaskedLinear, MaskedMLP
 from jaxflow.networks.mlp import MLP
+from jaxflow.networks.residual_mlp import ResidualMLP
 
-__all__ = ["MLP", "Activation", "Buffer", "MaskedLinear", "MaskedMLP"]
+__all__ = ["MLP", "Activation", "Buffer", "MaskedLinear", "MaskedMLP", "ResidualMLP"]

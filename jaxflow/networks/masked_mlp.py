@@ -1,9 +1,11 @@
 """The masked network of autoregressive flows: MADE and ResMADE."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
@@ -29,30 +31,41 @@ class MaskedLinear(nnx.Module):
         self.kernel = nnx.Param(initializer(rngs.params(), mask.shape, dtype))
         self.bias = nnx.Param(jnp.zeros(mask.shape[-1], dtype))
 
+    def weights(self) -> Float[Array, "inputs outputs"]:
+        """The kernel with zeros where the mask forbids a connection."""
+        return jnp.where(self.mask[...], self.kernel[...], 0)
+
     def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
         """Apply the layer."""
-        return x @ jnp.where(self.mask[...], self.kernel[...], 0) + self.bias[...]
+        return x @ self.weights() + self.bias[...]
 
 
-class ResidualBlock(nnx.Module):
-    """`h + second(act(first(act(h))))`, all units keeping their degrees (Nash and Durkan 2019, ResMADE)."""
+class Wiring(NamedTuple):
+    """Who may see whom in a masked network.
 
-    def __init__(self, mask: Bool[Array, "width width"], activation: Activation, *, rngs: nnx.Rngs):
-        self.activation = activation
-        self.first = MaskedLinear(mask, rngs=rngs)
-        self.second = MaskedLinear(mask, rngs=rngs)
+    Attributes:
+        degrees: step (from 1) at which each feature is visited.
+        units: degree of each unit of each hidden layer, ascending.
+        masks: the masks into the hidden layers, then, last, the mask from hidden units to features.
+        within: the mask between units of the last hidden layer's kind, for residual blocks.
+        features_per_step: the most features visited at one step.
+        units_per_step: the most units of one degree, for each hidden layer.
+    """
 
-    def __call__(self, h: Float[Array, "*batch width"]) -> Float[Array, "*batch width"]:
-        """Apply the block."""
-        act = ACTIVATIONS[self.activation]
-        return h + self.second(act(self.first(act(h))))
+    degrees: Int[Array, "dim"]
+    units: list[Int[Array, "width"]]
+    masks: list[Bool[Array, "inputs outputs"]]
+    within: Bool[Array, "width width"]
+    features_per_step: int
+    units_per_step: tuple[int, ...]
 
 
 class MaskedMLP(nnx.Module):
     """Parameters of each feature, given the features visited before it and the context.
 
-    Germain et al. 2015 (MADE); with `residual`, the blocks of Nash and Durkan 2019 (ResMADE). The last layer starts at
-    zero, so all parameters are zero at first and a transformer for which zero means identity starts as the identity.
+    Germain et al. 2015 (MADE); with `residual`, the blocks `h + second(act(first(act(h))))` of Nash and Durkan 2019
+    (ResMADE). The last layer starts at zero, so all parameters are zero at first and a transformer for which zero means
+    identity starts as the identity.
 
     Args:
         dim: number of features.
@@ -60,14 +73,21 @@ class MaskedMLP(nnx.Module):
         hidden: widths of the hidden layers. With `residual`, the first is the width of all and each further one adds a
             block of two layers.
         order: the features in the order in which they are visited; by default 0, 1, ..., dim - 1.
+        adjacency: instead of an order, which features each feature depends on: True at (i, j) where the parameters of i
+            see feature j. The graph must have no cycle (Wehenkel and Louppe 2021).
         context_dim: number of context features; every output sees all of them.
-        hidden_degrees: "sequential" or "random".
+        hidden_degrees: "sequential" or "random"; a graph has no use for it.
         residual: use residual blocks; all widths must then be equal.
         activation: name of the function between the layers.
         rngs: source of the initial weights and of random degrees.
 
+    Attributes:
+        linears: all linear layers, from the features to the parameters.
+        steps: number of steps in which the features can be visited one after the other.
+
     Raises:
-        ValueError: if `hidden` is empty, or its widths differ although `residual` is set.
+        ValueError: if `hidden` is empty, its widths differ although `residual` is set, an order and a graph are given
+            together, or the graph has a cycle or more different sets of parents than a layer has units.
     """
 
     def __init__(
@@ -77,6 +97,7 @@ class MaskedMLP(nnx.Module):
         hidden: Sequence[int] = (64, 64),
         *,
         order: Int[ArrayLike, "dim"] | None = None,
+        adjacency: Bool[ArrayLike, "dim dim"] | None = None,
         context_dim: int = 0,
         hidden_degrees: masks.HiddenDegrees = "sequential",
         residual: bool = False,
@@ -88,38 +109,105 @@ class MaskedMLP(nnx.Module):
             raise ValueError("hidden must hold at least one width: features reach outputs only through hidden units")
         if residual and len(set(hidden)) > 1:
             raise ValueError(f"residual blocks need hidden layers of one width, got {hidden}")
+        if order is not None and adjacency is not None:
+            raise ValueError("give an order or an adjacency, not both: a graph brings its own order")
         self.dim = dim
         self.context_dim = context_dim
         self.outputs_per_feature = outputs_per_feature
         self.activation = activation
         self.residual = residual
 
-        degrees = masks.feature_degrees(jnp.arange(dim) if order is None else jnp.asarray(order))
-        self.degrees = Buffer(degrees)
-        layer_degrees = [jnp.concatenate([degrees, jnp.zeros(context_dim, degrees.dtype)])]
-        for width in hidden[:1] if residual else hidden:
-            key = rngs.params() if hidden_degrees == "random" else None
-            layer_degrees.append(
-                masks.hidden_degrees(dim, width, conditional=context_dim > 0, kind=hidden_degrees, key=key)
-            )
-        layers: list[nnx.Module] = [
-            MaskedLinear(masks.hidden_mask(below, above), rngs=rngs) for below, above in pairwise(layer_degrees)
-        ]
-        if residual:
-            mask = masks.hidden_mask(layer_degrees[-1], layer_degrees[-1])
-            layers += [ResidualBlock(mask, activation, rngs=rngs) for _ in hidden[1:]]
-        self.layers = nnx.List(layers)
-        output_degrees = jnp.repeat(degrees, outputs_per_feature)
-        self.output = MaskedLinear(masks.output_mask(layer_degrees[-1], output_degrees), zero=True, rngs=rngs)
+        widths = hidden[:1] if residual else hidden
+        if adjacency is None:
+            order = np.arange(dim) if order is None else order
+            wiring = _by_degrees(order, widths, context_dim > 0, hidden_degrees, rngs)
+            self.steps = dim
+        else:
+            adjacency = np.asarray(adjacency, bool)
+            wiring = _by_graph(adjacency, widths)
+            self.steps = int(masks.graph_levels(adjacency).max())
+        self.degrees = Buffer(wiring.degrees)
+        self.features_per_step = wiring.features_per_step
+        blocks = 2 * (len(hidden) - 1) if residual else 0
+        self.units = nnx.List([Buffer(units) for units in wiring.units + [wiring.units[-1]] * blocks])
+        self.units_per_step = wiring.units_per_step + wiring.units_per_step[-1:] * blocks
+
+        # Every hidden unit and every output sees the whole context, which comes after the features.
+        first = jnp.concatenate([wiring.masks[0], jnp.ones((context_dim, widths[0]), bool)])
+        into_hidden = [first, *wiring.masks[1:-1], *[wiring.within] * blocks]
+        output = jnp.repeat(wiring.masks[-1], outputs_per_feature, axis=1)
+        self.linears = nnx.List(
+            [MaskedLinear(mask, rngs=rngs) for mask in into_hidden] + [MaskedLinear(output, zero=True, rngs=rngs)]
+        )
 
     def __call__(
         self, x: Float[Array, "*batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
     ) -> Float[Array, "*batch dim outputs_per_feature"]:
         """The parameters of every feature, in the features' own order."""
-        act = ACTIVATIONS[self.activation]
-        h = join_context(x, context, self.context_dim)
-        for layer in self.layers:
-            # A residual block applies the activation itself, on the way in.
-            h = layer(h) if self.residual else act(layer(h))
-        parameters = self.output(act(h) if self.residual else h)
+        parameters = self.compose(
+            lambda index, values: self.linears[index](values), join_context(x, context, self.context_dim)
+        )
         return parameters.reshape(*x.shape[:-1], self.dim, self.outputs_per_feature)
+
+    def compose(self, apply: Callable[[int, Array], Array], inputs: Array) -> Array:
+        """The network, with `apply(index, values)` in the place of its linear layers.
+
+        How the layers are put together is said here alone; `__call__` applies them to whole arrays, the walk through
+        the features to a few units at a time.
+        """
+        act = ACTIVATIONS[self.activation]
+        last = len(self.linears) - 1
+        h = apply(0, inputs)
+        if self.residual:
+            for index in range(1, last, 2):
+                h = h + apply(index + 1, act(apply(index, act(h))))
+        else:
+            for index in range(1, last):
+                h = apply(index, act(h))
+        return apply(last, act(h))
+
+
+def _by_degrees(order, widths: Sequence[int], conditional: bool, kind: masks.HiddenDegrees, rngs: nnx.Rngs) -> Wiring:
+    degrees = masks.feature_degrees(jnp.asarray(order))
+    dim = degrees.size
+    units = [
+        masks.hidden_degrees(
+            dim, width, conditional=conditional, kind=kind, key=rngs.params() if kind == "random" else None
+        )
+        for width in widths
+    ]
+    return Wiring(
+        degrees=degrees,
+        units=units,
+        masks=[masks.hidden_mask(below, above) for below, above in pairwise([degrees, *units])]
+        + [masks.output_mask(units[-1], degrees)],
+        within=masks.hidden_mask(units[-1], units[-1]),
+        features_per_step=1,
+        units_per_step=tuple(masks.largest_group(dim, width, conditional=conditional, kind=kind) for width in widths),
+    )
+
+
+def _by_graph(adjacency: Bool[np.ndarray, "dim dim"], widths: Sequence[int]) -> Wiring:
+    levels = masks.graph_levels(adjacency)
+    sets, units = [], []
+    for width in widths:
+        seen = masks.graph_units(adjacency, width)
+        degrees = np.max(np.where(seen, levels, 0), axis=1)
+        ascending = np.argsort(degrees, kind="stable")
+        sets.append(seen[ascending])
+        units.append(degrees[ascending])
+
+    def contained(inner, outer):
+        """True at (i, j) where set i of `inner` lies within set j of `outer`."""
+        return jnp.asarray(~(inner[:, None, :] & ~outer[None, :, :]).any(axis=-1))
+
+    return Wiring(
+        degrees=jnp.asarray(levels),
+        units=[jnp.asarray(degrees) for degrees in units],
+        masks=[jnp.asarray(sets[0].T)]
+        + [contained(below, above) for below, above in pairwise(sets)]
+        + [contained(sets[-1], adjacency)],
+        within=contained(sets[-1], sets[-1]),
+        features_per_step=int(np.bincount(levels).max()),
+        units_per_step=tuple(int(np.bincount(degrees).max()) for degrees in units),
+    )

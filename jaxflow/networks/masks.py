@@ -39,7 +39,7 @@ def hidden_degrees(
         width: number of hidden units.
         conditional: whether there is a context.
         kind: "sequential" spreads the degrees evenly, which gives each degree at least one unit if
-            `width` allows; "random" draws them uniformly.
+            `width` allows; "random" draws them, no degree more than twice as often as its even share.
         key: needed for "random".
     """
     lowest = 0 if conditional or dim == 1 else 1
@@ -48,11 +48,52 @@ def hidden_degrees(
     if kind == "random":
         if key is None:
             raise ValueError("random hidden degrees need a key")
-        return jnp.sort(jax.random.randint(key, (width,), lowest, highest + 1))
+        urn = np.repeat(np.arange(lowest, highest + 1), 2 * -(-width // count))
+        return jnp.sort(jax.random.permutation(key, urn)[:width])
     if width >= count:
         return jnp.asarray(lowest + (np.arange(width) * count) // width)
     # Fewer units than degrees: keep both ends, or the features visited last would be seen by nothing.
     return jnp.asarray(np.round(np.linspace(highest if width == 1 else lowest, highest, width)).astype(int))
+
+
+def largest_group(dim: int, width: int, *, conditional: bool, kind: HiddenDegrees = "sequential") -> int:
+    """The most units of one degree that `hidden_degrees` can give; known without looking at the degrees."""
+    count = dim if conditional or dim == 1 else dim - 1
+    share = -(-width // count)
+    return min(2 * share, width) if kind == "random" else share
+
+
+def graph_levels(adjacency: Bool[np.ndarray, "dim dim"]) -> Int[np.ndarray, "dim"]:
+    """Level of each feature in a directed acyclic graph: 1 without parents, else one more than its highest parent's.
+
+    Args:
+        adjacency: True at (i, j) where feature i depends on feature j.
+
+    Raises:
+        ValueError: if the graph has a cycle.
+    """
+    levels = np.zeros(len(adjacency), int)
+    for level in range(1, len(adjacency) + 1):
+        ready = (levels == 0) & ~(adjacency & (levels == 0)).any(axis=1)
+        levels[ready] = level
+    if (levels == 0).any():
+        raise ValueError(f"adjacency has a cycle among features {np.flatnonzero(levels == 0).tolist()}")
+    return levels
+
+
+def graph_units(adjacency: Bool[np.ndarray, "dim dim"], width: int) -> Bool[np.ndarray, "width dim"]:
+    """The features that each hidden unit of one layer may see, when the features follow a graph.
+
+    Each unit is given the parents of one feature. Features with the same parents share units, and all sets of parents
+    get equally many, as far as `width` allows (Wehenkel and Louppe 2021, Graphical Normalizing Flows, section 3).
+
+    Raises:
+        ValueError: if there are fewer units than different sets of parents.
+    """
+    sets = np.unique(adjacency, axis=0)
+    if width < len(sets):
+        raise ValueError(f"{width} hidden units cannot serve {len(sets)} different sets of parents")
+    return sets[np.sort(np.arange(width) % len(sets))]
 
 
 def hidden_mask(inputs: Int[Array, "inputs"], outputs: Int[Array, "outputs"]) -> Bool[Array, "inputs outputs"]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import TypeGuard
 
 import jax.numpy as jnp
 from flax import nnx
@@ -61,10 +62,19 @@ def join_context(
     x: Float[Array, "*batch dim"], context: Float[Array, "*#batch context_dim"] | None, context_dim: int
 ) -> Float[Array, "*batch joined"]:
     """Append the context to the features, or refuse a context that is missing, unwanted or of the wrong width."""
-    given = 0 if context is None else context.shape[-1]
-    if given != context_dim:
-        raise ValueError(f"expected a context of {context_dim} features, got {given}")
-    if context is None:
+    if not check_context(context, context_dim):
         return x
     context = jnp.broadcast_to(context, (*x.shape[:-1], context_dim))
     return jnp.concatenate([x, context.astype(x.dtype)], axis=-1)
+
+
+def check_context(context: Float[Array, "*batch context_dim"] | None, context_dim: int) -> TypeGuard[Array]:
+    """Whether there is a context.
+
+    Raises:
+        ValueError: if it is missing, unwanted or of the wrong width.
+    """
+    given = 0 if context is None else context.shape[-1]
+    if given != context_dim:
+        raise ValueError(f"expected a context of {context_dim} features, got {given}")
+    return context is not None

@@ -62,13 +62,15 @@ class Plan(NamedTuple):
     """The static side of a fit: equal plans share one compiled program."""
 
     graph: Any
+    train_graph: Any
     layout: flat.Layout
     spec: FitSpec
     steps_per_epoch: int
 
-    def model(self, params: Any, buffers: Any):
-        """The module with these parameters (a tree) and buffers."""
-        return nnx.merge(self.graph, params, buffers)
+    def model(self, params: Any, buffers: Any, *, training: bool = False):
+        """The module with these parameters (a tree) and buffers; `training` switches on what acts in steps alone."""
+        # Copied, or a module that changes a buffer would change the variables in `buffers` themselves.
+        return nnx.merge(self.train_graph if training else self.graph, params, buffers, copy=True)
 
     def schedule(self):
         """Learning rate as a function of the number of steps done."""
@@ -82,17 +84,23 @@ class Plan(NamedTuple):
         )
 
     def weight_decay(self) -> Float[Array, "size"] | float:
-        """Decay of each parameter: matrices and stacks of them decay; vectors (biases, shifts, scales) do not."""
+        """Decay of each parameter: matrices decay; vectors (biases, shifts, scales) do not."""
         if not self.spec.weight_decay:
             return 0.0
-        decays = [jnp.full(shape, self.spec.weight_decay if len(shape) > 1 else 0.0) for shape in self.layout.shapes]
+        decays = [
+            jnp.full(shape, self.spec.weight_decay if len(shape) - stacked > 1 else 0.0)
+            for shape, stacked in zip(self.layout.shapes, self.layout.stacked, strict=True)
+        ]
         return flat.flatten(decays)
 
 
 def start(model: nnx.Module, spec: FitSpec, rows: int, key: PRNGKeyArray) -> tuple[Plan, FitState]:
     """The plan and the first state for fitting `model` to `rows` rows."""
+    model.train()
+    train_graph = nnx.split(model, nnx.Param, ...)[0]
+    model.eval()
     graph, params, buffers = nnx.split(model, nnx.Param, ...)
-    plan = Plan(graph, flat.layout_of(params), spec, -(-rows // spec.batch_size))
+    plan = Plan(graph, train_graph, flat.layout_of(params), spec, -(-rows // spec.batch_size))
     return plan, _first_state(params, buffers, key, plan=plan)
 
 
@@ -187,7 +195,7 @@ def _step(carry, inputs, *, plan: Plan, weight_decay: Float[Array, "size"] | flo
         x += plan.spec.input_noise * jax.random.normal(noise_key, x.shape, x.dtype)
 
     def loss_of(tree):
-        model = plan.model(tree, buffers)
+        model = plan.model(tree, buffers, training=True)
         loss = model.loss(x, batch.weight, batch.context, nnx.Rngs(model_key))
         return loss, nnx.split(model, nnx.Param, ...)[2]
 

@@ -9,14 +9,22 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 from jaxtyping import Array, Float
 
 
 class Layout(NamedTuple):
-    """How a vector is cut into arrays; hashable, so that it can be a static argument."""
+    """How a vector is cut into arrays; hashable, so that it can be a static argument.
+
+    Attributes:
+        structure: of the pytree.
+        shapes: of its arrays.
+        stacked: how many leading axes of each array only count equal layers (`bijectors.Stack`).
+    """
 
     structure: Any
     shapes: tuple[tuple[int, ...], ...]
+    stacked: tuple[int, ...]
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -34,7 +42,9 @@ def layout_of(tree: Any) -> Layout:
     dtypes = {str(leaf.dtype) for leaf in leaves}
     if len(dtypes) > 1:
         raise ValueError(f"parameters must share one type, got {', '.join(sorted(dtypes))}")
-    return Layout(structure, tuple(leaf.shape for leaf in leaves))
+    variables = jax.tree.leaves(tree, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
+    stacked = [leaf.get_metadata().get("stacked", 0) if isinstance(leaf, nnx.Variable) else 0 for leaf in variables]
+    return Layout(structure, tuple(leaf.shape for leaf in leaves), tuple(stacked))
 
 
 def flatten(tree: Any) -> Float[Array, "size"]:

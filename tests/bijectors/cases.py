@@ -5,6 +5,7 @@ A new layer costs one line here.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -15,21 +16,42 @@ from jaxflow.bijectors import (
     ActNorm,
     Affine,
     Bijector,
+    BlockAutoregressive,
     Chain,
+    CircularRationalQuadratic,
+    Continuous,
     Coupling,
     ElementwiseAffine,
+    Householder,
     Inverse,
     Logit,
+    LULinear,
     MaskedAutoregressive,
     Permutation,
+    Planar,
+    Radial,
+    RationalQuadratic,
     Reverse,
+    Rotation,
+    Shift,
     Sigmoid,
+    SigmoidSum,
+    SinhArcsinh,
     Softplus,
+    Stack,
+    Sylvester,
+    Transformer,
 )
+from jaxflow.bijectors.autoregressive import Sampling
 from jaxflow.networks import MLP, MaskedMLP
+from tests.bijectors.own_layer import own_layers
 
 DIM = 5
 CONTEXT_DIM = 3
+
+# Features 1 and 2 depend on feature 0, feature 4 on 1 and 2, feature 3 on nothing.
+GRAPH = np.zeros((DIM, DIM), bool)
+GRAPH[[1, 2, 4, 4], [0, 0, 1, 2]] = True
 
 
 @dataclass(frozen=True)
@@ -39,9 +61,10 @@ class Case:
     Attributes:
         make: builds it.
         context_dim: 3 for a conditional one.
-        latent: where z lives: "real", "unit" for (0, 1), or "positive".
+        latent: where z lives: "real", "unit" for (0, 1), "positive", or "circle" for angles.
         data: where x lives.
         identity: whether the layer promises to be the identity at first.
+        exact: whether the log-determinant is that of the Jacobian, not an estimate of it.
     """
 
     make: Callable[[nnx.Rngs], Bijector]
@@ -49,15 +72,27 @@ class Case:
     latent: str = "real"
     data: str = "real"
     identity: bool = True
+    exact: bool = True
 
 
-def masked(rngs: nnx.Rngs, context_dim: int = 0, **options) -> MaskedAutoregressive:
-    return MaskedAutoregressive(Affine(), MaskedMLP(DIM, 2, (16, 16), context_dim=context_dim, rngs=rngs, **options))
+def masked(
+    rngs: nnx.Rngs,
+    context_dim: int = 0,
+    transformer: Transformer | None = None,
+    sampling: Sampling = "walk",
+    hidden: tuple[int, ...] = (16, 16),
+    **options,
+) -> MaskedAutoregressive:
+    transformer = Affine() if transformer is None else transformer
+    conditioner = MaskedMLP(DIM, transformer.num_parameters, hidden, context_dim=context_dim, rngs=rngs, **options)
+    return MaskedAutoregressive(transformer, conditioner, sampling=sampling)
 
 
-def coupling(rngs: nnx.Rngs, context_dim: int = 0) -> Coupling:
+def coupling(rngs: nnx.Rngs, context_dim: int = 0, transformer: Transformer | None = None) -> Coupling:
     mask = np.array([True, False, True, True, False])
-    return Coupling(mask, Affine(), MLP(3, 2 * 2, (16,), context_dim=context_dim, zero_last=True, rngs=rngs))
+    transformer = Affine() if transformer is None else transformer
+    outputs = 2 * transformer.num_parameters
+    return Coupling(mask, transformer, MLP(3, outputs, (16,), context_dim=context_dim, zero_last=True, rngs=rngs))
 
 
 def initialized_act_norm(rngs: nnx.Rngs) -> ActNorm:
@@ -66,8 +101,36 @@ def initialized_act_norm(rngs: nnx.Rngs) -> ActNorm:
     return layer
 
 
+def continuous(rngs: nnx.Rngs, **options) -> Continuous:
+    tight = {"rtol": 1e-11, "atol": 1e-11, "max_steps": 256, "solver": "dopri8", "adjoint": "direct"}
+    return Continuous(DIM, (8,), **tight, **options, rngs=rngs)
+
+
+def step(rngs: nnx.Rngs, context_dim: int = 0) -> Chain:
+    return Chain([Permutation.random(DIM, rngs=rngs), coupling(rngs, context_dim), ActNorm(DIM)])
+
+
 def chain(rngs: nnx.Rngs, context_dim: int = 0) -> Chain:
     return Chain([masked(rngs, context_dim), Reverse(), ActNorm(DIM), coupling(rngs, context_dim)])
+
+
+def offsets(count: int, context_dim: int, rngs: nnx.Rngs) -> MLP | None:
+    return MLP(context_dim, count, (16,), zero_last=True, rngs=rngs) if context_dim else None
+
+
+def planar(rngs: nnx.Rngs, context_dim: int = 0) -> Planar:
+    conditioner = offsets(Planar.num_parameters(DIM), context_dim, rngs)
+    return Planar(DIM, conditioner=conditioner, context_dim=context_dim, rngs=rngs)
+
+
+def radial(rngs: nnx.Rngs, context_dim: int = 0) -> Radial:
+    conditioner = offsets(Radial.num_parameters(DIM), context_dim, rngs)
+    return Radial(DIM, conditioner=conditioner, context_dim=context_dim, rngs=rngs)
+
+
+def sylvester(rngs: nnx.Rngs, context_dim: int = 0, rank: int = 3) -> Sylvester:
+    conditioner = offsets(Sylvester.num_parameters(DIM, rank), context_dim, rngs)
+    return Sylvester(DIM, rank, conditioner=conditioner, context_dim=context_dim, rngs=rngs)
 
 
 CASES: dict[str, Case] = {
@@ -87,13 +150,63 @@ CASES: dict[str, Case] = {
     "masked_autoregressive_residual": Case(lambda rngs: masked(rngs, residual=True)),
     "masked_autoregressive_ordered": Case(lambda rngs: masked(rngs, order=np.array([2, 0, 4, 1, 3]))),
     "masked_autoregressive_random_degrees": Case(lambda rngs: masked(rngs, hidden_degrees="random")),
+    "block_autoregressive": Case(lambda rngs: BlockAutoregressive(DIM, 3, 2, rngs=rngs), identity=False),
+    "block_autoregressive_conditional": Case(
+        lambda rngs: BlockAutoregressive(DIM, 3, 2, context_dim=CONTEXT_DIM, rngs=rngs),
+        context_dim=CONTEXT_DIM,
+        identity=False,
+    ),
+    "masked_autoregressive_jacobi": Case(lambda rngs: masked(rngs, sampling="jacobi")),
+    "masked_autoregressive_jacobi_conditional": Case(
+        lambda rngs: masked(rngs, CONTEXT_DIM, sampling="jacobi"), context_dim=CONTEXT_DIM
+    ),
+    "masked_autoregressive_graph": Case(lambda rngs: masked(rngs, adjacency=GRAPH)),
+    "masked_autoregressive_graph_residual_conditional": Case(
+        lambda rngs: masked(rngs, CONTEXT_DIM, adjacency=GRAPH, residual=True), context_dim=CONTEXT_DIM
+    ),
+    "stack": Case(lambda rngs: Stack(step, 2, unroll_below=1, rngs=rngs), identity=False),
+    "stack_unrolled_conditional": Case(
+        lambda rngs: Stack(lambda rngs: step(rngs, CONTEXT_DIM), 2, rngs=rngs), context_dim=CONTEXT_DIM, identity=False
+    ),
     "inverse": Case(lambda rngs: Inverse(masked(rngs))),
     "inverse_conditional": Case(lambda rngs: Inverse(masked(rngs, CONTEXT_DIM)), context_dim=CONTEXT_DIM),
     "inverse_softplus": Case(lambda rngs: Inverse(Softplus()), latent="positive", identity=False),
+    "lu_linear": Case(lambda rngs: LULinear(DIM, rngs=rngs)),
+    "householder": Case(lambda rngs: Householder(DIM, 4, rngs=rngs)),
+    "rotation": Case(lambda rngs: Rotation(DIM)),
+    "planar": Case(planar),
+    "planar_conditional": Case(lambda rngs: planar(rngs, CONTEXT_DIM), context_dim=CONTEXT_DIM),
+    "radial": Case(radial),
+    "radial_conditional": Case(lambda rngs: radial(rngs, CONTEXT_DIM), context_dim=CONTEXT_DIM),
+    "sylvester": Case(sylvester),
+    "sylvester_full_rank": Case(lambda rngs: sylvester(rngs, rank=DIM)),
+    "sylvester_conditional": Case(lambda rngs: sylvester(rngs, CONTEXT_DIM), context_dim=CONTEXT_DIM),
+    "continuous": Case(continuous),
+    "continuous_conditional": Case(lambda rngs: continuous(rngs, context_dim=CONTEXT_DIM), context_dim=CONTEXT_DIM),
+    "continuous_estimated": Case(lambda rngs: continuous(rngs, probes=2), exact=False),
+    "own_layer": Case(lambda rngs: own_layers().Cubic(DIM, rngs=rngs), identity=False),
     "chain": Case(chain, identity=False),
     "chain_conditional": Case(lambda rngs: chain(rngs, CONTEXT_DIM), context_dim=CONTEXT_DIM, identity=False),
     "chain_onto_unit_cube": Case(lambda rngs: Chain([masked(rngs), Sigmoid()]), data="unit", identity=False),
 }
+
+
+# Every transformer, in couplings without a context and in masked layers with one; structures treat all transformers
+# alike, and those of affine maps are above without and with a context. The splines' bins and slopes are kept from
+# becoming so small that rounding alone, magnified by a slope of 1e6, would fail a round trip of 1e-8.
+TRANSFORMERS: dict[str, Callable[[], Transformer]] = {
+    "shift": Shift,
+    "sinh_arcsinh": SinhArcsinh,
+    "rational_quadratic": lambda: RationalQuadratic(bins=4, bound=2.0, min_bin=0.05, min_slope=0.05),
+    "circular_rational_quadratic": lambda: CircularRationalQuadratic(bins=4, min_bin=0.05, min_slope=0.05),
+    "sigmoid_sum": lambda: SigmoidSum(terms=3),
+}
+for _name, _make in TRANSFORMERS.items():
+    _space = "circle" if _name.startswith("circular") else "real"
+    CASES[f"coupling_{_name}"] = Case(partial(coupling, transformer=_make()), 0, _space, _space)
+    CASES[f"masked_autoregressive_{_name}_conditional"] = Case(
+        partial(masked, context_dim=CONTEXT_DIM, transformer=_make()), CONTEXT_DIM, _space, _space
+    )
 
 
 def shaken(bijector: Bijector, seed: int = 0, scale: float = 0.5) -> Bijector:

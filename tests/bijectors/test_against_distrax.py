@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxflow.bijectors import Affine, Bijector, Chain, Coupling, ElementwiseAffine, Logit, Sigmoid
+from jaxflow.bijectors import Affine, Bijector, Chain, Coupling, ElementwiseAffine, Logit, LULinear, Sigmoid
 from jaxflow.networks import MLP
 from tests.bijectors.cases import DIM, shaken
 
@@ -21,6 +21,16 @@ def elementwise_affine() -> tuple[Bijector, distrax.Bijector]:
     layer = shaken(ElementwiseAffine(DIM))
     assert isinstance(layer, ElementwiseAffine)
     return layer, blocks(distrax.ScalarAffine(layer.shift[...], log_scale=layer.log_scale[...]))
+
+
+def lu_linear() -> tuple[Bijector, distrax.Bijector]:
+    """distrax takes one matrix: the entries of L below its diagonal, those of U on and above it."""
+    layer = shaken(LULinear(DIM))
+    assert isinstance(layer, LULinear)
+    matrix = np.diag(np.exp(layer.log_diagonal[...]))
+    matrix[np.tril_indices(DIM, -1)] = layer.lower[...]
+    matrix.T[np.tril_indices(DIM, -1)] = layer.upper[...]
+    return layer, distrax.LowerUpperTriangularAffine(jnp.asarray(matrix), layer.bias[...])
 
 
 def coupling() -> tuple[Bijector, distrax.Bijector]:
@@ -51,6 +61,7 @@ PAIRS = {
     "sigmoid": lambda: (Sigmoid(), blocks(distrax.Sigmoid())),
     "logit": lambda: (Logit(), blocks(distrax.Inverse(distrax.Sigmoid()))),
     "elementwise_affine": elementwise_affine,
+    "lu_linear": lu_linear,
     "coupling": coupling,
     "chain": chain,
 }

@@ -11,7 +11,19 @@ from flax import nnx
 from scipy import stats
 
 from jaxflow.bijectors import Affine, Chain, ElementwiseAffine, MaskedAutoregressive, Sigmoid, Softplus
-from jaxflow.models import IAF, MAF, Flow, RealNVP, StandardNormal
+from jaxflow.models import (
+    BNAF,
+    CNF,
+    IAF,
+    MAF,
+    NICE,
+    NSF,
+    AutoregressiveNSF,
+    Flow,
+    Glow,
+    RealNVP,
+    StandardNormal,
+)
 from jaxflow.networks import MaskedMLP
 from tests.bijectors.cases import shaken
 
@@ -20,8 +32,18 @@ SPECS = {
     "maf_residual": MAF(layers=2, hidden=(16, 16), residual=True, permutation="random"),
     "maf_act_norm": MAF(layers=2, hidden=(16,), act_norm=True),
     "realnvp": RealNVP(layers=4, hidden=(16,)),
+    "maf_stacked": MAF(layers=13, hidden=(8,)),
     "iaf": IAF(layers=2, hidden=(16,)),
+    "nice": NICE(layers=4, hidden=(16,)),
+    "realnvp_residual": RealNVP(layers=3, hidden=(16, 16), residual=True, permutation="lu"),
+    "glow": Glow(layers=3, hidden=(16,)),
+    "nsf": NSF(layers=3, hidden=(16,), bins=4),
+    "nsf_autoregressive": AutoregressiveNSF(layers=2, hidden=(16,), bins=4),
+    "bnaf": BNAF(layers=1, hidden_factor=4),
+    "cnf": CNF(hidden=(16,), tolerance=1e-9, solver="dopri8"),
 }
+# Many layers, layers that multiply, and splines, whose slopes may become steep, go far with less noise.
+SCALES = {"maf_stacked": 0.3, "glow": 0.5, "realnvp_residual": 0.5, "nsf": 0.5, "nsf_autoregressive": 0.5}
 every_spec = pytest.mark.parametrize("name", SPECS)
 
 
@@ -33,15 +55,19 @@ def double_precision():
 
 def flow(name: str, dim: int, context_dim: int = 0, scale: float = 0.1) -> Flow:
     """A flow far enough from the identity to be a test, and near enough to be integrated on a grid."""
+    scale = SCALES.get(name, 1.0) * scale
     spec = SPECS[name].model_copy(update={"context_dim": context_dim})
     built = spec.build(dim, rngs=nnx.Rngs(0))
     return Flow(built.base, shaken(built.bijector, scale=scale), context_dim=context_dim)
 
 
-def integral_2d(log_prob, low: float = -15.0, high: float = 15.0, points: int = 800) -> float:
+def integral_2d(flow: Flow, *contexts, low: float = -15.0, high: float = 15.0, points: int = 400) -> list[float]:
+    """Of the density given each context; of the plain density without any."""
     axis = np.linspace(low, high, points)
     grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
-    return float(jnp.sum(jnp.exp(jax.jit(log_prob)(grid))) * (axis[1] - axis[0]) ** 2)
+    log_prob = jax.jit(flow.log_prob)
+    cell = (axis[1] - axis[0]) ** 2
+    return [float(jnp.sum(jnp.exp(log_prob(grid, context))) * cell) for context in contexts or (None,)]
 
 
 def p_value(first, second) -> float:
@@ -52,20 +78,19 @@ def p_value(first, second) -> float:
 
 @every_spec
 def test_integrates_to_one_in_two_dimensions(name):
-    assert integral_2d(flow(name, 2).log_prob) == pytest.approx(1, abs=1e-4)
+    assert integral_2d(flow(name, 2)) == pytest.approx([1], abs=1e-4)
 
 
 @every_spec
 def test_integrates_to_one_given_a_context(name):
-    conditional = flow(name, 2, context_dim=2)
-    for context in (jnp.array([0.0, 1.0]), jnp.array([-1.0, 0.5])):
-        assert integral_2d(lambda x, c=context: conditional.log_prob(x, c)) == pytest.approx(1, abs=1e-4)
+    contexts = (jnp.array([0.0, 1.0]), jnp.array([-1.0, 0.5]))
+    assert integral_2d(flow(name, 2, context_dim=2), *contexts) == pytest.approx([1, 1], abs=1e-4)
 
 
-@pytest.mark.parametrize("name", ["maf", "iaf"])
+@pytest.mark.parametrize("name", ["maf", "iaf", "nsf_autoregressive", "bnaf", "cnf"])
 def test_integrates_to_one_in_one_dimension(name):
     x = np.linspace(-40, 40, 40_001)[:, None]
-    density = np.exp(flow(name, 1).log_prob(jnp.asarray(x)))
+    density = np.exp(jax.jit(flow(name, 1).log_prob)(jnp.asarray(x)))
     assert np.trapezoid(density, x[:, 0]) == pytest.approx(1, abs=1e-4)
 
 
@@ -73,18 +98,22 @@ def test_integrates_to_one_in_one_dimension(name):
 def test_samples_are_scored_alike_and_follow_the_density(name):
     made = flow(name, 3)
     x, log_prob = jax.jit(lambda key: made.sample_and_log_prob(key, (4000,)))(jax.random.key(1))
-    np.testing.assert_allclose(made.log_prob(x), log_prob, rtol=1e-8, atol=1e-8)
+    score = jax.jit(made.log_prob)
+    np.testing.assert_allclose(score(x), log_prob, rtol=1e-8, atol=1e-8)
     # If draws follow the density, the latents of the draws are standard normal; here by a way that `sample` did not go.
-    z, _ = made.bijector.inverse_and_log_det(x)
+    z, _ = jax.jit(made.bijector.inverse_and_log_det)(x)
     for feature in range(3):
         assert stats.kstest(z[:, feature], "norm").pvalue > 1e-3
     # The two-sample test proper: log-densities of the draws against those of draws made by importance resampling.
+    # The proposal has heavier tails than any flow here; as few are picked as there are effectively different ones.
     key_draw, key_pick = jax.random.split(jax.random.key(2))
-    proposal = distrax.Independent(distrax.Normal(jnp.mean(x, 0), 2.0 * jnp.std(x, 0)), 1)
-    candidates, proposal_log_prob = proposal.sample_and_log_prob(seed=key_draw, sample_shape=50_000)
-    log_weight = jax.jit(made.log_prob)(candidates) - proposal_log_prob
-    picked = candidates[jax.random.categorical(key_pick, log_weight, shape=(4000,))]
-    assert p_value(made.log_prob(picked), log_prob) > 1e-3
+    steps = jax.random.t(key_draw, 3.0, (50_000, 3))
+    candidates = jnp.mean(x, 0) + jnp.std(x, 0) * steps
+    weight = jax.nn.softmax(score(candidates) - jnp.sum(stats.t.logpdf(steps, 3.0), axis=-1))
+    effective = int(1 / jnp.sum(weight**2))
+    assert effective > 2000
+    picked = candidates[jax.random.choice(key_pick, 50_000, (2000,), replace=False, p=weight)]
+    assert p_value(score(picked), log_prob) > 1e-3
     for feature in range(3):
         assert p_value(picked[:, feature], x[:, feature]) > 1e-3
 
@@ -106,10 +135,12 @@ def test_to_distrax_is_the_same_distribution(name):
     assert isinstance(transformed, distrax.Transformed)
     assert transformed.event_shape == (3,)
     x = jax.random.normal(jax.random.key(0), (7, 3))
-    np.testing.assert_allclose(transformed.log_prob(x), made.log_prob(x), rtol=1e-12)
-    draws, log_prob = transformed.sample_and_log_prob(seed=jax.random.key(3), sample_shape=(6,))
-    np.testing.assert_allclose(log_prob, made.log_prob(draws), rtol=1e-9)
-    ours, _ = made.sample_and_log_prob(jax.random.key(3), (6,))
+    score = jax.jit(made.log_prob)
+    np.testing.assert_allclose(jax.jit(transformed.log_prob)(x), score(x), rtol=1e-12)
+    sample = jax.jit(lambda key: transformed.sample_and_log_prob(seed=key, sample_shape=(7,)))
+    draws, log_prob = sample(jax.random.key(3))
+    np.testing.assert_allclose(log_prob, score(draws), rtol=1e-8)
+    ours, _ = jax.jit(lambda key: made.sample_and_log_prob(key, (7,)))(jax.random.key(3))
     assert ours.shape == draws.shape
 
 
@@ -123,11 +154,12 @@ def test_to_distrax_fixes_the_context():
 def test_shapes_with_context(name):
     made = flow(name, 3, context_dim=2)
     context = jnp.ones((5, 2))
-    x, log_prob = made.sample_and_log_prob(jax.random.key(0), (4,), context)
+    x, log_prob = jax.jit(lambda key: made.sample_and_log_prob(key, (4,), context))(jax.random.key(0))
     assert x.shape == (4, 5, 3)
     assert log_prob.shape == (4, 5)
-    assert made.score(x[0], context).shape == (5,)
-    np.testing.assert_allclose(made.score(x[0], context), -log_prob[0], rtol=1e-8)
+    score = jax.jit(made.score)(x[0], context)
+    assert score.shape == (5,)
+    np.testing.assert_allclose(score, -log_prob[0], rtol=1e-7)
 
 
 def test_same_key_same_draws():
@@ -169,11 +201,14 @@ def test_a_linear_autoregressive_flow_is_a_gaussian():
 @every_spec
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_far_outliers_have_finite_scores_and_gradients(name, dtype):
+    if name == "maf_stacked" and dtype is np.float32:
+        pytest.skip("13 layers may stretch 1e6 by exp(5) each, beyond what float32 can square")
     made = jax.tree.map(lambda a: a.astype(dtype) if a.dtype == np.float64 else a, flow(name, 3))
     x = jnp.asarray([[1e6, -1e6, 0.0], [-1e6, 1e6, 1e6]], dtype)
     # Jax's default float stays float64 in this module, so the base's constants are; the scores must still be finite.
-    assert np.isfinite(made.score(x)).all()
-    assert np.isfinite(jax.grad(lambda x: made.score(x).sum())(x)).all()
+    score, gradient = jax.jit(jax.value_and_grad(lambda x: made.score(x).sum()))(x)
+    assert np.isfinite(score)
+    assert np.isfinite(gradient).all()
 
 
 def test_realnvp_needs_two_features():
@@ -191,5 +226,13 @@ def test_realnvp_transforms_every_feature():
 
 
 def test_residual_blocks_of_different_widths_are_refused():
-    with pytest.raises(ValueError, match="one width"):
-        MAF(hidden=(16, 32), residual=True)
+    for spec in (MAF, RealNVP):
+        with pytest.raises(ValueError, match="one width"):
+            spec(hidden=(16, 32), residual=True)
+        with pytest.raises(ValueError, match="each hidden width after the first is a residual block"):
+            spec(hidden=(16,), residual=True)
+
+
+def test_dropout_without_residual_blocks_is_refused():
+    with pytest.raises(ValueError, match=r"dropout acts in residual blocks, got dropout = 0\.1"):
+        RealNVP(dropout=0.1)

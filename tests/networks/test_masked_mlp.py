@@ -9,6 +9,9 @@ from flax import nnx
 from jaxflow.networks import MaskedMLP
 
 DIM = 5
+# Features 1 and 2 depend on feature 0, feature 4 on 1 and 2, feature 3 on nothing.
+GRAPH = np.zeros((DIM, DIM), bool)
+GRAPH[[1, 2, 4, 4], [0, 0, 1, 2]] = True
 VARIANTS = {
     "plain": {},
     "three hidden layers": {"hidden": (24, 16, 24)},
@@ -22,7 +25,7 @@ VARIANTS = {
 def network(order=None, context_dim=0, **options) -> MaskedMLP:
     made = MaskedMLP(DIM, 2, **{"hidden": (32, 32), **options}, order=order, context_dim=context_dim, rngs=nnx.Rngs(0))
     # The last layer starts at zero, where every Jacobian vanishes and every mask would pass.
-    made.output.kernel[...] = jax.random.normal(jax.random.key(1), made.output.kernel.shape)
+    made.linears[-1].kernel[...] = jax.random.normal(jax.random.key(1), made.linears[-1].kernel.shape)
     return made
 
 
@@ -49,6 +52,37 @@ def test_parameters_depend_only_on_features_visited_before(name, order):
         assert np.all(by_x[allowed] > 0)
 
 
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("hidden", [(16, 16), (4, 4)])
+def test_with_a_graph_parameters_depend_on_parents_alone(hidden, residual):
+    by_x, by_context = sensitivity(
+        network(adjacency=GRAPH, hidden=hidden, residual=residual, context_dim=2, activation="tanh")
+    )
+    np.testing.assert_array_equal(by_x > 0, GRAPH)
+    assert np.all(by_context > 0)
+
+
+def test_a_graph_is_walked_level_by_level():
+    made = network(adjacency=GRAPH)
+    assert made.degrees[...].tolist() == [1, 2, 2, 1, 3]
+    assert made.steps == 3
+    assert made.features_per_step == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"adjacency": np.eye(DIM, dtype=bool)}, r"cycle among features \[0, 1, 2, 3, 4\]"),
+        ({"adjacency": GRAPH | GRAPH.T}, r"cycle among features \[0, 1, 2, 4\]"),
+        ({"adjacency": GRAPH, "hidden": (2,)}, "2 hidden units cannot serve 3 different sets of parents"),
+        ({"adjacency": GRAPH, "order": np.arange(DIM)}, "an order or an adjacency, not both"),
+    ],
+)
+def test_graphs_that_are_refused(options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        network(**options)
+
+
 @pytest.mark.parametrize("name", [name for name in VARIANTS if name != "narrow"])
 def test_every_parameter_sees_the_whole_context(name):
     by_x, by_context = sensitivity(network(context_dim=3, **VARIANTS[name]))
@@ -58,7 +92,7 @@ def test_every_parameter_sees_the_whole_context(name):
 
 def test_one_feature_has_constant_parameters_without_context():
     made = MaskedMLP(1, 2, (8,), rngs=nnx.Rngs(0))
-    made.output.kernel[...] += 1.0
+    made.linears[-1].kernel[...] += 1.0
     assert np.all(made(jnp.array([[0.0], [5.0]])) == made(jnp.array([[1.0], [-3.0]])))
 
 

@@ -40,6 +40,17 @@ def test_random_degrees_are_sorted_useful_and_repeatable():
         masks.hidden_degrees(6, 5, conditional=False, kind="random")
 
 
+@pytest.mark.parametrize("kind", ["sequential", "random"])
+@pytest.mark.parametrize("conditional", [False, True])
+def test_no_degree_has_more_units_than_the_largest_group(kind, conditional):
+    for dim in (1, 2, 5, 11):
+        for width in (1, 3, 11, 40):
+            degrees = masks.hidden_degrees(dim, width, conditional=conditional, kind=kind, key=jax.random.key(width))
+            most = masks.largest_group(dim, width, conditional=conditional, kind=kind)
+            assert jnp.bincount(degrees).max() <= most
+            assert degrees.size == width
+
+
 def test_masks_compare_degrees():
     inputs, outputs = jnp.array([0, 1, 2]), jnp.array([1, 2])
     assert masks.hidden_mask(inputs, outputs).astype(int).tolist() == [[1, 1], [1, 1], [0, 1]]

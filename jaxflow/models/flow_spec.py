@@ -1,0 +1,184 @@
+"""What ready-made flows have in common: the order of their layers and their conditioners."""
+
+from abc import abstractmethod
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from flax import nnx
+from pydantic import Field, model_validator
+
+from jaxflow.bijectors import (
+    ActNorm,
+    Bijector,
+    Chain,
+    Coupling,
+    LULinear,
+    MaskedAutoregressive,
+    Permutation,
+    Reverse,
+    Stack,
+    Transformer,
+)
+from jaxflow.bijectors.autoregressive import Sampling
+from jaxflow.errors import InputError
+from jaxflow.models.base_specs import AnyBaseSpec, NormalBase
+from jaxflow.models.flow import Flow
+from jaxflow.models.model import ModelSpec
+from jaxflow.networks import MLP, Activation, MaskedMLP, ResidualMLP
+from jaxflow.networks.masks import HiddenDegrees
+
+# From this many layers on, equal layers are stacked and compiled as one.
+STACK_FROM = 12
+
+Width = Annotated[int, Field(ge=1)]
+
+
+class FlowSpec(ModelSpec):
+    """Transforming layers with a reordering of the features between each two, over a base distribution."""
+
+    layers: int = Field(default=5, ge=1, le=1000, description="number of transforming layers")
+    permutation: Literal["reverse", "random", "lu"] = Field(
+        default="reverse",
+        description="how features are mixed between layers: in reverse or random order, or in random order and by a "
+        "trained linear map",
+    )
+    act_norm: bool = Field(
+        default=False, description="put a data-initialised scale and shift (ActNorm) after each layer"
+    )
+    base: AnyBaseSpec = Field(default=NormalBase(), description="distribution of the latents")
+    context_dim: int = Field(default=0, ge=0, description="number of context features; 0 for an unconditional flow")
+
+    def build(self, dim: int, *, rngs: nnx.Rngs) -> Flow:
+        """The flow for data of `dim` features."""
+        base = self.base.build(dim, rngs=rngs)
+        return Flow(base, Chain([*self._layers(dim, rngs), *self.last_layers(dim)]), context_dim=self.context_dim)
+
+    def _layers(self, dim: int, rngs: nnx.Rngs) -> list[Bijector]:
+        def group(indices: range, rngs: nnx.Rngs) -> list[Bijector]:
+            return [layer for index in indices for layer in self._step(dim, index, rngs)]
+
+        if self.layers < STACK_FROM:
+            return group(range(self.layers), rngs)
+        # Layers may alternate between even and odd places, so what repeats is a pair of them.
+        pairs = (self.layers - 1) // 2
+        last = range(1 + 2 * pairs, self.layers)
+        repeated = Stack(lambda rngs: Chain(group(range(1, 3), rngs)), pairs, rngs=rngs)
+        return [*group(range(1), rngs), repeated, *group(last, rngs)]
+
+    def _step(self, dim: int, index: int, rngs: nnx.Rngs) -> list[Bijector]:
+        """What changes the order before the `index`-th layer, the layer, and what comes after it."""
+        step: list[Bijector] = []
+        if index and self.permutation == "reverse":
+            step.append(Reverse())
+        elif index:
+            step.append(Permutation.random(dim, rngs=rngs))
+        if self.permutation == "lu":
+            step.append(LULinear(dim))
+        step.append(self.transforming_layer(dim, index, rngs=rngs))
+        if self.act_norm:
+            step.append(ActNorm(dim))
+        return step
+
+    @abstractmethod
+    def transforming_layer(self, dim: int, index: int, *, rngs: nnx.Rngs) -> Bijector:
+        """The `index`-th layer; it may depend on whether the index is even, and on nothing else of it."""
+
+    def last_layers(self, dim: int) -> list[Bijector]:
+        """Layers nearest to the data; none unless a subclass has some."""
+        return []
+
+
+class ConditionedFlowSpec(FlowSpec):
+    """What the flows have in common whose layers are a scalar map and the network that gives its parameters."""
+
+    hidden: tuple[Width, ...] = Field(
+        default=(64, 64), min_length=1, description="widths of each conditioner's hidden layers"
+    )
+    activation: Activation = Field(default="silu", description="activation between the hidden layers")
+
+    @abstractmethod
+    def transformer(self) -> Transformer:
+        """The scalar map of each layer."""
+
+
+class CouplingFlowSpec(ConditionedFlowSpec):
+    """What the flows built on coupling layers have in common.
+
+    Every second feature conditions the others; the permutations between the layers let them change places. Reversing
+    an odd number of features leaves the even ones on even places, so the mask alternates as well where it must.
+    """
+
+    kind: str
+    residual: bool = Field(default=False, description="use residual blocks; hidden widths must then be equal")
+    dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="share of units that each training step leaves out of residual blocks"
+    )
+
+    @model_validator(mode="after")
+    def _residual_conditioner(self):
+        _check_blocks(self.residual, self.hidden)
+        if self.dropout and not self.residual:
+            raise ValueError(f"dropout acts in residual blocks, got dropout = {self.dropout} with residual = false")
+        return self
+
+    def transforming_layer(self, dim, index, *, rngs):
+        """A coupling layer."""
+        if dim < 2:
+            raise InputError(f"{self.kind} needs at least 2 features to couple, got {dim}")
+        flip = index % 2 if dim % 2 else 0
+        mask = np.arange(dim) % 2 == flip
+        kept = (dim + 1 - flip) // 2
+        transformer = self.transformer()
+        return Coupling(mask, transformer, self._conditioner(kept, (dim - kept) * transformer.num_parameters, rngs))
+
+    def _conditioner(self, inputs: int, outputs: int, rngs: nnx.Rngs) -> MLP | ResidualMLP:
+        common: dict[str, Any] = {
+            "context_dim": self.context_dim,
+            "activation": self.activation,
+            "zero_last": True,
+            "rngs": rngs,
+        }
+        if not self.residual:
+            return MLP(inputs, outputs, self.hidden, **common)
+        # As in a masked network, the first width is that of all layers and each further one adds a block.
+        blocks = len(self.hidden) - 1
+        return ResidualMLP(inputs, outputs, self.hidden[0], blocks, dropout=self.dropout, **common)
+
+
+class MaskedFlowSpec(ConditionedFlowSpec):
+    """What the flows built on masked networks have in common."""
+
+    residual: bool = Field(default=False, description="use residual blocks (ResMADE); hidden widths must then be equal")
+    hidden_degrees: HiddenDegrees = Field(default="sequential", description="how hidden units are assigned to features")
+    sampling: Sampling = Field(
+        default="walk",
+        description="how the slow direction runs: feature by feature at the price of one pass, or by a few corrected "
+        "guesses of all features",
+    )
+
+    @model_validator(mode="after")
+    def _blocks_of_one_width(self):
+        _check_blocks(self.residual, self.hidden)
+        return self
+
+    def transforming_layer(self, dim, index, *, rngs) -> Bijector:
+        """A masked autoregressive layer, inverse (towards the latent) in one pass."""
+        transformer = self.transformer()
+        conditioner = MaskedMLP(
+            dim,
+            transformer.num_parameters,
+            self.hidden,
+            context_dim=self.context_dim,
+            hidden_degrees=self.hidden_degrees,
+            residual=self.residual,
+            activation=self.activation,
+            rngs=rngs,
+        )
+        return MaskedAutoregressive(transformer, conditioner, sampling=self.sampling)
+
+
+def _check_blocks(residual: bool, hidden: tuple[int, ...]) -> None:
+    if residual and len(set(hidden)) > 1:
+        raise ValueError(f"residual blocks need hidden layers of one width, got hidden = {list(hidden)}")
+    if residual and len(hidden) < 2:
+        raise ValueError(f"each hidden width after the first is a residual block, got hidden = {list(hidden)}")

@@ -1,0 +1,112 @@
+"""Rational-quadratic splines at their knots and beyond, and beside distrax's."""
+
+import distrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxflow.bijectors import CircularRationalQuadratic, RationalQuadratic
+
+BINS = 5
+
+
+def spline(bound: float = 2.0) -> RationalQuadratic:
+    return RationalQuadratic(BINS, bound)
+
+
+def parameters(count: int, scale: float = 1.0, rows: int = 1):
+    return scale * jax.random.normal(jax.random.key(0), (rows, count))
+
+
+def test_equals_distrax():
+    z = jnp.linspace(-3, 3, 301)
+    raw = parameters(3 * BINS - 1)[0]
+    # distrax has two slopes more, at the ends, and sets them to 1 as well.
+    theirs = distrax.RationalQuadraticSpline(
+        jnp.concatenate([raw[: 2 * BINS], jnp.zeros(1), raw[2 * BINS :], jnp.zeros(1)]),
+        range_min=-2.0,
+        range_max=2.0,
+        boundary_slopes="identity",
+        min_bin_size=1e-3,
+        min_knot_slope=1e-3,
+    )
+    repeated = jnp.broadcast_to(raw, (301, raw.size))
+    for ours, expected in (
+        (spline().forward_and_log_det(z, repeated), theirs.forward_and_log_det(z)),
+        (spline().inverse_and_log_det(z, repeated), theirs.inverse_and_log_det(z)),
+    ):
+        np.testing.assert_allclose(ours[0], expected[0], rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(ours[1], expected[1], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+def test_at_the_exact_knots_all_is_finite_and_meets(dtype, scale):
+    made = spline()
+    raw = parameters(made.num_parameters, scale)[0].astype(dtype)
+    knots = made._knots(raw)
+    repeated = jnp.broadcast_to(raw, (BINS + 1, raw.size))
+
+    for method, there, back in (
+        (made.forward_and_log_det, knots.x, knots.y),
+        (made.inverse_and_log_det, knots.y, knots.x),
+    ):
+        values, log_det = method(there, repeated)
+        assert values.dtype == log_det.dtype == dtype
+        np.testing.assert_allclose(values, back, atol=1e-5 if dtype == np.float32 else 1e-10)
+        gradients = jax.grad(lambda v, p, m=method: sum(a.sum() for a in m(v, p)), argnums=(0, 1))(there, repeated)
+        for array in (values, log_det, *gradients):
+            assert np.isfinite(array).all()
+
+
+def test_the_derivative_has_no_jump_at_the_knots_nor_at_the_ends():
+    made = spline()
+    raw = parameters(made.num_parameters)[0]
+    x = made._knots(raw).x
+    repeated = jnp.broadcast_to(raw, (BINS + 1, raw.size))
+    _, left = made.forward_and_log_det(x - 1e-9, repeated)
+    _, right = made.forward_and_log_det(x + 1e-9, repeated)
+    np.testing.assert_allclose(left, right, atol=1e-6)
+    np.testing.assert_allclose([left[0], right[-1]], [0, 0], atol=1e-6)
+    np.testing.assert_allclose(jnp.exp(right[1:-1]), made._knots(raw).slope[1:-1], rtol=1e-6)
+
+
+def test_the_identity_outside():
+    z = jnp.array([-1e6, -2.0, 2.0, 3.5])
+    x, log_det = spline().forward_and_log_det(z, parameters(3 * BINS - 1, rows=4))
+    np.testing.assert_array_equal(x, z)
+    np.testing.assert_array_equal(log_det, np.zeros(4))
+
+
+def test_the_ends_of_a_circle_are_one_point():
+    made = CircularRationalQuadratic(BINS)
+    raw = jnp.broadcast_to(parameters(made.num_parameters)[0], (2, made.num_parameters))
+    ends = jnp.array([-jnp.pi, jnp.pi])
+    for method in (made.forward_and_log_det, made.inverse_and_log_det):
+        values, log_det = method(ends, raw)
+        np.testing.assert_allclose(jnp.cos(values[0]), jnp.cos(values[1]), atol=1e-12)
+        np.testing.assert_allclose(jnp.sin(values[0]), jnp.sin(values[1]), atol=1e-12)
+        np.testing.assert_allclose(log_det[0], log_det[1], atol=1e-10)
+
+
+def test_the_phase_turns_the_circle():
+    made = CircularRationalQuadratic(BINS)
+    turn = jnp.zeros((3, made.num_parameters)).at[:, -1].set(2.0)
+    x, log_det = made.forward_and_log_det(jnp.array([-3.0, 0.0, 2.0]), turn)
+    np.testing.assert_allclose(x, [-1.0, 2.0, 4.0 - 2 * np.pi], atol=1e-12)
+    np.testing.assert_allclose(log_det, np.zeros(3), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"bins": 0}, "bins must be at least 1, got 0"),
+        ({"bound": -1.0}, "must be positive, got -1.0"),
+        ({"min_bin": 1.0}, "min_bin must be above 0 and below 0.8"),
+        ({"min_slope": 1.0}, "min_slope must be between 0 and 1, got 1.0"),
+    ],
+)
+def test_refusals(options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        RationalQuadratic(**{"bins": BINS, "bound": 2.0, **options})

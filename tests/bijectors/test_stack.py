@@ -1,0 +1,74 @@
+"""A stack is a chain of its layers, compiled as one."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxflow.bijectors import ActNorm, Chain, Stack
+from jaxflow.models import MAF, RealNVP
+from jaxflow.training import FitSpec, fit
+from jaxflow.training.flat import layout_of
+from tests.bijectors.cases import DIM, step
+
+
+def layers_of(stack: Stack) -> Chain:
+    """The same layers, one by one."""
+    graph, state = nnx.split(stack.layer)
+    return Chain([nnx.merge(graph, jax.tree.map(lambda a, i=i: a[i], state)) for i in range(stack.depth)])
+
+
+@pytest.mark.parametrize("unroll_below", [1, 10])
+def test_is_the_chain_of_its_layers(unroll_below):
+    stack = Stack(step, 4, unroll_below=unroll_below, rngs=nnx.Rngs(0))
+    rows = 3.0 * jax.random.normal(jax.random.key(0), (20, DIM)) + 1.0
+    chain = layers_of(stack)
+    np.testing.assert_allclose(stack.initialize(rows), chain.initialize(rows), rtol=1e-12)
+    for method in ("forward_and_log_det", "inverse_and_log_det"):
+        for ours, expected in zip(getattr(stack, method)(rows), getattr(chain, method)(rows), strict=True):
+            np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_each_layer_is_initialised_with_what_the_layers_nearer_to_the_data_leave():
+    stack = Stack(lambda rngs: ActNorm(2), 3, rngs=nnx.Rngs(0))
+    rows = jnp.array([[0.0, 10.0], [2.0, 30.0]])
+    stack.initialize(rows)
+    np.testing.assert_allclose(stack.layer.affine.shift[...], [[0, 0], [0, 0], [1, 20]], atol=1e-12)
+    np.testing.assert_array_equal(stack.layer.initialized[...], [True, True, True])
+
+
+def test_layers_differ():
+    stack = Stack(step, 4, rngs=nnx.Rngs(0))
+    orders = np.asarray(stack.layer.layers[0].order[...])
+    assert len({tuple(order) for order in orders.tolist()}) > 1
+
+
+def test_the_program_does_not_grow_with_the_depth():
+    def size(depth: int) -> int:
+        flow = MAF(layers=depth, hidden=(8,)).build(4, rngs=nnx.Rngs(0))
+        graph, state = nnx.split(flow)
+        program = jax.make_jaxpr(lambda state, x: nnx.merge(graph, state).log_prob(x))(state, jnp.zeros((3, 4)))
+        return len(str(program).splitlines())
+
+    assert size(41) == size(21)
+
+
+def test_biases_of_a_stack_are_still_vectors_to_weight_decay():
+    params = nnx.state(Stack(step, 4, rngs=nnx.Rngs(0)), nnx.Param)
+    layout = layout_of(params)
+    ranks = {len(shape) - stacked for shape, stacked in zip(layout.shapes, layout.stacked, strict=True)}
+    assert set(layout.stacked) == {1}
+    assert ranks == {1, 2}
+
+
+def test_a_deep_flow_trains():
+    rows = 2.0 * jax.random.normal(jax.random.key(0), (512, 3)) + 5.0
+    flow = RealNVP(layers=15, hidden=(8,), act_norm=True).build(3, rngs=nnx.Rngs(0))
+    result = fit(flow, rows, spec=FitSpec(epochs=10, batch_size=128), key=jax.random.key(1))
+    assert result.history.column("train_loss")[-1] < 1.05 * 3 * (0.5 * np.log(2 * np.pi * np.e) + np.log(2))
+
+
+def test_refuses_a_depth_of_zero():
+    with pytest.raises(ValueError, match="depth must be at least 1, got 0"):
+        Stack(step, 0, rngs=nnx.Rngs(0))
