@@ -19,7 +19,7 @@ from pathlib import Path
 import jax
 from speed_peers import Flowjax, Nflows, Zuko
 from speed_tables import UNITS, Shape, Timing, csv_text, summary, tables
-from speed_work import Jaxflow, Library, Work
+from speed_work import FLOWS, Jaxflow, Library, Work
 
 from jaxflow.atomic_write import write_text
 from jaxflow.config.command_line import ScriptParser, run_script
@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = ScriptParser(prog="benchmark_speed.py", description=__doc__)
     parser.add_argument("--dims", type=int, nargs="+", default=[8], help="numbers of features (default: 8)")
     parser.add_argument("--hidden", type=int, nargs="+", default=[100, 100], help="hidden widths (default: 100 100)")
-    parser.add_argument("--layers", type=int, default=5, help="autoregressive layers (default: 5)")
+    parser.add_argument("--layers", type=int, default=5, help="transforming layers (default: 5)")
+    parser.add_argument("--flow", choices=FLOWS, default="maf", help="which flow (default: maf, the affine one)")
     parser.add_argument("--batch", type=int, default=100, help="rows a training step (default: 100)")
     parser.add_argument("--tasks", nargs="+", choices=UNITS, default=list(UNITS), help="what to time (default: all)")
     parser.add_argument(
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for package in sorted({package for kind in kinds for package in kind.packages}):
         made["versions"][package] = importlib.metadata.version(package)
 
-    shape = Shape(tuple(options.hidden), options.layers, options.batch)
+    shape = Shape(tuple(options.hidden), options.layers, options.batch, options.flow)
     timings: list[Timing] = []
     shown = []
     for dim in dict.fromkeys(options.dims):

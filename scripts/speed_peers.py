@@ -1,10 +1,11 @@
 """The other libraries of `benchmark_speed.py`, each in the fastest way that its own documentation or code shows.
 
-Their flows have the size of jaxflow's: as many layers, hidden layers and parameters, over a standard normal base that
-has none. They differ where the libraries were designed to differ, and none of it is large. flowjax permutes the
-features at random and the others reverse them. The scale is a softly clamped exponential in jaxflow and zuko, a
-softplus in flowjax and nflows. Each assigns hidden units to features in its own way, which places the zeros of
-weight matrices that have the same shapes.
+Their flows have as many layers and hidden layers as jaxflow's, over a standard normal base that has no parameters. They
+differ where the libraries were designed to differ, and little of it is large. flowjax permutes the features at random
+and the others reverse them. The scale is a softly clamped exponential in jaxflow and zuko, a softplus in flowjax and
+nflows. Each assigns hidden units to features in its own way, which places the zeros of weight matrices that have the
+same shapes. In a coupling zuko computes parameters of all features and masks half of them, and flowjax trains two more
+numbers for each spline; the tables show the number of parameters of each.
 
 Training steps get batches that were cut before the clock started, and nothing is shuffled or read between them.
 
@@ -23,6 +24,8 @@ import jax
 import jax.numpy as jnp
 import optax
 from speed_work import (
+    BINS,
+    BOUND,
     CLIP_NORM,
     FIT_EPOCHS,
     HELD_OUT_STEPS,
@@ -51,8 +54,13 @@ class Flowjax(Library):
         self.batch = work.batch
         self.equinox, self.paramax = import_module("equinox"), import_module("paramax")
         self.training = import_module("flowjax.train")
-        self.flow = import_module("flowjax.flows").masked_autoregressive_flow(
+        flows = import_module("flowjax.flows")
+        build = flows.coupling_flow if work.flow == "nsf" else flows.masked_autoregressive_flow
+        # Its spline has as many inner knots as ours has bins less one.
+        spline = import_module("flowjax.bijections").RationalQuadraticSpline(knots=BINS - 1, interval=BOUND)
+        self.flow = build(
             jax.random.key(0),
+            transformer=None if work.flow == "maf" else spline,
             base_dist=import_module("flowjax.distributions").StandardNormal((work.dim,)),
             flow_layers=work.layers,
             nn_width=work.hidden[0],
@@ -225,14 +233,18 @@ class TorchLibrary(Library):
 
 
 class Zuko(TorchLibrary):
-    """zuko's `MAF`."""
+    """zuko's `MAF` or `NSF`, the latter also as a coupling."""
 
     name = "zuko"
     packages = ("zuko", "torch")
 
     def build(self, work: Work) -> Any:
-        """The preset, whose default activation is ReLU."""
-        return import_module("zuko.flows").MAF(work.dim, transforms=work.layers, hidden_features=work.hidden)
+        """The preset, whose default activation is ReLU; its splines act on [-5, 5]."""
+        flows = import_module("zuko.flows")
+        if work.flow == "maf":
+            return flows.MAF(work.dim, transforms=work.layers, hidden_features=work.hidden)
+        passes = 2 if work.flow == "nsf" else None
+        return flows.NSF(work.dim, bins=BINS, passes=passes, transforms=work.layers, hidden_features=work.hidden)
 
     def log_density(self, rows: Any) -> Any:
         """Build the distribution and ask it, as in zuko's tutorial."""
@@ -244,21 +256,43 @@ class Zuko(TorchLibrary):
 
 
 class Nflows(TorchLibrary):
-    """nflows' `MaskedAutoregressiveFlow`."""
+    """nflows' `MaskedAutoregressiveFlow`, or a composition of its spline transforms."""
 
     name = "nflows"
     packages = ("nflows", "torch")
     equal_widths = True
 
     def build(self, work: Work) -> Any:
-        """The preset, without residual blocks."""
-        return import_module("nflows.flows.autoregressive").MaskedAutoregressiveFlow(
-            features=work.dim,
-            hidden_features=work.hidden[0],
-            num_layers=work.layers,
-            num_blocks_per_layer=len(work.hidden) - 1,  # a block is one layer, after a first one
-            use_residual_blocks=False,
-        )
+        """The preset, without residual blocks, or its parts with splines in the place of affine maps."""
+        blocks = len(work.hidden) - 1  # a block is one layer, after a first one
+        if work.flow == "maf":
+            return import_module("nflows.flows.autoregressive").MaskedAutoregressiveFlow(
+                features=work.dim,
+                hidden_features=work.hidden[0],
+                num_layers=work.layers,
+                num_blocks_per_layer=blocks,
+                use_residual_blocks=False,
+            )
+        transforms = import_module("nflows.transforms")
+        splines = {"num_bins": BINS, "tails": "linear", "tail_bound": BOUND}
+        layers = []
+        for index in range(work.layers):
+            layers.append(transforms.ReversePermutation(work.dim))
+            if work.flow == "nsf":
+                mask = (self.torch.arange(work.dim) + index * (work.dim % 2)) % 2
+                layers.append(
+                    transforms.PiecewiseRationalQuadraticCouplingTransform(
+                        mask, partial(_nflows_network, work.hidden), **splines
+                    )
+                )
+            else:
+                layers.append(
+                    transforms.MaskedPiecewiseRationalQuadraticAutoregressiveTransform(
+                        work.dim, work.hidden[0], num_blocks=blocks, use_residual_blocks=False, **splines
+                    )
+                )
+        normal = import_module("nflows.distributions.normal").StandardNormal([work.dim])
+        return import_module("nflows.flows.base").Flow(transforms.CompositeTransform(layers), normal)
 
     def log_density(self, rows: Any) -> Any:
         """Ask the flow."""
@@ -267,6 +301,16 @@ class Nflows(TorchLibrary):
     def draw(self) -> Any:
         """Draw from the flow."""
         return self.flow.sample(SAMPLE_ROWS)
+
+
+def _nflows_network(hidden: Sequence[int], inputs: int, outputs: int) -> Any:
+    """The plain network of nflows as a coupling calls it, with a context that is None."""
+    network = import_module("nflows.nn.nets").MLP([inputs], [outputs], list(hidden))
+    # A coupling scales the parameters of its widths and heights by the root of this.
+    network.hidden_features = hidden[-1]
+    forward = network.forward
+    network.forward = lambda rows, context=None: forward(rows)
+    return network
 
 
 def torch_device(torch: Any, backend: str, name: str) -> str:

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from speed_work import CLIP_NORM, FIT_EPOCHS, LOG_PROB_ROWS, SAMPLE_ROWS
+from speed_work import CLIP_NORM, FIT_EPOCHS, FLOWS, LOG_PROB_ROWS, SAMPLE_ROWS
 
 from jaxflow.evaluation import format_number
 
@@ -25,6 +25,7 @@ class Shape(NamedTuple):
     hidden: tuple[int, ...]
     layers: int
     batch: int
+    flow: str = "maf"
 
 
 class Timing(NamedTuple):
@@ -43,7 +44,7 @@ def csv_text(timings: Sequence[Timing], shape: Shape) -> str:
     hidden = "-".join(map(str, shape.hidden))
     for dim, task, contestants in timings:
         for name, rates in contestants.items():
-            flow = (name, "maf", dim, hidden, shape.layers, shape.batch)
+            flow = (name, shape.flow, dim, hidden, shape.layers, shape.batch)
             writer.writerow((*flow, task, statistics.median(rates), UNITS[task], min(rates), max(rates)))
     return text.getvalue()
 
@@ -85,7 +86,7 @@ def times_faster(task: str, ours: Sequence[float], theirs: Sequence[float]) -> l
 def summary(shape: Shape, rounds: int) -> str:
     """A paragraph that says what the numbers in the tables are."""
     return (
-        f"An affine masked autoregressive flow of {shape.layers} layers with hidden layers of "
+        f"{FLOWS[shape.flow]} of {shape.layers} layers with hidden layers of "
         f"{', '.join(map(str, shape.hidden))} units and ReLU, trained by Adam on batches of {shape.batch} rows with "
         f"the gradient clipped at norm {CLIP_NORM:g}; all rows are standard normal, in float32. The numbers are "
         f"medians over {rounds} rounds in which the libraries took turns. train: training steps a second over rows "

@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxflow.models import MAF
+from jaxflow.models import MAF, NSF, AutoregressiveNSF
 from jaxflow.training import Batch, FitSpec, fit
 from jaxflow.training.epoch import run_epoch, start
 
@@ -26,19 +26,32 @@ LEARNING_RATE = 1e-3
 CLIP_NORM = 5.0
 
 
+BINS = 8  # pieces of a spline
+BOUND = 5.0  # splines act on [-BOUND, BOUND]: what zuko has built in
+
+# What can be built; the names are those of jaxflow's specs.
+FLOWS = {
+    "maf": "An affine masked autoregressive flow",
+    "nsf_autoregressive": f"A masked autoregressive flow of rational-quadratic splines ({BINS} bins)",
+    "nsf": f"A coupling flow of rational-quadratic splines ({BINS} bins)",
+}
+
+
 @dataclass(frozen=True, eq=False)
 class Work:
-    """What every library is given to do: an affine masked autoregressive flow, and rows.
+    """What every library is given to do: a flow, and rows.
 
     Attributes:
+        flow: which one, a key of FLOWS.
         dim: number of features.
         hidden: widths of the hidden layers of each network, with ReLU between them.
-        layers: number of autoregressive layers.
+        layers: number of transforming layers.
         batch: rows a training step.
         train_rows: rows to train on, STEPS_PER_EPOCH batches.
         new_rows: rows to score.
     """
 
+    flow: str
     dim: int
     hidden: tuple[int, ...]
     layers: int
@@ -47,12 +60,14 @@ class Work:
     new_rows: Float[np.ndarray, "m dim"]
 
     @classmethod
-    def random(cls, dim: int, hidden: tuple[int, ...], layers: int, batch: int, seed: int) -> "Work":
+    def random(
+        cls, dim: int, hidden: tuple[int, ...], layers: int, batch: int, flow: str = "maf", *, seed: int
+    ) -> "Work":
         """Work on standard normal rows, in float32: how long a step takes does not depend on their distribution."""
         rng = np.random.default_rng(seed)
         train_rows = rng.standard_normal((STEPS_PER_EPOCH * batch, dim), np.float32)
         new_rows = rng.standard_normal((LOG_PROB_ROWS, dim), np.float32)
-        return cls(dim, hidden, layers, batch, train_rows, new_rows)
+        return cls(flow, dim, hidden, layers, batch, train_rows, new_rows)
 
 
 class Library(ABC):
@@ -118,7 +133,13 @@ class Jaxflow(Library):
 
     def __init__(self, work: Work):
         self.batch = work.batch
-        spec = MAF(layers=work.layers, hidden=work.hidden, activation="relu", permutation="reverse")
+        common: dict[str, Any] = {"layers": work.layers, "hidden": work.hidden, "activation": "relu"}
+        splines = {"bins": BINS, "bound": BOUND}
+        spec = {
+            "maf": lambda: MAF(**common),
+            "nsf_autoregressive": lambda: AutoregressiveNSF(**common, **splines),
+            "nsf": lambda: NSF(**common, **splines),
+        }[work.flow]()
         self.flow = spec.build(work.dim, rngs=nnx.Rngs(0))
         self.graph, self.variables = nnx.split(self.flow)
         self.train_rows, self.new_rows = jnp.asarray(work.train_rows), jnp.asarray(work.new_rows)

@@ -7,6 +7,7 @@ from jaxflow.bijectors.continuous import Continuous
 from jaxflow.bijectors.coupling import Coupling
 from jaxflow.bijectors.elementwise import ElementwiseAffine, Logit, Sigmoid, Softplus
 from jaxflow.bijectors.linear import Householder, LULinear, Rotation
+from jaxflow.bijectors.multi_scale import MultiScale
 from jaxflow.bijectors.normalization import ActNorm
 from jaxflow.bijectors.permutation import Permutation, Reverse
 from jaxflow.bijectors.planar import Planar
@@ -32,6 +33,7 @@ __all__ = [
     "LULinear",
     "Logit",
     "MaskedAutoregressive",
+    "MultiScale",
     "Permutation",
     "Planar",
     "Radial",

@@ -27,6 +27,7 @@ from jaxflow.bijectors import (
     Logit,
     LULinear,
     MaskedAutoregressive,
+    MultiScale,
     Permutation,
     Planar,
     Radial,
@@ -133,6 +134,12 @@ def sylvester(rngs: nnx.Rngs, context_dim: int = 0, rank: int = 3) -> Sylvester:
     return Sylvester(DIM, rank, conditioner=conditioner, context_dim=context_dim, rngs=rngs)
 
 
+def multi_scale(rngs: nnx.Rngs, context_dim: int = 0) -> MultiScale:
+    inner = MaskedMLP(3, 2, (8,), context_dim=context_dim, rngs=rngs)
+    blocks = [coupling(rngs, context_dim), MaskedAutoregressive(Affine(), inner), ActNorm(1)]
+    return MultiScale(blocks, [DIM, 3, 1])
+
+
 CASES: dict[str, Case] = {
     "elementwise_affine": Case(lambda rngs: ElementwiseAffine(DIM)),
     "sigmoid": Case(lambda rngs: Sigmoid(), data="unit", identity=False),
@@ -184,6 +191,8 @@ CASES: dict[str, Case] = {
     "continuous": Case(continuous),
     "continuous_conditional": Case(lambda rngs: continuous(rngs, context_dim=CONTEXT_DIM), context_dim=CONTEXT_DIM),
     "continuous_estimated": Case(lambda rngs: continuous(rngs, probes=2), exact=False),
+    "multi_scale": Case(multi_scale),
+    "multi_scale_conditional": Case(lambda rngs: multi_scale(rngs, CONTEXT_DIM), context_dim=CONTEXT_DIM),
     "own_layer": Case(lambda rngs: own_layers().Cubic(DIM, rngs=rngs), identity=False),
     "chain": Case(chain, identity=False),
     "chain_conditional": Case(lambda rngs: chain(rngs, CONTEXT_DIM), context_dim=CONTEXT_DIM, identity=False),
