@@ -163,12 +163,10 @@ CASES: dict[str, Case] = {
         context_dim=CONTEXT_DIM,
         identity=False,
     ),
-    "masked_autoregressive_jacobi": Case(lambda rngs: masked(rngs, sampling="jacobi")),
-    "masked_autoregressive_jacobi_conditional": Case(
+    "masked_autoregressive_jacobi": Case(
         lambda rngs: masked(rngs, CONTEXT_DIM, sampling="jacobi"), context_dim=CONTEXT_DIM
     ),
-    "masked_autoregressive_graph": Case(lambda rngs: masked(rngs, adjacency=GRAPH)),
-    "masked_autoregressive_graph_residual_conditional": Case(
+    "masked_autoregressive_graph": Case(
         lambda rngs: masked(rngs, CONTEXT_DIM, adjacency=GRAPH, residual=True), context_dim=CONTEXT_DIM
     ),
     "stack": Case(lambda rngs: Stack(step, 2, unroll_below=1, rngs=rngs), identity=False),
@@ -185,8 +183,7 @@ CASES: dict[str, Case] = {
     "planar_conditional": Case(lambda rngs: planar(rngs, CONTEXT_DIM), context_dim=CONTEXT_DIM),
     "radial": Case(radial),
     "radial_conditional": Case(lambda rngs: radial(rngs, CONTEXT_DIM), context_dim=CONTEXT_DIM),
-    "sylvester": Case(sylvester),
-    "sylvester_full_rank": Case(lambda rngs: sylvester(rngs, rank=DIM)),
+    "sylvester": Case(lambda rngs: sylvester(rngs, rank=DIM)),
     "sylvester_conditional": Case(lambda rngs: sylvester(rngs, CONTEXT_DIM), context_dim=CONTEXT_DIM),
     "continuous": Case(continuous),
     "continuous_conditional": Case(lambda rngs: continuous(rngs, context_dim=CONTEXT_DIM), context_dim=CONTEXT_DIM),

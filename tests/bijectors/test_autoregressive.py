@@ -14,19 +14,16 @@ from jaxflow.networks import MaskedMLP
 from tests.bijectors.cases import GRAPH, shaken
 
 WIRINGS = {
-    "plain": {},
     "one feature": {"dim": 1},
     "two features": {"dim": 2},
     "two segments": {"dim": 12, "hidden": (30, 20)},
     "four segments, conditional": {"dim": 37, "hidden": (50, 50), "context_dim": 3},
-    "fewer units than features": {"dim": 12, "hidden": (3, 30)},
-    "one hidden layer": {"hidden": (7,)},
+    "fewer units than features": {"dim": 12, "hidden": (3,)},
     "three hidden layers": {"hidden": (12, 24, 6)},
     "residual blocks": {"dim": 13, "hidden": (20, 20, 20), "residual": True},
     "residual blocks, conditional": {"hidden": (20, 20), "residual": True, "context_dim": 3},
     "random degrees": {"dim": 13, "hidden": (40, 40), "hidden_degrees": "random"},
     "own order": {"order": np.array([2, 0, 4, 1, 3])},
-    "graph": {"adjacency": GRAPH},
     "graph, residual, conditional": {"adjacency": GRAPH, "residual": True, "context_dim": 3},
     "graph without edges": {"adjacency": np.zeros((5, 5), bool)},
 }
@@ -53,8 +50,7 @@ def feature_by_feature(layer: MaskedAutoregressive, z, context):
 
 @pytest.mark.parametrize(
     ("name", "sampling"),
-    [(name, "walk") for name in WIRINGS]
-    + [(name, "jacobi") for name in ("own order", "graph", "residual blocks, conditional")],
+    [(name, "walk") for name in WIRINGS] + [(name, "jacobi") for name in ("own order", "graph, residual, conditional")],
 )
 def test_forward_is_that_of_whole_passes(name, sampling):
     transformer = RationalQuadratic(bins=3) if name == "two segments" else Affine()
