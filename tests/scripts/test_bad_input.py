@@ -85,7 +85,7 @@ SAMPLE = "sample --model model --count 5 --output out.csv"
 CASES = {
     # train.py: the command line
     "train --out out": "the following arguments are required: --config; train.py --help lists the options",
-    f"{TRAIN} --model.layer 3": "unknown option --model.layer, did you mean --model.layers?; train.py --help lists",
+    f"{TRAIN} --model.layrs 3": "unknown option --model.layrs, did you mean --model.layers?; train.py --help lists",
     f"{TRAIN} --seed": "argument --seed: expected one argument; train.py --help lists the options",
     f"{TRAIN} --seed -1": "good.yaml and the options given: seed = -1: expected a value greater than or equal to 0",
     f"{TRAIN} --model.layers 3": "good.yaml and the options given: unknown key model.layers; expected one of kind, ",
