@@ -39,7 +39,10 @@ def test_other_rows_are_refused(path):
     assert str(error.value) == f"{path}: SHA-256 of the uncompressed CSV is {got}, expected {expected}"
 
 
-@pytest.mark.parametrize("content", [b"no gzip at all", gzip.compress(ROWS)[:-12], b""])
+# The ids are given, since the content holds the time: processes that share the tests would not agree on their names.
+@pytest.mark.parametrize(
+    "content", [b"no gzip at all", gzip.compress(ROWS)[:-12], b""], ids=["not gzip", "cut short", "empty"]
+)
 def test_a_damaged_file_is_refused(path, content):
     path.write_bytes(content)
     with pytest.raises(InputError, match=rf"^{path}: "):
