@@ -8,7 +8,7 @@ from jaxflow.bijectors.coupling import Coupling
 from jaxflow.bijectors.elementwise import ElementwiseAffine, Logit, Sigmoid, Softplus
 from jaxflow.bijectors.linear import Householder, LULinear, Rotation
 from jaxflow.bijectors.multi_scale import MultiScale
-from jaxflow.bijectors.normalization import ActNorm
+from jaxflow.bijectors.normalization import ActNorm, BatchNorm
 from jaxflow.bijectors.permutation import Permutation, Reverse
 from jaxflow.bijectors.planar import Planar
 from jaxflow.bijectors.radial import Radial
@@ -21,6 +21,7 @@ from jaxflow.bijectors.transformers import Affine, Shift, SinhArcsinh, Transform
 __all__ = [
     "ActNorm",
     "Affine",
+    "BatchNorm",
     "Bijector",
     "BlockAutoregressive",
     "Chain",

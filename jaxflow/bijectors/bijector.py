@@ -2,13 +2,17 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
 Direction = Literal["forward", "inverse"]
+
+# `initialize` may be given a whole training set; the networks inside see this many rows of it at a time.
+INITIALIZED_AT_ONCE = 8192
 
 
 class Bijector(nnx.Module):
@@ -21,7 +25,12 @@ class Bijector(nnx.Module):
 
     Outside its domain a map returns finite values and the infinite log-determinant that makes the density there zero:
     -inf from `inverse_and_log_det`, +inf from `forward_and_log_det`.
+
+    Attributes:
+        follows_data: whether the layer wants `initialize` again after every epoch, with the whole training set.
     """
+
+    follows_data: ClassVar[bool] = False
 
     @abstractmethod
     def forward_and_log_det(
@@ -58,9 +67,13 @@ class Bijector(nnx.Module):
         """Set what depends on data, in place, and return the values mapped in `direction`.
 
         Most layers have nothing to set. Layers that hold other layers pass the values through them one after the
-        other, each seeing what the ones before it made of the data.
+        other, each seeing what the ones before it made of the data. May be called again: a layer that starts from data
+        keeps its first values, one that follows them takes the new.
         """
-        return self.inverse(values, context) if direction == "inverse" else self.forward(values, context)
+        apply = self.inverse if direction == "inverse" else self.forward
+        if values.shape[0] <= INITIALIZED_AT_ONCE:
+            return apply(values, context)
+        return jax.lax.map(lambda row: apply(*row), (values, context), batch_size=INITIALIZED_AT_ONCE)
 
 
 class Chain(Bijector):

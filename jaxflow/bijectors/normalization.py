@@ -1,6 +1,7 @@
 """Layers that bring values to zero mean and unit scale."""
 
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from jaxflow.bijectors.bijector import Bijector, Direction
 from jaxflow.bijectors.elementwise import ElementwiseAffine
@@ -36,9 +37,7 @@ class ActNorm(Bijector):
 
     def initialize(self, values, context=None, weight=None, *, direction: Direction = "inverse"):
         """Make `values` come out standardised in `direction`, unless that has been done before."""
-        weight = jnp.ones(values.shape[0], values.dtype) if weight is None else weight
-        mean = jnp.average(values, axis=0, weights=weight)
-        variance = jnp.average((values - mean) ** 2, axis=0, weights=weight)
+        mean, variance = _moments(values, weight)
         log_std = 0.5 * jnp.log(jnp.maximum(variance, self.floor**2))
         if direction == "inverse":
             shift, log_scale = mean, log_std
@@ -49,3 +48,73 @@ class ActNorm(Bijector):
         self.affine.log_scale[...] = jnp.where(done, self.affine.log_scale[...], log_scale)
         self.initialized[...] = jnp.ones_like(done)
         return super().initialize(values, context, weight, direction=direction)
+
+
+class BatchNorm(Bijector):
+    """Scale and shift that follow the data all through training (Dinh et al. 2017, section 3.7).
+
+    inverse: z = (x - mean) / sqrt(variance + epsilon) * exp(log_scale) + shift
+    log_det of the inverse: sum(log_scale - log(variance + epsilon) / 2)
+
+    In training steps, after `train()`, the inverse takes mean and variance from the batch, each row counted once, and
+    gradients pass through both. Otherwise, after `eval()` and at first, both directions use those of the whole training
+    set, so that a row's density depends on the row alone: `initialize` computes them, and `fit` calls it after every
+    epoch. (An average over the last batches, as other networks keep it, is off as soon as the layers below move, and
+    the densities are off with it.) Until then the layer is the identity, up to epsilon.
+
+    Args:
+        dim: number of features.
+        epsilon: what is added to the variance; a constant feature would otherwise divide by zero.
+
+    Raises:
+        ValueError: if `epsilon` is not positive; on training with a single row, or turned round by `Inverse`: only
+            what comes from the data can be normalised.
+    """
+
+    follows_data = True
+
+    def __init__(self, dim: int, *, epsilon: float = 1e-5):
+        if not epsilon > 0:
+            raise ValueError(f"epsilon must be positive, got {epsilon}")
+        self.affine = ElementwiseAffine(dim)
+        self.mean = Buffer(jnp.zeros(dim, jnp.result_type(float)))
+        self.variance = Buffer(jnp.ones(dim, jnp.result_type(float)))
+        self.epsilon = epsilon
+        self.use_running_average = True  # the name that `train()` and `eval()` look for
+
+    def forward_and_log_det(self, z, context=None):
+        """Undo the trained scale and shift, then restore the mean and the variance of the training set."""
+        h, log_det = self.affine.inverse_and_log_det(z, context)
+        log_std = self._log_std(self.variance[...])
+        return h * jnp.exp(log_std) + self.mean[...], log_det + jnp.sum(log_std)
+
+    def inverse_and_log_det(self, x, context=None):
+        """Normalise, then apply the trained scale and shift."""
+        mean, variance = self.mean[...], self.variance[...]
+        if not self.use_running_average:
+            rows = x.reshape(-1, x.shape[-1])
+            if len(rows) < 2:
+                raise ValueError(f"BatchNorm trains on batches of at least 2 rows, got {len(rows)}")
+            mean, variance = _moments(rows)
+        log_std = self._log_std(variance)
+        z, log_det = self.affine.forward_and_log_det((x - mean) * jnp.exp(-log_std), context)
+        return z, log_det - jnp.sum(log_std)
+
+    def initialize(self, values, context=None, weight=None, *, direction: Direction = "inverse"):
+        """Take mean and variance from these rows."""
+        if direction == "forward":
+            raise ValueError("BatchNorm normalises what comes from the data and cannot be turned round by Inverse")
+        self.mean[...], self.variance[...] = _moments(values, weight)
+        return super().initialize(values, context, weight, direction=direction)
+
+    def _log_std(self, variance: Float[Array, "dim"]) -> Float[Array, "dim"]:
+        return 0.5 * jnp.log(variance + self.epsilon)
+
+
+def _moments(
+    values: Float[Array, "n dim"], weight: Float[Array, "n"] | None = None
+) -> tuple[Float[Array, "dim"], Float[Array, "dim"]]:
+    """Mean and variance of each feature."""
+    weight = jnp.ones(values.shape[0], values.dtype) if weight is None else weight
+    mean = jnp.average(values, axis=0, weights=weight)
+    return mean, jnp.average((values - mean) ** 2, axis=0, weights=weight)

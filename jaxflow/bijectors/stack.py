@@ -78,12 +78,18 @@ class Stack(Bijector):
 
         def advance(carry, state):
             values, total = carry
-            values, log_det = getattr(nnx.merge(graph, state), method)(values, context)
-            return (values, total + log_det), None
+            layer = nnx.merge(graph, state)
+            values, log_det = getattr(layer, method)(values, context)
+            return (values, total + log_det), nnx.state(layer, nnx.RngState) if dropping else None
 
+        dropping = any(
+            isinstance(module, nnx.Dropout) and not module.deterministic for _, module in nnx.iter_modules(self.layer)
+        )
         carry = (values, jnp.zeros(values.shape[:-1], values.dtype))
         backwards = method == "inverse_and_log_det"
-        (values, total), _ = jax.lax.scan(
+        (values, total), counts = jax.lax.scan(
             advance, carry, state, reverse=backwards, unroll=self.depth if self.unroll else 1
         )
+        if dropping:  # or the next call would drop the same units again
+            nnx.update(self.layer, counts)
         return values, total

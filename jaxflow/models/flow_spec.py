@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from jaxflow.bijectors import (
     ActNorm,
+    BatchNorm,
     Bijector,
     Chain,
     Coupling,
@@ -30,6 +31,7 @@ from jaxflow.networks.masks import HiddenDegrees
 # From this many layers on, equal layers are stacked and compiled as one.
 STACK_FROM = 12
 
+Normalization = Literal["none", "act_norm", "batch_norm"]
 Width = Annotated[int, Field(ge=1)]
 
 
@@ -42,8 +44,10 @@ class FlowSpec(ModelSpec):
         description="how features are mixed between layers: in reverse or random order, or in random order and by a "
         "trained linear map",
     )
-    act_norm: bool = Field(
-        default=False, description="put a data-initialised scale and shift (ActNorm) after each layer"
+    normalization: Normalization = Field(
+        default="none",
+        description="what comes after each layer: nothing, a scale and shift that start where the data are (act_norm), "
+        "or the mean and deviation of the batch and, after training, of the training set (batch_norm)",
     )
     base: AnyBaseSpec = Field(default=NormalBase(), description="distribution of the latents")
     context_dim: int = Field(default=0, ge=0, description="number of context features; 0 for an unconditional flow")
@@ -75,8 +79,8 @@ class FlowSpec(ModelSpec):
         if self.permutation == "lu":
             step.append(LULinear(dim))
         step.append(self.transforming_layer(dim, index, rngs=rngs))
-        if self.act_norm:
-            step.append(ActNorm(dim))
+        if self.normalization != "none":
+            step.append(ActNorm(dim) if self.normalization == "act_norm" else BatchNorm(dim))
         return step
 
     @abstractmethod
@@ -95,6 +99,22 @@ class ConditionedFlowSpec(FlowSpec):
         default=(64, 64), min_length=1, description="widths of each conditioner's hidden layers"
     )
     activation: Activation = Field(default="silu", description="activation between the hidden layers")
+    residual: bool = Field(
+        default=False, description="use residual blocks (ResNet, ResMADE); hidden widths must then be equal"
+    )
+    dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="share of units that each training step leaves out of residual blocks"
+    )
+
+    @model_validator(mode="after")
+    def _residual_conditioner(self):
+        if self.residual and len(set(self.hidden)) > 1:
+            raise ValueError(f"residual blocks need hidden layers of one width, got hidden = {list(self.hidden)}")
+        if self.residual and len(self.hidden) < 2:
+            raise ValueError(f"each hidden width after the first is a residual block, got hidden = {list(self.hidden)}")
+        if self.dropout and not self.residual:
+            raise ValueError(f"dropout acts in residual blocks, got dropout = {self.dropout} with residual = false")
+        return self
 
     @abstractmethod
     def transformer(self) -> Transformer:
@@ -109,17 +129,6 @@ class CouplingFlowSpec(ConditionedFlowSpec):
     """
 
     kind: str
-    residual: bool = Field(default=False, description="use residual blocks; hidden widths must then be equal")
-    dropout: float = Field(
-        default=0.0, ge=0, lt=1, description="share of units that each training step leaves out of residual blocks"
-    )
-
-    @model_validator(mode="after")
-    def _residual_conditioner(self):
-        _check_blocks(self.residual, self.hidden)
-        if self.dropout and not self.residual:
-            raise ValueError(f"dropout acts in residual blocks, got dropout = {self.dropout} with residual = false")
-        return self
 
     def transforming_layer(self, dim, index, *, rngs):
         """A coupling layer."""
@@ -148,18 +157,12 @@ class CouplingFlowSpec(ConditionedFlowSpec):
 class MaskedFlowSpec(ConditionedFlowSpec):
     """What the flows built on masked networks have in common."""
 
-    residual: bool = Field(default=False, description="use residual blocks (ResMADE); hidden widths must then be equal")
     hidden_degrees: HiddenDegrees = Field(default="sequential", description="how hidden units are assigned to features")
     sampling: Sampling = Field(
         default="walk",
         description="how the slow direction runs: feature by feature at the price of one pass, or by a few corrected "
         "guesses of all features",
     )
-
-    @model_validator(mode="after")
-    def _blocks_of_one_width(self):
-        _check_blocks(self.residual, self.hidden)
-        return self
 
     def transforming_layer(self, dim, index, *, rngs) -> Bijector:
         """A masked autoregressive layer, inverse (towards the latent) in one pass."""
@@ -171,14 +174,8 @@ class MaskedFlowSpec(ConditionedFlowSpec):
             context_dim=self.context_dim,
             hidden_degrees=self.hidden_degrees,
             residual=self.residual,
+            dropout=self.dropout,
             activation=self.activation,
             rngs=rngs,
         )
         return MaskedAutoregressive(transformer, conditioner, sampling=self.sampling)
-
-
-def _check_blocks(residual: bool, hidden: tuple[int, ...]) -> None:
-    if residual and len(set(hidden)) > 1:
-        raise ValueError(f"residual blocks need hidden layers of one width, got hidden = {list(hidden)}")
-    if residual and len(hidden) < 2:
-        raise ValueError(f"each hidden width after the first is a residual block, got hidden = {list(hidden)}")

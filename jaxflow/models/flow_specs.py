@@ -14,7 +14,14 @@ from jaxflow.bijectors import (
     Shift,
 )
 from jaxflow.bijectors.continuous import Solver
-from jaxflow.models.flow_spec import ConditionedFlowSpec, CouplingFlowSpec, FlowSpec, MaskedFlowSpec, Width
+from jaxflow.models.flow_spec import (
+    ConditionedFlowSpec,
+    CouplingFlowSpec,
+    FlowSpec,
+    MaskedFlowSpec,
+    Normalization,
+    Width,
+)
 
 
 class MAF(MaskedFlowSpec):
@@ -31,6 +38,12 @@ class IAF(MaskedFlowSpec):
     """Inverse autoregressive flow (Kingma et al. 2016): sampling in one pass, density feature by feature."""
 
     kind: Literal["iaf"] = "iaf"
+
+    @model_validator(mode="after")
+    def _no_dropout(self):
+        if self.dropout:
+            raise ValueError(f"dropout needs a density in one pass, which IAF has not; got dropout = {self.dropout}")
+        return self
 
     def transformer(self):
         """Shift and scale."""
@@ -70,9 +83,7 @@ class Glow(CouplingFlowSpec):
 
     kind: Literal["glow"] = "glow"
     permutation: Literal["lu"] = Field(default="lu", description="features are mixed by a trained linear map")
-    act_norm: bool = Field(
-        default=True, description="put a data-initialised scale and shift (ActNorm) after each layer"
-    )
+    normalization: Normalization = Field(default="act_norm", description="what comes after each layer")
 
     def transformer(self):
         """Shift and scale."""

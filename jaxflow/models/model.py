@@ -44,7 +44,11 @@ class Model(nnx.Module):
         *,
         key: PRNGKeyArray,
     ) -> None:
-        """Set whatever depends on the training data before the first step, in place. Most models have nothing."""
+        """Set whatever depends on the training data before the first step, in place. Most models have nothing.
+
+        A model that holds a module with a true attribute `follows_data` is given the whole training set here once more
+        after each epoch.
+        """
 
 
 class Density(Model):

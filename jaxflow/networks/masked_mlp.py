@@ -12,6 +12,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int
 from jaxflow.networks import masks
 from jaxflow.networks.activations import ACTIVATIONS, Activation
 from jaxflow.networks.buffer import Buffer
+from jaxflow.networks.dropout import make_dropout
 from jaxflow.networks.mlp import join_context
 
 
@@ -78,6 +79,8 @@ class MaskedMLP(nnx.Module):
         context_dim: number of context features; every output sees all of them.
         hidden_degrees: "sequential" or "random"; a graph has no use for it.
         residual: use residual blocks; all widths must then be equal.
+        dropout: share of units that a training step leaves out of residual blocks, before their second layer; off until
+            `train()` is called, and refused by the walk, which visits the units one after the other.
         activation: name of the function between the layers.
         rngs: source of the initial weights and of random degrees.
 
@@ -87,7 +90,8 @@ class MaskedMLP(nnx.Module):
 
     Raises:
         ValueError: if `hidden` is empty, its widths differ although `residual` is set, an order and a graph are given
-            together, or the graph has a cycle or more different sets of parents than a layer has units.
+            together, the graph has a cycle or more different sets of parents than a layer has units, or `dropout` is
+            not in [0, 1) or given without `residual`.
     """
 
     def __init__(
@@ -101,6 +105,7 @@ class MaskedMLP(nnx.Module):
         context_dim: int = 0,
         hidden_degrees: masks.HiddenDegrees = "sequential",
         residual: bool = False,
+        dropout: float = 0.0,
         activation: Activation = "relu",
         rngs: nnx.Rngs,
     ):
@@ -111,6 +116,8 @@ class MaskedMLP(nnx.Module):
             raise ValueError(f"residual blocks need hidden layers of one width, got {hidden}")
         if order is not None and adjacency is not None:
             raise ValueError("give an order or an adjacency, not both: a graph brings its own order")
+        if dropout and not residual:
+            raise ValueError(f"dropout acts in residual blocks, got dropout = {dropout} without them")
         self.dim = dim
         self.context_dim = context_dim
         self.outputs_per_feature = outputs_per_feature
@@ -139,6 +146,7 @@ class MaskedMLP(nnx.Module):
         self.linears = nnx.List(
             [MaskedLinear(mask, rngs=rngs) for mask in into_hidden] + [MaskedLinear(output, zero=True, rngs=rngs)]
         )
+        self.dropout = make_dropout(dropout, rngs=rngs)
 
     def __call__(
         self, x: Float[Array, "*batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
@@ -160,7 +168,8 @@ class MaskedMLP(nnx.Module):
         h = apply(0, inputs)
         if self.residual:
             for index in range(1, last, 2):
-                h = h + apply(index + 1, act(apply(index, act(h))))
+                inner = act(apply(index, act(h)))
+                h = h + apply(index + 1, inner if self.dropout is None else self.dropout(inner))
         else:
             for index in range(1, last):
                 h = apply(index, act(h))

@@ -43,7 +43,7 @@ class Weights(NamedTuple):
     """One linear layer, cut along the walk.
 
     Attributes:
-        earlier: for each segment, all its outputs by all inputs; zero for inputs of its own and of later segments.
+        earlier: for each segment, all its outputs by the inputs of the segments before it.
         own: for each segment and step, that step's outputs by the segment's inputs.
         bias: for each segment, of all its outputs; with the context's part where there is one, for each row.
     """
@@ -70,7 +70,12 @@ def walk(
 
     Returns:
         The chosen values and the other numbers, each of the shape of `z`.
+
+    Raises:
+        ValueError: if dropout is on: every step would leave out other units.
     """
+    if network.dropout is not None and not network.dropout.deterministic:
+        raise ValueError("features cannot be visited one after the other while dropout is on; call eval() first")
     batch = z.shape[:-1]
     rows = math.prod(batch)
     columns = z.reshape(rows, network.dim).T
@@ -166,8 +171,8 @@ def _cut_layer(kernel: Array, bias: Array, below: Slots, above: Slots, segments:
     def by_segment(slots: Slots) -> Slots:
         return Slots(*(array.reshape(segments, -1) for array in slots))
 
-    def entries(above: Slots, below: Slots, wanted: Array | bool = True) -> Array:
-        filled = above.filled[..., :, None] & below.filled[..., None, :] & wanted
+    def entries(above: Slots, below: Slots) -> Array:
+        filled = above.filled[..., :, None] & below.filled[..., None, :]
         places = (above.index[..., :, None], below.index[..., None, :])
         # The places are those of units that exist; checking them once more would double the time.
         return jnp.where(filled, kernel.at[places].get(mode="promise_in_bounds"), 0)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import jax.numpy as jnp
 from flax import nnx
@@ -36,17 +36,11 @@ class MLP(nnx.Module):
         zero_last: bool = False,
         rngs: nnx.Rngs,
     ):
-        widths = [dim_in + context_dim, *hidden, dim_out]
+        widths = [dim_in + context_dim, *hidden]
         self.context_dim = context_dim
         self.activation = activation
-        layers = []
-        for position, (inputs, outputs) in enumerate(pairwise(widths)):
-            last = position == len(widths) - 2
-            kernel_init = nnx.initializers.zeros_init() if last and zero_last else nnx.initializers.he_normal()
-            # jax's default float is float64 only where the user switched it on; a network follows.
-            dtype = jnp.result_type(float)
-            layers.append(nnx.Linear(inputs, outputs, kernel_init=kernel_init, param_dtype=dtype, rngs=rngs))
-        self.layers = nnx.List(layers)
+        layers = [linear(inputs, outputs, rngs=rngs) for inputs, outputs in pairwise(widths)]
+        self.layers = nnx.List([*layers, linear(widths[-1], dim_out, zero=zero_last, rngs=rngs)])
 
     def __call__(
         self, x: Float[Array, "*batch dim_in"], context: Float[Array, "*#batch context_dim"] | None = None
@@ -56,6 +50,13 @@ class MLP(nnx.Module):
         for layer in self.layers[:-1]:
             h = ACTIVATIONS[self.activation](layer(h))
         return self.layers[-1](h)
+
+
+def linear(inputs: int, outputs: int, *, zero: bool = False, rngs: nnx.Rngs) -> Any:
+    """An `nnx.Linear` whose weights start at zero or, before a ReLU, with unit gain (He et al. 2015)."""
+    kernel_init = nnx.initializers.zeros_init() if zero else nnx.initializers.he_normal()
+    # jax's default float is float64 only where the user switched it on; a network follows.
+    return nnx.Linear(inputs, outputs, kernel_init=kernel_init, param_dtype=jnp.result_type(float), rngs=rngs)
 
 
 def join_context(

@@ -1,11 +1,11 @@
 """The fully connected network of residual blocks, with dropout."""
 
-import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxflow.networks.activations import ACTIVATIONS, Activation
-from jaxflow.networks.mlp import join_context
+from jaxflow.networks.dropout import make_dropout
+from jaxflow.networks.mlp import join_context, linear
 
 
 class DropoutBlock(nnx.Module):
@@ -19,8 +19,8 @@ class DropoutBlock(nnx.Module):
 
     def __init__(self, width: int, activation: Activation, *, rngs: nnx.Rngs):
         self.activation = activation
-        self.first = _linear(width, width, rngs=rngs)
-        self.second = _linear(width, width, rngs=rngs)
+        self.first = linear(width, width, rngs=rngs)
+        self.second = linear(width, width, rngs=rngs)
 
     def __call__(self, h: Float[Array, "*batch width"], dropout: nnx.Dropout | None) -> Float[Array, "*batch width"]:
         """Apply the block."""
@@ -68,17 +68,12 @@ class ResidualMLP(nnx.Module):
         for name, value in {"width": width, "blocks": blocks}.items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout must be at least 0 and below 1, got {dropout}")
         self.context_dim = context_dim
         self.activation = activation
-        self.first = _linear(dim_in + context_dim, width, rngs=rngs)
+        self.first = linear(dim_in + context_dim, width, rngs=rngs)
         self.blocks = nnx.List([DropoutBlock(width, activation, rngs=rngs) for _ in range(blocks)])
-        self.last = _linear(width, dim_out, zero=zero_last, rngs=rngs)
-        # A stream of its own, named "dropout" whatever `rngs` is, so that `nnx.reseed(model, dropout=key)` finds it.
-        self.dropout = (
-            nnx.Dropout(dropout, deterministic=True, rngs=nnx.Rngs(dropout=rngs.dropout())) if dropout else None
-        )
+        self.last = linear(width, dim_out, zero=zero_last, rngs=rngs)
+        self.dropout = make_dropout(dropout, rngs=rngs)
 
     def __call__(
         self, x: Float[Array, "*batch dim_in"], context: Float[Array, "*#batch context_dim"] | None = None
@@ -88,8 +83,3 @@ class ResidualMLP(nnx.Module):
         for block in self.blocks:
             h = block(h, self.dropout)
         return self.last(ACTIVATIONS[self.activation](h))
-
-
-def _linear(inputs: int, outputs: int, *, zero: bool = False, rngs: nnx.Rngs) -> nnx.Linear:
-    kernel_init = nnx.initializers.zeros_init() if zero else nnx.initializers.he_normal()
-    return nnx.Linear(inputs, outputs, kernel_init=kernel_init, param_dtype=jnp.result_type(float), rngs=rngs)

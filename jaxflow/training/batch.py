@@ -25,7 +25,11 @@ class Batch(NamedTuple):
 
 
 class Blocks(NamedTuple):
-    """A batch cut into blocks of equal size; rows that only fill the last block up have weight zero."""
+    """A batch cut into blocks of equal size.
+
+    Rows that only fill the last block up have weight zero. They are the first rows once more, so that they look like
+    data to a layer that takes statistics of its batch.
+    """
 
     x: Float[Array, "blocks rows dim"]
     weight: Float[Array, "blocks rows"]
@@ -68,12 +72,13 @@ def padded_blocks(batch: Batch, rows: int) -> Blocks:
     n = batch.x.shape[0]
     blocks = -(-n // rows)
 
-    def cut(array: Any) -> Array:
-        filled = jnp.pad(array, [(0, blocks * rows - n)] + [(0, 0)] * (array.ndim - 1))
+    def cut(array: Any, mode: str) -> Array:
+        filled = jnp.pad(array, [(0, blocks * rows - n)] + [(0, 0)] * (array.ndim - 1), mode=mode)
         return filled.reshape(blocks, rows, *array.shape[1:])
 
     weight = jnp.ones(n, batch.x.dtype) if batch.weight is None else batch.weight
-    return Blocks(cut(batch.x), cut(weight), None if batch.context is None else cut(batch.context))
+    context = None if batch.context is None else cut(batch.context, "wrap")
+    return Blocks(cut(batch.x, "wrap"), cut(weight, "constant"), context)
 
 
 def _finite(values: Any, name: str) -> jax.Array:

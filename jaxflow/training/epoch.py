@@ -66,6 +66,7 @@ class Plan(NamedTuple):
     layout: flat.Layout
     spec: FitSpec
     steps_per_epoch: int
+    follows_data: bool
 
     def model(self, params: Any, buffers: Any, *, training: bool = False):
         """The module with these parameters (a tree) and buffers; `training` switches on what acts in steps alone."""
@@ -100,7 +101,8 @@ def start(model: nnx.Module, spec: FitSpec, rows: int, key: PRNGKeyArray) -> tup
     train_graph = nnx.split(model, nnx.Param, ...)[0]
     model.eval()
     graph, params, buffers = nnx.split(model, nnx.Param, ...)
-    plan = Plan(graph, train_graph, flat.layout_of(params), spec, -(-rows // spec.batch_size))
+    follows_data = any(getattr(module, "follows_data", False) for _, module in nnx.iter_modules(model))
+    plan = Plan(graph, train_graph, flat.layout_of(params), spec, -(-rows // spec.batch_size), follows_data)
     return plan, _first_state(params, buffers, key, plan=plan)
 
 
@@ -137,7 +139,7 @@ def run_epoch(state: FitState, train: Batch, valid: Batch | None, *, plan: Plan)
 
 def _run_epoch(state: FitState, train: Batch, valid: Batch | None, plan: Plan) -> tuple[FitState, Record]:
     spec = plan.spec
-    shuffle_key, steps_key = jax.random.split(jax.random.fold_in(state.key, state.epoch))
+    shuffle_key, steps_key, data_key = jax.random.split(jax.random.fold_in(state.key, state.epoch), 3)
     order = random_order(shuffle_key, train.x.shape[0])
     shuffled = jax.tree.map(lambda array: array[order], train)
     blocks = padded_blocks(shuffled, spec.batch_size)
@@ -150,6 +152,10 @@ def _run_epoch(state: FitState, train: Batch, valid: Batch | None, plan: Plan) -
         partial(_step, plan=plan, weight_decay=plan.weight_decay()), carry, (blocks, step_keys, rates)
     )
     params, buffers, opt_state = carry
+    if plan.follows_data:
+        model = plan.model(flat.unflatten(params, plan.layout), buffers)
+        model.initialize(train.x, train.weight, train.context, key=data_key)
+        buffers = nnx.split(model, nnx.Param, ...)[2]
 
     # A step's loss is the mean over its rows; the epoch's is the mean over all rows, skipped steps left out.
     counted = jnp.where(skipped, 0.0, jnp.sum(blocks.weight, axis=1))

@@ -80,7 +80,7 @@ def fit(
     graph, state = nnx.split(model)
     first_rows = jax.tree.map(lambda array: array[:INITIAL_ROWS], batch)
     model = nnx.merge(graph, _initialize(state, first_rows, init_key, graph=graph))
-    nnx.reseed(model, dropout=jax.random.fold_in(init_key, 1))
+    nnx.reseed(model, policy="match_shape", dropout=jax.random.fold_in(init_key, 1))
     plan, fit_state = epochs.start(model, spec, batch.x.shape[0], fit_key)
 
     history = History()

@@ -15,6 +15,7 @@ from flax import nnx
 from jaxflow.bijectors import (
     ActNorm,
     Affine,
+    BatchNorm,
     Bijector,
     BlockAutoregressive,
     Chain,
@@ -96,8 +97,7 @@ def coupling(rngs: nnx.Rngs, context_dim: int = 0, transformer: Transformer | No
     return Coupling(mask, transformer, MLP(3, outputs, (16,), context_dim=context_dim, zero_last=True, rngs=rngs))
 
 
-def initialized_act_norm(rngs: nnx.Rngs) -> ActNorm:
-    layer = ActNorm(DIM)
+def initialized(layer: Bijector, rngs: nnx.Rngs) -> Bijector:
     layer.initialize(2.0 * jax.random.normal(rngs.params(), (50, DIM)) + 1.0)
     return layer
 
@@ -149,7 +149,8 @@ CASES: dict[str, Case] = {
     "permutation_random": Case(lambda rngs: Permutation.random(DIM, rngs=rngs), identity=False),
     "reverse": Case(lambda rngs: Reverse(), identity=False),
     "act_norm": Case(lambda rngs: ActNorm(DIM)),
-    "act_norm_initialized": Case(initialized_act_norm, identity=False),
+    "act_norm_initialized": Case(lambda rngs: initialized(ActNorm(DIM), rngs), identity=False),
+    "batch_norm": Case(lambda rngs: initialized(BatchNorm(DIM), rngs), identity=False),
     "coupling": Case(coupling),
     "coupling_conditional": Case(lambda rngs: coupling(rngs, CONTEXT_DIM), context_dim=CONTEXT_DIM),
     "masked_autoregressive": Case(masked),

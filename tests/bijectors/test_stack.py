@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxflow.bijectors import ActNorm, Chain, Stack
+from jaxflow.bijectors import ActNorm, Affine, Chain, MaskedAutoregressive, Stack
 from jaxflow.models import MAF, RealNVP
+from jaxflow.networks import MaskedMLP
 from jaxflow.training import FitSpec, fit
 from jaxflow.training.flat import layout_of
 from tests.bijectors.cases import DIM, step
@@ -64,9 +65,43 @@ def test_biases_of_a_stack_are_still_vectors_to_weight_decay():
 
 def test_a_deep_flow_trains():
     rows = 2.0 * jax.random.normal(jax.random.key(0), (512, 3)) + 5.0
-    flow = RealNVP(layers=15, hidden=(8,), act_norm=True).build(3, rngs=nnx.Rngs(0))
+    flow = RealNVP(layers=15, hidden=(8,), normalization="act_norm").build(3, rngs=nnx.Rngs(0))
     result = fit(flow, rows, spec=FitSpec(epochs=10, batch_size=128), key=jax.random.key(1))
     assert result.history.column("train_loss")[-1] < 1.05 * 3 * (0.5 * np.log(2 * np.pi * np.e) + np.log(2))
+
+
+@pytest.mark.parametrize("depth", [3, 9])
+def test_dropout_leaves_out_other_units_at_each_call_and_in_each_layer(depth):
+    def make(rngs):
+        network = MaskedMLP(3, 2, (8, 8), residual=True, dropout=0.5, rngs=rngs)
+        return MaskedAutoregressive(Affine(), network)
+
+    def equal_weights(variable):
+        return variable.replace(jnp.full_like(variable[...], 0.1))
+
+    stack = Stack(make, depth, rngs=nnx.Rngs(0))
+    nnx.update(
+        stack,
+        jax.tree.map(equal_weights, nnx.state(stack, nnx.Param), is_leaf=lambda leaf: isinstance(leaf, nnx.Variable)),
+    )
+    x = jnp.ones((1, 3))
+    still = stack.inverse(x)
+    nnx.reseed(stack, policy="match_shape", dropout=jax.random.key(1))
+    np.testing.assert_array_equal(stack.inverse(x), still)
+    stack.train()
+    drawn = [np.asarray(stack.inverse(x)) for _ in range(2)]
+    assert not np.allclose(drawn[0], still)
+    assert not np.allclose(drawn[0], drawn[1])
+    stack.eval()
+    np.testing.assert_array_equal(stack.inverse(x), still)
+
+
+def test_a_deep_flow_trains_with_dropout():
+    rows = 2.0 * jax.random.normal(jax.random.key(0), (256, 3)) + 5.0
+    flow = MAF(layers=14, hidden=(8, 8), residual=True, dropout=0.1, normalization="batch_norm")
+    result = fit(flow.build(3, rngs=nnx.Rngs(0)), rows, spec=FitSpec(epochs=5, batch_size=64), key=jax.random.key(1))
+    losses = result.history.column("train_loss")
+    assert losses[-1] < losses[0]
 
 
 def test_refuses_a_depth_of_zero():

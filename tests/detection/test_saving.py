@@ -76,7 +76,9 @@ def test_everything_comes_back(fresh, fitted, tmp_path):
 @pytest.mark.parametrize(
     "detector",
     [
-        FlowDetector(RealNVP(layers=2, hidden=(4,), act_norm=True, permutation="random"), train=TRAIN, random_state=3),
+        FlowDetector(
+            RealNVP(layers=2, hidden=(4,), normalization="act_norm", permutation="random"), train=TRAIN, random_state=3
+        ),
         GaussianDetector(GaussianMixtureSpec(components=2), preprocessing=(MinMax(),)),
         GaussianDetector(GaussianSpec(covariance="ledoit_wolf"), preprocessing=(), random_state=None),
         GaussianDetector(calibration_fraction=0.0, random_state=np.random.RandomState(0)),

@@ -30,7 +30,7 @@ from tests.bijectors.cases import shaken
 SPECS = {
     "maf": MAF(layers=2, hidden=(16,)),
     "maf_residual": MAF(layers=2, hidden=(16, 16), residual=True, permutation="random"),
-    "maf_act_norm": MAF(layers=2, hidden=(16,), act_norm=True),
+    "maf_act_norm": MAF(layers=2, hidden=(16,), normalization="act_norm"),
     "realnvp": RealNVP(layers=4, hidden=(16,)),
     "maf_stacked": MAF(layers=13, hidden=(8,)),
     "iaf": IAF(layers=2, hidden=(16,)),
@@ -236,3 +236,8 @@ def test_residual_blocks_of_different_widths_are_refused():
 def test_dropout_without_residual_blocks_is_refused():
     with pytest.raises(ValueError, match=r"dropout acts in residual blocks, got dropout = 0\.1"):
         RealNVP(dropout=0.1)
+
+
+def test_dropout_is_refused_where_training_goes_feature_by_feature():
+    with pytest.raises(ValueError, match=r"dropout needs a density in one pass, which IAF has not; got dropout = 0\.1"):
+        IAF(residual=True, dropout=0.1)

@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 from jaxflow.networks import MaskedMLP
+from jaxflow.networks.masked_walk import walk
 
 DIM = 5
 # Features 1 and 2 depend on feature 0, feature 4 on 1 and 2, feature 3 on nothing.
@@ -119,3 +120,25 @@ def test_members_of_a_vmap_have_their_own_masks():
     degrees = np.asarray(nnx.to_pure_dict(buffers)["degrees"])
     assert degrees.shape == (4, DIM)
     assert len({tuple(row) for row in degrees.tolist()}) > 1
+
+
+def test_dropout_acts_in_training_alone_and_keeps_the_masks():
+    network = MaskedMLP(4, 2, (32, 32), residual=True, dropout=0.3, rngs=nnx.Rngs(0))
+    network.linears[-1].kernel[...] = jnp.ones_like(network.linears[-1].kernel[...])
+    x = jnp.arange(4.0)
+    still = network(x)
+    np.testing.assert_array_equal(network(x), still)
+    network.train()
+    first, second = network(x), network(x)
+    assert not np.allclose(first[3], second[3])
+    seen = np.asarray(jax.jacobian(lambda x: nnx.clone(network)(x)[:, 0])(x)) != 0
+    assert not np.any(np.triu(seen))
+    with pytest.raises(ValueError, match="while dropout is on"):
+        walk(network, lambda z, parameters: (z, z), x)
+    network.eval()
+    np.testing.assert_array_equal(network(x), still)
+
+
+def test_dropout_needs_residual_blocks():
+    with pytest.raises(ValueError, match=r"dropout acts in residual blocks, got dropout = 0\.3 without them"):
+        MaskedMLP(4, 2, (32, 32), dropout=0.3, rngs=nnx.Rngs(0))

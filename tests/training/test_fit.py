@@ -212,7 +212,7 @@ def test_context_reaches_the_model():
 
 
 def test_act_norm_is_initialised_from_the_training_data():
-    model = MAF(layers=1, hidden=(8,), act_norm=True).build(2, rngs=nnx.Rngs(0))
+    model = MAF(layers=1, hidden=(8,), normalization="act_norm").build(2, rngs=nnx.Rngs(0))
     spec = FitSpec(epochs=1, batch_size=500, learning_rate=1e-12, warmup=0.0)
     x = 100 + 10 * rows(500)
     fitted = fit(model, x, None, spec, key=jax.random.key(0)).model
