@@ -12,6 +12,7 @@ from jaxflow.models.base_specs import (
     UniformBase,
 )
 from jaxflow.models.custom_flow import CustomFlow
+from jaxflow.models.dequantized import Dequantized
 from jaxflow.models.flow import Flow
 from jaxflow.models.flow_spec import ConditionedFlowSpec, CouplingFlowSpec, FlowSpec, MaskedFlowSpec
 from jaxflow.models.flow_specs import BNAF, CNF, IAF, MAF, NICE, NSF, AutoregressiveNSF, Glow, RealNVP
@@ -40,6 +41,7 @@ __all__ = [
     "CouplingFlowSpec",
     "CustomFlow",
     "Density",
+    "Dequantized",
     "DirectlyFitted",
     "Flow",
     "FlowSpec",

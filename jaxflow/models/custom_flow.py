@@ -69,6 +69,6 @@ class CustomFlow(FlowSpec):
 
     def transforming_layer(self, dim, index, *, rngs: nnx.Rngs):
         """One layer of the class."""
-        context = {"context_dim": self.context_dim} if self.context_dim else {}
+        context = {"context_dim": self.layer_context_dim} if self.context_dim else {}
         layer: Any = self.import_layer()
         return layer(dim, **context, **dict(self.options), rngs=rngs)

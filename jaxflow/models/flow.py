@@ -1,5 +1,6 @@
 """The normalizing flow: a base distribution seen through a bijector."""
 
+from collections.abc import Callable
 from typing import Any
 
 import distrax
@@ -9,6 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from jaxflow.bijectors.bijector import Bijector
 from jaxflow.models.base import Base
 from jaxflow.models.model import Density
+from jaxflow.networks.mlp import check_context
 
 
 class Flow(Density):
@@ -19,17 +21,28 @@ class Flow(Density):
     Args:
         base: the distribution of z.
         bijector: the map f.
-        context_dim: number of context features the bijector expects; 0 for none.
+        context_dim: number of context features; 0 for none.
+        embedding: a network that turns the context into the features that base and bijector are given; by default they
+            are given the context itself.
     """
 
-    def __init__(self, base: Base, bijector: Bijector, *, context_dim: int = 0):
+    def __init__(
+        self,
+        base: Base,
+        bijector: Bijector,
+        *,
+        context_dim: int = 0,
+        embedding: Callable[[Array], Array] | None = None,
+    ):
         self.dim = base.dim
         self.context_dim = context_dim
         self.base = base
         self.bijector = bijector
+        self.embedding = embedding
 
     def log_prob(self, x, context=None):
         """Log-density in nats, shape `x.shape[:-1]`; -inf off the support."""
+        context = self._embedded(context)
         z, log_det = self.bijector.inverse_and_log_det(x, context)
         return self.base.distribution(context).log_prob(z) + log_det
 
@@ -44,6 +57,7 @@ class Flow(Density):
         context: Float[Array, "*batch context_dim"] | None = None,
     ) -> tuple[Float[Array, "*sample dim"], Float[Array, "*sample"]]:
         """Draws as from `sample` and their log-densities, at the price of the draws alone."""
+        context = self._embedded(context)
         rows = () if context is None else context.shape[:-1]
         if context is not None:
             context = jnp.broadcast_to(context, (*sample_shape, *context.shape))
@@ -54,11 +68,17 @@ class Flow(Density):
 
     def initialize(self, x, weight=None, context=None, *, key):
         """Initialise the layers that start from data, such as `ActNorm`."""
-        self.bijector.initialize(x, context, weight)
+        self.bijector.initialize(x, self._embedded(context), weight)
 
     def to_distrax(self, context: Float[Array, "*batch context_dim"] | None = None) -> distrax.Transformed:
         """The same distribution for code that speaks distrax, with the context, if any, fixed."""
+        context = self._embedded(context)
         return distrax.Transformed(self.base.distribution(context), _AsDistrax(self.bijector, context))
+
+    def _embedded(self, context: Array | None) -> Array | None:
+        if self.embedding is None:
+            return context
+        return self.embedding(context) if check_context(context, self.context_dim) else None
 
 
 class _AsDistrax(distrax.Bijector):

@@ -23,6 +23,7 @@ from jaxflow.bijectors import (
 from jaxflow.bijectors.autoregressive import Sampling
 from jaxflow.errors import InputError
 from jaxflow.models.base_specs import AnyBaseSpec, NormalBase
+from jaxflow.models.dequantized import Dequantized, Noise
 from jaxflow.models.flow import Flow
 from jaxflow.models.model import ModelSpec
 from jaxflow.networks import MLP, Activation, MaskedMLP, ResidualMLP
@@ -51,11 +52,51 @@ class FlowSpec(ModelSpec):
     )
     base: AnyBaseSpec = Field(default=NormalBase(), description="distribution of the latents")
     context_dim: int = Field(default=0, ge=0, description="number of context features; 0 for an unconditional flow")
+    context_embedding: tuple[Width, ...] = Field(
+        default=(),
+        description="widths of a network that all layers share and that turns the context into as many features as the "
+        "last width says; none for the context itself",
+    )
+    dequantize: Noise | tuple[Noise, ...] = Field(
+        default="none",
+        description="noise for columns whose values lie on a grid, such as counts and flags: none, uniform, or "
+        "variational (learned); one word for all columns, or one for each",
+    )
+    draws: int = Field(default=16, ge=1, description="draws of the noise with which dequantized rows are scored")
 
-    def build(self, dim: int, *, rngs: nnx.Rngs) -> Flow:
-        """The flow for data of `dim` features."""
+    @model_validator(mode="after")
+    def _embedding_has_a_context(self):
+        if self.context_embedding and not self.context_dim:
+            raise ValueError(f"context_embedding = {list(self.context_embedding)} needs a context, got context_dim = 0")
+        return self
+
+    @property
+    def layer_context_dim(self) -> int:
+        """Number of context features that each layer is given."""
+        return self.context_embedding[-1] if self.context_embedding else self.context_dim
+
+    def build(self, dim: int, *, rngs: nnx.Rngs) -> Flow | Dequantized:
+        """The flow for data of `dim` features.
+
+        Raises:
+            InputError: if `dequantize` has not one entry a feature.
+        """
         base = self.base.build(dim, rngs=rngs)
-        return Flow(base, Chain([*self._layers(dim, rngs), *self.last_layers(dim)]), context_dim=self.context_dim)
+        layers = Chain([*self._layers(dim, rngs), *self.last_layers(dim)])
+        flow = Flow(base, layers, context_dim=self.context_dim, embedding=self._embedding(rngs))
+        if isinstance(self.dequantize, tuple) and len(self.dequantize) != dim:
+            raise InputError(
+                f"dequantize must be one word or one for each of {dim} features, got {list(self.dequantize)}"
+            )
+        if {self.dequantize} <= {"none", ("none",) * dim}:
+            return flow
+        return Dequantized(flow, self.dequantize, draws=self.draws, rngs=rngs)
+
+    def _embedding(self, rngs: nnx.Rngs) -> MLP | None:
+        if not self.context_embedding:
+            return None
+        *hidden, last = self.context_embedding
+        return MLP(self.context_dim, last, hidden, activation="silu", rngs=rngs)
 
     def _layers(self, dim: int, rngs: nnx.Rngs) -> list[Bijector]:
         def group(indices: range, rngs: nnx.Rngs) -> list[Bijector]:
@@ -142,7 +183,7 @@ class CouplingFlowSpec(ConditionedFlowSpec):
 
     def _conditioner(self, inputs: int, outputs: int, rngs: nnx.Rngs) -> MLP | ResidualMLP:
         common: dict[str, Any] = {
-            "context_dim": self.context_dim,
+            "context_dim": self.layer_context_dim,
             "activation": self.activation,
             "zero_last": True,
             "rngs": rngs,
@@ -171,7 +212,7 @@ class MaskedFlowSpec(ConditionedFlowSpec):
             dim,
             transformer.num_parameters,
             self.hidden,
-            context_dim=self.context_dim,
+            context_dim=self.layer_context_dim,
             hidden_degrees=self.hidden_degrees,
             residual=self.residual,
             dropout=self.dropout,

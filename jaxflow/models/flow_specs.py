@@ -133,7 +133,9 @@ class BNAF(FlowSpec):
 
     def transforming_layer(self, dim, index, *, rngs):
         """One network whose weights make it increasing and autoregressive."""
-        return BlockAutoregressive(dim, self.hidden_factor, self.hidden_layers, context_dim=self.context_dim, rngs=rngs)
+        return BlockAutoregressive(
+            dim, self.hidden_factor, self.hidden_layers, context_dim=self.layer_context_dim, rngs=rngs
+        )
 
 
 class CNF(FlowSpec):
@@ -161,7 +163,7 @@ class CNF(FlowSpec):
         return Continuous(
             dim,
             self.hidden,
-            context_dim=self.context_dim,
+            context_dim=self.layer_context_dim,
             probes=self.probes,
             rtol=self.tolerance,
             atol=self.tolerance,

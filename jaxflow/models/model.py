@@ -3,6 +3,7 @@
 from abc import abstractmethod
 
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -35,6 +36,12 @@ class Model(nnx.Module):
         self, x: Float[Array, "*batch dim"], context: Float[Array, "*batch context_dim"] | None = None
     ) -> Float[Array, "*batch"]:
         """How anomalous each row is; higher is more anomalous."""
+
+    def prepare(self, x: Float[Array | np.ndarray, "n dim"]) -> None:
+        """Look at all training rows on the host, before anything is compiled, and set what it takes, in place.
+
+        Most models have nothing to look at.
+        """
 
     def initialize(
         self,

@@ -77,6 +77,7 @@ def fit(
         return _fit_directly(model, batch, held_out, fit_key)
     spec = FitSpec() if spec is None else spec
 
+    model.prepare(batch.x)
     graph, state = nnx.split(model)
     first_rows = jax.tree.map(lambda array: array[:INITIAL_ROWS], batch)
     model = nnx.merge(graph, _initialize(state, first_rows, init_key, graph=graph))

@@ -6,6 +6,7 @@ A new layer costs one line here.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -47,6 +48,8 @@ from jaxflow.bijectors import (
 from jaxflow.bijectors.autoregressive import Sampling
 from jaxflow.networks import MLP, MaskedMLP
 from tests.bijectors.own_layer import own_layers
+
+AnyModule = TypeVar("AnyModule", bound=nnx.Module)
 
 DIM = 5
 CONTEXT_DIM = 3
@@ -216,9 +219,9 @@ for _name, _make in TRANSFORMERS.items():
     )
 
 
-def shaken(bijector: Bijector, seed: int = 0, scale: float = 0.5) -> Bijector:
-    """The bijector with noise on all its parameters: layers that start as the identity would hide every mistake."""
-    graph, params, rest = nnx.split(bijector, nnx.Param, ...)
+def shaken(module: AnyModule, seed: int = 0, scale: float = 0.5) -> AnyModule:
+    """The module with noise on all its parameters: layers that start as the identity would hide every mistake."""
+    graph, params, rest = nnx.split(module, nnx.Param, ...)
     leaves, structure = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(seed), max(len(leaves), 1))
     noisy = [p + scale * jax.random.normal(k, p.shape, p.dtype) for p, k in zip(leaves, keys, strict=False)]

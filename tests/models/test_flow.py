@@ -218,7 +218,7 @@ def test_realnvp_needs_two_features():
 
 def test_realnvp_transforms_every_feature():
     for dim in (2, 3, 4, 5):
-        made = RealNVP(layers=2, hidden=(8,)).build(dim, rngs=nnx.Rngs(0))
+        made: Any = RealNVP(layers=2, hidden=(8,)).build(dim, rngs=nnx.Rngs(0))
         shifted = shaken(made.bijector)
         # The Jacobian of a feature that only changes places has a single 1 in its row.
         jacobian = np.asarray(jax.jit(jax.jacfwd(shifted.forward))(jnp.linspace(-1, 1, dim)))
@@ -241,3 +241,27 @@ def test_dropout_without_residual_blocks_is_refused():
 def test_dropout_is_refused_where_training_goes_feature_by_feature():
     with pytest.raises(ValueError, match=r"dropout needs a density in one pass, which IAF has not; got dropout = 0\.1"):
         IAF(residual=True, dropout=0.1)
+
+
+def test_all_layers_see_what_the_embedding_makes_of_the_context():
+    spec = MAF(layers=2, hidden=(16,), context_dim=2, context_embedding=(8, 3))
+    embedded: Any = shaken(spec.build(2, rngs=nnx.Rngs(0)), scale=0.3)
+    plain = Flow(embedded.base, embedded.bijector, context_dim=3)
+    x, context = jnp.array([[0.3, -1.0], [2.0, 0.0]]), jnp.array([[1.0, 0.5], [-2.0, 0.1]])
+    seen = embedded.embedding(context)
+    assert seen.shape == (2, 3)
+    np.testing.assert_allclose(embedded.log_prob(x, context), plain.log_prob(x, seen), rtol=1e-12)
+    np.testing.assert_allclose(
+        embedded.to_distrax(context[0]).log_prob(x[0]), embedded.log_prob(x[0], context[0]), rtol=1e-9
+    )
+    key = jax.random.key(0)
+    for ours, expected in zip(
+        embedded.sample_and_log_prob(key, (3,), context), plain.sample_and_log_prob(key, (3,), seen), strict=True
+    ):
+        np.testing.assert_allclose(ours, expected, rtol=1e-9)
+    gradient = nnx.state(nnx.grad(lambda model: model.log_prob(x, context).sum())(embedded)["embedding"])
+    assert all(np.any(leaf != 0) for leaf in jax.tree.leaves(gradient))
+    with pytest.raises(ValueError, match="expected a context of 2 features, got 3"):
+        embedded.log_prob(x, seen)
+    with pytest.raises(ValueError, match="expected a context of 2 features, got 0"):
+        embedded.log_prob(x)
