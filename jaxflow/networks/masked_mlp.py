@@ -1,9 +1,11 @@
 """The masked network of autoregressive flows: MADE and ResMADE."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -13,6 +15,7 @@ from jaxflow.networks import masks
 from jaxflow.networks.activations import ACTIVATIONS, Activation
 from jaxflow.networks.buffer import Buffer
 from jaxflow.networks.dropout import make_dropout
+from jaxflow.networks.halves import cut_in_halves, joined, linear_in_halves, pays
 from jaxflow.networks.mlp import join_context
 
 
@@ -125,8 +128,9 @@ class MaskedMLP(nnx.Module):
         self.residual = residual
 
         widths = hidden[:1] if residual else hidden
+        natural = order is None
+        order = np.arange(dim) if order is None else order
         if adjacency is None:
-            order = np.arange(dim) if order is None else order
             wiring = _by_degrees(order, widths, context_dim > 0, hidden_degrees, rngs)
             self.steps = dim
         else:
@@ -148,28 +152,45 @@ class MaskedMLP(nnx.Module):
         )
         self.dropout = make_dropout(dropout, rngs=rngs)
 
+        # For each linear layer, how many of its outputs belong to the lower half; None for a network left whole.
+        self.lower: tuple[int, ...] | None = None
+        if adjacency is None and hidden_degrees == "sequential":
+            halves = cut_in_halves([masks.sequential_degrees(dim, w, conditional=context_dim > 0) for w in widths])
+            if halves is not None:
+                highest, units = halves
+                # Features in another order than their own have their parameters in both halves.
+                features = highest + 1 if natural else 0
+                self.lower = (*units, *units[-1:] * blocks, features * outputs_per_feature)
+
     def __call__(
         self, x: Float[Array, "*batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
     ) -> Float[Array, "*batch dim outputs_per_feature"]:
         """The parameters of every feature, in the features' own order."""
-        parameters = self.compose(
-            lambda index, values: self.linears[index](values), join_context(x, context, self.context_dim)
-        )
+        inputs = join_context(x, context, self.context_dim)
+        if self.lower is not None and pays():
+            parameters = joined(self.compose(partial(self._apply_in_halves, self.lower), inputs))
+        else:
+            parameters = self.compose(lambda index, values: self.linears[index](values), inputs)
         return parameters.reshape(*x.shape[:-1], self.dim, self.outputs_per_feature)
 
-    def compose(self, apply: Callable[[int, Array], Array], inputs: Array) -> Array:
+    def _apply_in_halves(self, lower: tuple[int, ...], index: int, values: Any):
+        linear = self.linears[index]
+        return linear_in_halves(values, linear.weights(), linear.bias[...], lower[index])
+
+    def compose(self, apply: Callable[[int, Any], Any], inputs: Array) -> Any:
         """The network, with `apply(index, values)` in the place of its linear layers.
 
-        How the layers are put together is said here alone; `__call__` applies them to whole arrays, the walk through
-        the features to a few units at a time.
+        How the layers are put together is said here alone; `__call__` applies them to whole arrays or to their halves,
+        the walk through the features to a few units at a time.
         """
-        act = ACTIVATIONS[self.activation]
+        act = partial(jax.tree.map, ACTIVATIONS[self.activation])
         last = len(self.linears) - 1
         h = apply(0, inputs)
         if self.residual:
             for index in range(1, last, 2):
                 inner = act(apply(index, act(h)))
-                h = h + apply(index + 1, inner if self.dropout is None else self.dropout(inner))
+                inner = inner if self.dropout is None else jax.tree.map(self.dropout, inner)
+                h = jax.tree.map(jnp.add, h, apply(index + 1, inner))
         else:
             for index in range(1, last):
                 h = apply(index, act(h))

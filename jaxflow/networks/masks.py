@@ -42,24 +42,31 @@ def hidden_degrees(
             `width` allows; "random" draws them, no degree more than twice as often as its even share.
         key: needed for "random".
     """
-    lowest = 0 if conditional or dim == 1 else 1
-    highest = dim - 1
-    count = highest - lowest + 1
-    if kind == "random":
-        if key is None:
-            raise ValueError("random hidden degrees need a key")
-        urn = np.repeat(np.arange(lowest, highest + 1), 2 * -(-width // count))
-        return jnp.sort(jax.random.permutation(key, urn)[:width])
-    if width >= count:
-        return jnp.asarray(lowest + (np.arange(width) * count) // width)
+    if kind == "sequential":
+        return jnp.asarray(sequential_degrees(dim, width, conditional=conditional))
+    if key is None:
+        raise ValueError("random hidden degrees need a key")
+    useful = _useful_degrees(dim, conditional)
+    urn = np.repeat(useful, 2 * -(-width // len(useful)))
+    return jnp.sort(jax.random.permutation(key, urn)[:width])
+
+
+def sequential_degrees(dim: int, width: int, *, conditional: bool) -> Int[np.ndarray, "width"]:
+    """The degrees of `hidden_degrees` where no chance is involved; known on the host."""
+    useful = _useful_degrees(dim, conditional)
+    if width >= len(useful):
+        return useful[(np.arange(width) * len(useful)) // width]
     # Fewer units than degrees: keep both ends, or the features visited last would be seen by nothing.
-    return jnp.asarray(np.round(np.linspace(highest if width == 1 else lowest, highest, width)).astype(int))
+    return np.round(np.linspace(useful[-1] if width == 1 else useful[0], useful[-1], width)).astype(int)
+
+
+def _useful_degrees(dim: int, conditional: bool) -> Int[np.ndarray, "count"]:
+    return np.arange(0 if conditional or dim == 1 else 1, dim)
 
 
 def largest_group(dim: int, width: int, *, conditional: bool, kind: HiddenDegrees = "sequential") -> int:
     """The most units of one degree that `hidden_degrees` can give; known without looking at the degrees."""
-    count = dim if conditional or dim == 1 else dim - 1
-    share = -(-width // count)
+    share = -(-width // len(_useful_degrees(dim, conditional)))
     return min(2 * share, width) if kind == "random" else share
 
 
