@@ -2,7 +2,7 @@
 
 The libraries take turns, so that whatever else the machine does meets all of them. Writes `speed.csv` (of every
 library and task the median rate over the rounds, the least and the greatest) and `summary.md` (the same as tables,
-with the ratios).
+with the ratios); with several numbers of features also `sampling.png`, what a draw costs by their number.
 """
 
 import importlib.metadata
@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import jax
+from speed_figure import plot_cost_of_draws
 from speed_peers import Flowjax, Nflows, Zuko
 from speed_tables import UNITS, Shape, Timing, csv_text, summary, tables
 from speed_work import FLOWS, Jaxflow, Library, Work
@@ -24,7 +25,7 @@ from speed_work import FLOWS, Jaxflow, Library, Work
 from jaxflow.atomic_write import write_text
 from jaxflow.config.command_line import ScriptParser, run_script
 from jaxflow.errors import InputError
-from jaxflow.evaluation import format_number, print_table, provenance
+from jaxflow.evaluation import format_number, print_table, provenance, save_figure
 from jaxflow.evaluation.report import write_report
 
 LIBRARIES: dict[str, type[Library]] = {kind.name: kind for kind in (Jaxflow, Flowjax, Zuko, Nflows)}
@@ -73,7 +74,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     page = options.out / "summary.md"
     text = summary(shape, options.repeats)
-    write_report(page, title="Speed of flow libraries", summary=text, tables=shown, figures=[], provenance=made)
+    figures = []
+    draws = [timing for timing in timings if timing.task == "sample"]
+    if len(draws) > 1:
+        save_figure(plot_cost_of_draws(draws, shape), options.out / "sampling.png")
+        figures.append(("Sampling", "sampling.png", "Medians; bars from the fastest to the slowest round."))
+    write_report(page, title="Speed of flow libraries", summary=text, tables=shown, figures=figures, provenance=made)
     for heading, header, rows in shown:
         print_table(heading, header, rows)
     print(f"summary: {page}")

@@ -54,6 +54,31 @@ def run(script, out, *arguments):
         return list(csv.DictReader(file)), (out / "summary.md").read_text()
 
 
+def test_several_numbers_of_features_make_a_figure(tables):
+    figure = load("speed_figure").plot_cost_of_draws(
+        [
+            tables.Timing(20, "sample", {"jaxflow": [1e3, 2e3, 4e3], "other": [10.0, 10.0, 10.0]}),
+            tables.Timing(5, "sample", {"jaxflow": [4e3, 4e3, 4e3], "other": [1e3, 1e3, 1e3]}),
+        ],
+        tables.Shape((8, 8), 5, 100),
+    )
+    axes = figure.axes[0]
+    lines = {line.get_label(): line.get_ydata() for line in axes.lines if not line.get_label().startswith("_")}
+    assert lines["proportional to features"] == pytest.approx([250, 1000])
+    assert [container.get_label() for container in axes.containers] == ["jaxflow", "other"]
+    ours = axes.containers[0].lines[0]
+    assert list(ours.get_xdata()) == [5, 20]
+    assert list(ours.get_ydata()) == pytest.approx([250, 500])
+    assert "µs" in axes.get_ylabel()
+
+
+def test_the_figure_is_part_of_the_page(script, tmp_path, capsys):
+    size = ["--dims", "2", "3", "--hidden", "4", "--layers", "1", "--tasks", "sample", "--repeats", "1"]
+    _, summary = run(script, tmp_path, *size)
+    assert "![Sampling](sampling.png)" in summary
+    assert (tmp_path / "sampling.png").stat().st_size > 0
+
+
 @pytest.mark.end_to_end
 def test_writes_the_rates_of_jaxflow_alone(script, tmp_path, capsys):
     size = ["--dims", "3", "--hidden", "4", "6", "--layers", "2"]
