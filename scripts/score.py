@@ -21,6 +21,8 @@ from jaxflow.detection.answers import SCHEMA, answer_chunks, answer_record
 from jaxflow.detection.detector import Detector
 from jaxflow.errors import InputError
 
+CHUNK_ROWS = 65536
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, score, write."""
@@ -31,10 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--output", type=Path, help="where to write: .csv, .parquet or .jsonl")
     parser.add_argument("--follow", action="store_true", help="score JSON lines from standard input as they come")
-    parser.add_argument("--chunk-rows", type=int, default=65536, help="rows in memory at once (default: 65536)")
+    parser.add_argument("--chunk-rows", type=int, help=f"rows in memory at once (default: {CHUNK_ROWS})")
     options = parser.parse_args(arguments)
-    if options.follow and (options.input or options.output):
-        raise InputError("--follow reads standard input and writes standard output: leave out --input and --output")
+    if options.follow and (options.input or options.output or options.chunk_rows is not None):
+        raise InputError(
+            "--follow reads standard input and writes standard output, row by row: leave out --input, --output and "
+            "--chunk-rows"
+        )
     if not options.follow and not (options.input and options.output):
         raise InputError("give --input and --output, or --follow for JSON lines on standard input")
     if options.input and options.output and options.input.resolve() == options.output.resolve():
@@ -44,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.follow:
         _follow(detector)
     else:
-        _score_file(detector, options.input, options.output, options.chunk_rows)
+        _score_file(
+            detector, options.input, options.output, CHUNK_ROWS if options.chunk_rows is None else options.chunk_rows
+        )
 
 
 def _score_file(detector: Detector, source: Path, output: Path, chunk_rows: int) -> None:

@@ -12,7 +12,7 @@ from jaxflow.config.command_line import ScriptParser, load_spec, override_argume
 from jaxflow.detection.saving import require_free_place
 from jaxflow.evaluation import format_number, metrics_table, print_table, provenance
 from jaxflow.experiment.run import Run, run_experiment
-from jaxflow.experiment.run_files import require_writable, write_run
+from jaxflow.experiment.run_files import has_density_figure, require_writable, write_run
 from jaxflow.experiment.spec import Experiment
 
 COMPARED = ("roc_auc", "pr_auc", "precision", "recall", "f1", "false_positive_rate")
@@ -45,7 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         runs[name] = _run(changed, out / name, f"{title}: {name}", made, quiet=options.quiet)
     print(f"{title}: {experiment.model.kind} on {experiment.data.name or experiment.data.path}", file=sys.stderr)
     run = run_experiment(experiment, progress=not options.quiet)
-    tables, figures = _comparison({"(main)": run, **runs}, out) if runs else ([], [])
+    tables = [_comparison({"(main)": run, **runs})] if runs else []
+    figures = [
+        (f"Density: {name}", f"{name}/figures/density.png", "The same figure for this variant.")
+        for name, changed in runs.items()
+        if has_density_figure(changed)
+    ]
     run.detector.save(out / "model")
     write_run(run, out, title=title, provenance=made, tables=tables, figures=figures)
 
@@ -65,18 +70,13 @@ def _run(experiment: Experiment, out: Path, title: str, made: dict, *, quiet: bo
     return run
 
 
-def _comparison(runs: dict[str, Run], out: Path):
+def _comparison(runs: dict[str, Run]):
     rows = [
         (name, *(format_number(getattr(run.metrics, metric)) if run.metrics else "n/a" for metric in COMPARED))
         for name, run in runs.items()
     ]
     header = ("run", "ROC-AUC", "PR-AUC", "precision", "recall", "F1", "FP rate")
-    figures = [
-        (f"Density: {name}", f"{name}/figures/density.png", "The same figure for this variant.")
-        for name in runs
-        if (out / name / "figures" / "density.png").is_file()
-    ]
-    return [("Variants side by side", header, rows)], figures
+    return "Variants side by side", header, rows
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ def pytest_configure(config):
     """
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:  # set by the developer, or by the process that started this one
         return
+    if not hasattr(config, "cache"):  # -p no:cacheprovider
+        return
     store = Path(config.cache.mkdir("jax"))
     if sum(file.stat().st_size for file in store.iterdir()) > STORE_LIMIT:
         shutil.rmtree(store)

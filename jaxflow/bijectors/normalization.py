@@ -5,6 +5,7 @@ from jaxtyping import Array, Float
 
 from jaxflow.bijectors.bijector import Bijector, Direction
 from jaxflow.bijectors.elementwise import ElementwiseAffine
+from jaxflow.errors import InputError
 from jaxflow.networks.buffer import Buffer
 
 
@@ -94,7 +95,7 @@ class BatchNorm(Bijector):
         if not self.use_running_average:
             rows = x.reshape(-1, x.shape[-1])
             if len(rows) < 2:
-                raise ValueError(f"BatchNorm trains on batches of at least 2 rows, got {len(rows)}")
+                raise InputError(f"BatchNorm trains on batches of at least 2 rows, got {len(rows)}")
             mean, variance = _moments(rows)
         log_std = self._log_std(variance)
         z, log_det = self.affine.forward_and_log_det((x - mean) * jnp.exp(-log_std), context)

@@ -147,6 +147,8 @@ def _exit_code(main: Callable[[Sequence[str] | None], None]) -> Any:
         return _complain(f"error: {error}", BAD_INPUT)
     except KeyboardInterrupt:
         return _complain("interrupted", INTERRUPTED)
+    except MemoryError as error:
+        return _complain(f"error: not enough memory: {error}", FAILED_SYSTEM_CALL)
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -273,7 +273,10 @@ def _restore(detector: Any, description: SavedDetector, arrays: dict[str, np.nda
         detector.feature_names_in_ = np.asarray(description.columns, dtype=object)
     if "calibration.scores" not in arrays:
         raise InputError("the array calibration.scores is missing")
-    detector.calibration_scores_ = arrays["calibration.scores"]
+    scores = arrays["calibration.scores"]
+    if scores.ndim != 1 or not np.issubdtype(scores.dtype, np.floating) or np.isnan(scores).any():
+        raise InputError(f"the array calibration.scores is {scores.dtype}{scores.shape}, expected one number a row")
+    detector.calibration_scores_ = scores
     detector.calibration_labels_ = arrays.get("calibration.labels")
     detector.threshold_rule_ = description.threshold_rule
     detector.threshold_ = description.threshold

@@ -12,6 +12,7 @@ from pathlib import Path
 import matplotlib
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.container import Container
 from matplotlib.figure import Figure
 
 from jaxflow.atomic_write import replacing
@@ -74,7 +75,7 @@ def new_axes(title: str, x_label: str, y_label: str, notes: Sequence[str] = ()) 
 
 
 def add_legend(
-    figure: Figure, handles: Sequence[Artist] | None = None, columns: int = 2, title: str | None = None
+    figure: Figure, handles: Sequence[Artist | Container] | None = None, columns: int = 2, title: str | None = None
 ) -> None:
     """A legend below the axes, where it never covers data; a long one makes the figure taller."""
     if handles is None:

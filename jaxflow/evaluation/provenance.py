@@ -71,13 +71,16 @@ def _usable_cores() -> int | None:
 
 
 def _checkout(root: Path) -> tuple[str | None, bool | None]:
-    """The commit of the checkout whose top is `root`, and whether its tracked files differ from that commit."""
+    """The commit of the checkout whose top is `root`, and whether its tracked files differ from that commit.
+
+    Kept results do not count: they decide no number, and one is often written after another.
+    """
     top = _git(root, "rev-parse", "--show-toplevel")
     # A package installed below somebody's project lies inside that project's repository, whose commit says nothing.
     if top is None or Path(top).resolve() != root:
         return None, None
     commit = _git(root, "rev-parse", "--verify", "HEAD")
-    changes = _git(root, "status", "--porcelain", "--untracked-files=no")
+    changes = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)results")
     if commit is None or changes is None:
         return None, None
     return commit, changes != ""

@@ -20,6 +20,8 @@ from jaxflow.evaluation.tables import Cell, metrics_table
 from jaxflow.experiment.run import Run
 from jaxflow.models import Density
 
+FIGURES = frozenset({"loss", "scores", "roc", "precision_recall", "confusion", "density"})
+
 FigureEntry = tuple[str, str, str]
 TableEntry = tuple[str, Sequence[str], Sequence[Sequence[Cell]]]
 
@@ -65,7 +67,7 @@ def require_writable(out: Path) -> None:
     Raises:
         InputError: if `out` or what it would lie in is a file, or may not be written.
     """
-    place = next(place for place in (out, *out.absolute().parents) if place.exists())
+    place = next(place for place in (out / "figures", out, *out.absolute().parents) if place.exists())
     if not place.is_dir():
         raise InputError(f"{out} cannot be written: {place} is a file, expected a directory")
     if not os.access(place, os.W_OK | os.X_OK):
@@ -88,6 +90,12 @@ def run_metrics(run: Run) -> dict[str, Any]:
             "n_test": len(run.scores),
         }
     return values | {"n_flagged": run.n_flagged, "fit_seconds": run.fit_seconds, "score_seconds": run.score_seconds}
+
+
+def has_density_figure(run: Run) -> bool:
+    """Whether `write_run` draws `figures/density.png`: for densities of two features."""
+    detector = run.detector
+    return isinstance(detector.model_, Density) and run.x.shape[1] == 2 and detector.preprocessing_.dim_out == 2
 
 
 def _summary(run: Run) -> str:
@@ -133,7 +141,7 @@ def _write_figures(run: Run, out: Path) -> list[FigureEntry]:
         drawn.append(("Precision and recall", "precision_recall", caption, plot_precision_recall(run.y, run.scores)))
         caption = "Counts, and shares of each row."
         drawn.append(("Confusion matrix", "confusion", caption, plot_confusion(run.metrics)))
-    if density and run.x.shape[1] == 2 and detector.preprocessing_.dim_out == 2:
+    if has_density_figure(run):
         figure = plot_density_2d(
             lambda x: -detector.scores_of_rows(x), run.x, run.y, run.scores > detector.threshold_, detector.offset_,
             feature_names=detector.columns_,
@@ -141,6 +149,9 @@ def _write_figures(run: Run, out: Path) -> list[FigureEntry]:
         drawn.append(("Density", "density", "Log-density with the test rows; the line is the threshold.", figure))
     for _, name, _, figure in drawn:
         save_figure(figure, out / "figures" / f"{name}.png")
+    # What an earlier run drew here and this one does not would be taken for its own.
+    for name in FIGURES - {name for _, name, _, _ in drawn}:
+        (out / "figures" / f"{name}.png").unlink(missing_ok=True)
     return [(heading, f"figures/{name}.png", caption) for heading, name, caption, _ in drawn]
 
 

@@ -87,7 +87,7 @@ class AutoEncoderSpec(ModelSpec):
     """Hyperparameters of `AutoEncoder`."""
 
     kind: Literal["autoencoder"] = "autoencoder"
-    hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+    hidden: tuple[Annotated[int, Field(ge=1, le=16_384)], ...] = Field(
         default=(64, 32), description="widths of the encoder's hidden layers; the decoder has them in reverse"
     )
     latent: int | None = Field(

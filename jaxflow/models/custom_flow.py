@@ -1,6 +1,7 @@
 """A flow of layers that live outside the package."""
 
 import importlib
+import inspect
 import sys
 from typing import Any, Literal, TypeAlias
 
@@ -71,4 +72,10 @@ class CustomFlow(FlowSpec):
         """One layer of the class."""
         context = {"context_dim": self.layer_context_dim} if self.context_dim else {}
         layer: Any = self.import_layer()
-        return layer(dim, **context, **dict(self.options), rngs=rngs)
+        arguments = {**context, **dict(self.options), "rngs": rngs}
+        try:
+            inspect.signature(layer.__init__).bind(None, dim, **arguments)
+        except TypeError as error:
+            called = ", ".join(["dim", *(f"{name}=..." for name in arguments)])
+            raise InputError(f"layer = {self.layer!r} cannot be made as {self.layer}({called}): {error}") from None
+        return layer(dim, **arguments)

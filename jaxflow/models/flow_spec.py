@@ -33,7 +33,8 @@ from jaxflow.networks.masks import HiddenDegrees
 STACK_FROM = 12
 
 Normalization = Literal["none", "act_norm", "batch_norm"]
-Width = Annotated[int, Field(ge=1)]
+# A square layer at the upper limit takes 1 GiB.
+Width = Annotated[int, Field(ge=1, le=16_384)]
 
 
 class FlowSpec(ModelSpec):

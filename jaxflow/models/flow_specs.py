@@ -128,8 +128,10 @@ class BNAF(FlowSpec):
 
     kind: Literal["bnaf"] = "bnaf"
     layers: int = Field(default=2, ge=1, le=1000, description="number of transforming layers")
-    hidden_factor: int = Field(default=8, ge=1, description="hidden units of each feature in each hidden layer")
-    hidden_layers: int = Field(default=2, ge=1, description="hidden layers of each transforming layer")
+    hidden_factor: int = Field(
+        default=8, ge=1, le=1024, description="hidden units of each feature in each hidden layer"
+    )
+    hidden_layers: int = Field(default=2, ge=1, le=100, description="hidden layers of each transforming layer")
 
     def transforming_layer(self, dim, index, *, rngs):
         """One network whose weights make it increasing and autoregressive."""

@@ -34,8 +34,11 @@ def restore_state(module: nnx.Module, arrays: Mapping[str, np.ndarray]) -> None:
         expected, given = flat[name][...], arrays[name]
         if expected.shape != given.shape:
             raise InputError(f"the array {name} has shape {given.shape}, expected {expected.shape}")
-        if not np.issubdtype(given.dtype, np.floating) and expected.dtype != given.dtype:
+        both_floating = all(jnp.issubdtype(array.dtype, jnp.floating) for array in (given, expected))
+        if expected.dtype != given.dtype and not both_floating:
             raise InputError(f"the array {name} is {given.dtype}, expected {expected.dtype}")
+        if both_floating and not np.all(np.isfinite(given)):
+            raise InputError(f"the array {name} holds values that are not finite")
     for name, variable in flat.items():
         variable[...] = jnp.asarray(arrays[name])
     nnx.update(module, state)

@@ -79,7 +79,7 @@ class Plan(NamedTuple):
         return optax.warmup_cosine_decay_schedule(
             init_value=self.spec.learning_rate if self.spec.warmup == 0 else 0.0,
             peak_value=self.spec.learning_rate,
-            warmup_steps=round(self.spec.warmup * total),
+            warmup_steps=min(round(self.spec.warmup * total), total - 1),  # the last step is at the end of the decay
             decay_steps=total,
             end_value=self.spec.learning_rate * self.spec.final_learning_rate,
         )
@@ -142,7 +142,7 @@ def _run_epoch(state: FitState, train: Batch, valid: Batch | None, plan: Plan) -
     shuffle_key, steps_key, data_key = jax.random.split(jax.random.fold_in(state.key, state.epoch), 3)
     order = random_order(shuffle_key, train.x.shape[0])
     shuffled = jax.tree.map(lambda array: array[order], train)
-    blocks = padded_blocks(shuffled, spec.batch_size)
+    blocks = padded_blocks(shuffled, min(spec.batch_size, train.x.shape[0]))
     step_keys = jax.random.split(steps_key, plan.steps_per_epoch)
     steps = state.epoch * plan.steps_per_epoch + jnp.arange(plan.steps_per_epoch)
     rates = jnp.asarray(plan.schedule()(steps), state.params.dtype)

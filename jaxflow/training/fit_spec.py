@@ -14,7 +14,7 @@ class FitSpec(Spec):
     """
 
     epochs: int = Field(default=200, ge=1, description="largest number of passes over the training data")
-    batch_size: int = Field(default=128, ge=1, description="rows a step")
+    batch_size: int = Field(default=128, ge=1, description="rows a step; all rows if there are fewer")
     learning_rate: float = Field(default=1e-3, gt=0, description="peak learning rate, reached after the warm-up")
     warmup: float = Field(
         default=0.05, ge=0, lt=1, description="share of all steps in which the learning rate rises from 0"
@@ -24,7 +24,7 @@ class FitSpec(Spec):
     )
     weight_decay: float = Field(default=1e-4, ge=0, description="decoupled weight decay of the weight matrices")
     clip_norm: float | None = Field(
-        default=5.0, gt=0, description="largest norm of a step's gradient; none to leave it alone"
+        default=5.0, gt=0, description="largest norm of a step's gradient; null to leave it alone"
     )
     input_noise: float = Field(
         default=0.0, ge=0, description="standard deviation of the Gaussian noise added to the rows of each step"
@@ -32,5 +32,5 @@ class FitSpec(Spec):
     patience: int | None = Field(
         default=30,
         ge=1,
-        description="stop after so many epochs without a lower held-out loss; none to never stop early",
+        description="stop after so many epochs without a lower held-out loss; null to never stop early",
     )

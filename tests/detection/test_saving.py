@@ -410,6 +410,16 @@ DAMAGE = {
         lambda place: change_weights(place, lambda arrays: arrays.pop("calibration.scores")),
         "PLACE/weights.safetensors is damaged: the array calibration.scores is missing",
     ),
+    "calibration scores in a table": (
+        lambda place: change_weights(
+            place, lambda arrays: arrays.update({"calibration.scores": arrays["calibration.scores"][None]})
+        ),
+        "PLACE/weights.safetensors is damaged: the array calibration.scores is float",
+    ),
+    "a model that is not finite": (
+        lambda place: change_weights(place, lambda arrays: arrays["model.mean"].fill(np.nan)),
+        "PLACE/weights.safetensors is damaged: the array mean holds values that are not finite",
+    ),
     "no array of the model": (
         lambda place: change_weights(place, lambda arrays: arrays.pop("model.mean")),
         "PLACE/weights.safetensors is damaged: the array mean is missing",

@@ -98,6 +98,10 @@ def test_the_commit_and_whether_tracked_files_differ_from_it(checkout):
     clean = provenance([], None)
     assert clean["git_commit"] == git(checkout, "rev-parse", "HEAD")
     assert clean["git_uncommitted_changes"] is False
+    (checkout / "results").mkdir()
+    (checkout / "results" / "table.csv").write_text("a,b")
+    git(checkout, "add", "results")
+    assert provenance([], None)["git_uncommitted_changes"] is False  # results decide no number
     (checkout / "jaxflow" / "evaluation" / "provenance.py").write_text("changed = True")
     assert provenance([], None)["git_uncommitted_changes"] is True
 

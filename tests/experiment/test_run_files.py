@@ -165,6 +165,22 @@ def test_a_second_run_replaces_the_first(run, tmp_path):
     assert write(run, tmp_path) == first
 
 
+def test_figures_that_the_second_run_lacks_do_not_stay(run, fitted_by_steps, tmp_path):
+    x = np.random.default_rng(1).normal(size=(20, 3))
+    write(score_run(fitted_by_steps, x, fit_seconds=1.5, n_train=60), tmp_path)
+    assert (tmp_path / "figures" / "loss.png").is_file()
+    (tmp_path / "figures" / "mine.png").write_text("mine")
+    write(run, tmp_path)
+    assert not (tmp_path / "figures" / "loss.png").exists()
+    assert (tmp_path / "figures" / "mine.png").exists()
+
+
+def test_a_file_in_the_place_of_the_figures_is_refused(tmp_path):
+    (tmp_path / "figures").write_text("mine")
+    with pytest.raises(InputError, match="figures is a file, expected a directory"):
+        require_writable(tmp_path)
+
+
 def test_a_place_that_can_be_written_is_let_pass_and_left_alone(tmp_path, monkeypatch):
     require_writable(tmp_path)
     require_writable(tmp_path / "a" / "b")

@@ -41,3 +41,38 @@ def test_configs_that_disagree_are_refused(tmp_path, part, value):
             [config(tmp_path, "one"), config(tmp_path, "other", **{part: value}), "--out", str(tmp_path / "out")]
         )
     assert not (tmp_path / "out").exists()
+
+
+def test_a_common_rule_sets_every_threshold(tmp_path, capsys):
+    detection = {"threshold": {"kind": "percentile", "percentile": 70}, "calibration_fraction": 0.5}
+    compare.main([config(tmp_path, "one", detection=detection), "--out", str(tmp_path / "out")])
+    with (tmp_path / "out" / "results.csv").open() as file:
+        rates = [float(row["false_positive_rate"]) for row in csv.DictReader(file)]
+    assert rates == pytest.approx([0.3, 0.3], abs=0.1)
+    page = (tmp_path / "out" / "summary.md").read_text()
+    assert "sets 50% of the rows to learn from aside" in page
+    assert "the rule percentile takes its threshold" in page
+
+
+def test_rules_that_differ_or_see_labels_are_refused(tmp_path):
+    one = config(tmp_path, "one")
+    for name, detection, message in [
+        ("rate", {"threshold": {"kind": "target_fpr", "rate": 0.2}}, "its detection.threshold differs from that of"),
+        ("share", {"calibration_fraction": 0.5}, "its detection.calibration_fraction differs from that of"),
+        ("f1", {"threshold": {"kind": "best_f1"}}, "threshold.kind = 'best_f1': expected percentile or target_fpr"),
+    ]:
+        other = config(tmp_path, name, detection=detection)
+        with pytest.raises(InputError, match=f"{name}.yaml: .*{message}"):
+            compare.main([one, other, "--out", str(tmp_path / "out")])
+
+
+def test_two_configs_of_one_name_are_refused(tmp_path):
+    (tmp_path / "other").mkdir()
+    with pytest.raises(InputError, match="there is a config named one already"):
+        compare.main([config(tmp_path, "one"), config(tmp_path / "other", "one"), "--out", str(tmp_path / "out")])
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(tmp_path):
+    (tmp_path / "out").write_text("")
+    with pytest.raises(InputError, match="out is a file, expected a directory"):
+        compare.main([config(tmp_path, "one"), "--out", str(tmp_path / "out")])

@@ -53,6 +53,10 @@ def test_it_trains_and_is_loaded_once_its_module_is_imported(place):
         ("your_layers.Cubic", "cannot be imported: No module named 'your_layers'"),
         ("my_layers.nnx", "expected a subclass of jaxflow.bijectors.Bijector"),
         ("Cubic", "model.layer = 'Cubic'"),
+        (
+            "jaxflow.bijectors.Sigmoid",
+            "cannot be made as jaxflow.bijectors.Sigmoid(dim, rngs=...): too many positional",
+        ),
     ],
 )
 def test_a_path_that_leads_to_no_layer_is_refused(place, layer, sentence):

@@ -10,6 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from jaxflow.detection import load
+from jaxflow.errors import InputError
 
 
 def read(path):
@@ -108,6 +109,11 @@ def test_follow_answers_each_line_before_the_next_comes(start, trained, detector
     alone = [detector.anomaly_score(row[None])[0] for row in x]
     assert [answer["score"] for answer in answers] == alone
     assert [answer["anomaly"] for answer in answers] == [int(score > detector.threshold_) for score in alone]
+
+
+def test_follow_has_no_chunks(script, gaussian):
+    with pytest.raises(InputError, match="row by row: leave out --input, --output and --chunk-rows"):
+        script("score", "--model", gaussian, "--follow", "--chunk-rows", "5")
 
 
 def test_follow_in_any_language(script, gaussian, capsys, monkeypatch):

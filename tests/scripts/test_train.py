@@ -132,6 +132,15 @@ def test_every_variant_is_a_run_of_its_own(script, config, tmp_path, strict_json
     assert "Variants side by side" in capsys.readouterr().out
 
 
+def test_variants_without_a_density_figure_link_to_none(script, config, tmp_path):
+    config.write_text(RINGS + "variants:\n  diagonal: {model.covariance: diagonal}\n")
+    out = tmp_path / "out"
+    script("train", "--config", config, "--out", out)
+    assert "diagonal/figures/density.png" in (out / "report.md").read_text()
+    script("train", "--config", config, "--out", out, "--data.features", "x0")
+    assert "density.png" not in (out / "report.md").read_text()
+
+
 def test_data_without_labels_is_scored_without_metrics(script, machines, tmp_path, strict_json, capsys):
     x = machines(tmp_path / "mine.csv", normal=80, anomalies=0, labels=False)
     config = tmp_path / "mine.yaml"

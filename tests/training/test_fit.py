@@ -265,3 +265,25 @@ def test_float64_stays_float64():
         fitted = fit(model, rows(), rows(seed=1), FitSpec(epochs=2), key=jax.random.key(0)).model
         dtypes = {array.dtype for array in state_arrays(fitted).values() if array.dtype.kind == "f"}
         assert dtypes == {np.dtype(np.float64)}
+
+
+@pytest.mark.parametrize(("epochs", "warmup"), [(1, 0.0), (1, 0.99), (3, 0.9), (10, 0.95)])
+def test_any_share_of_warm_up_trains(epochs, warmup):
+    spec = FitSpec(epochs=epochs, batch_size=200, learning_rate=0.1, warmup=warmup, patience=None)
+    result = fit(Location(), rows(100), None, spec, key=jax.random.key(0))
+    assert len(result.history.rows) == epochs
+    assert max(result.history.column("learning_rate")) <= 0.1 + 1e-6
+
+
+def test_a_batch_beyond_the_rows_is_all_rows():
+    def losses(batch_size):
+        spec = FitSpec(epochs=3, batch_size=batch_size, warmup=0.0)
+        return fit(Location(), rows(50), None, spec, key=jax.random.key(0)).history.column("train_loss")
+
+    assert losses(10**12) == losses(50)
+
+
+def test_batch_norm_needs_more_than_a_row():
+    flow = MAF(layers=1, hidden=(4,), normalization="batch_norm").build(2, rngs=nnx.Rngs(0))
+    with pytest.raises(InputError, match="batches of at least 2 rows, got 1"):
+        fit(flow, rows(10), None, FitSpec(batch_size=1), key=jax.random.key(0))
