@@ -64,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"dim {dim}: trained parameters: {counts}", file=sys.stderr)
         for task in dict.fromkeys(options.tasks):
             rates = in_turn(contestants(task, libraries, options.seconds), options.repeats)
+            if not rates:
+                continue
             timings.append(Timing(dim, task, rates))
             for name, values in rates.items():
                 median = format_number(statistics.median(values))
@@ -89,10 +91,10 @@ def contestants(task: str, libraries: Sequence[Library], seconds: float) -> dict
     """The names of those who take part in a task, each with a function that measures it once."""
     if task == "compile":
         return {library.name: partial(best, min, library, partial(first_step, library)) for library in libraries}
-    calls = {library.name: (library, getattr(library, task)) for library in libraries}
+    takes_part = [library for library in libraries if task != "fit" or library.fits]
+    calls = {library.name: (library, getattr(library, task)) for library in takes_part}
     if task == "train":
         calls |= {library.step_name: (library, library.step_alone) for library in libraries if library.step_name}
-        calls |= {library.fit_name: (library, library.fit) for library in libraries if library.fit_name is not None}
     return {name: partial(best, max, library, partial(rate, call, seconds)) for name, (library, call) in calls.items()}
 
 

@@ -47,7 +47,7 @@ class Flowjax(Library):
 
     name = "flowjax"
     packages = ("flowjax", "equinox", "paramax")
-    fit_name = "flowjax fit_to_data"
+    fits = True
     step_name = "flowjax step alone"
     equal_widths = True
 

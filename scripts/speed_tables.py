@@ -12,11 +12,9 @@ from jaxflow.evaluation import format_number
 
 Table = tuple[str, list[str], list[list[str]]]
 
-UNITS = {"train": "steps/s", "log_prob": "rows/s", "sample": "rows/s", "compile": "s"}
+UNITS = {"train": "steps/s", "fit": "steps/s", "log_prob": "rows/s", "sample": "rows/s", "compile": "s"}
 COLUMNS = ("library", "flow", "dim", "hidden", "layers", "batch", "task", "rate", "unit", "min", "max")
-# Whole calls of training functions are set against each other, everything else against jaxflow itself.
-COUNTERPARTS = {"flowjax fit_to_data": "jaxflow fit"}
-OURS = {"jaxflow", "jaxflow fit"}
+OURS = "jaxflow"  # what all others are set against
 
 
 class Shape(NamedTuple):
@@ -63,12 +61,11 @@ def tables(dim: int, timings: Sequence[Timing], parameters: dict[str, int]) -> l
     for name in dict.fromkeys(name for rates in measured.values() for name in rates):
         values = [rates.get(name) for rates in measured.values()]
         medians.append([name, *("" if rates is None else format_number(statistics.median(rates)) for rates in values)])
-        ours = COUNTERPARTS.get(name, "jaxflow")
-        if name not in OURS and any(ours in rates for rates in measured.values()):
+        if name != OURS and any(OURS in rates for rates in measured.values()):
             cells = [
-                _ratio(task, rates[ours], rates[name]) if name in rates else "" for task, rates in measured.items()
+                _ratio(task, rates[OURS], rates[name]) if name in rates else "" for task, rates in measured.items()
             ]
-            ratios.append([f"{ours} / {name}", *cells])
+            ratios.append([f"{OURS} / {name}", *cells])
     header = ["library", *(f"{task} ({UNITS[task]})" for task in measured)]
     made = [(f"{dim} features, {_parameters(parameters)}", header, medians)]
     if ratios:
@@ -95,8 +92,9 @@ def summary(shape: Shape, rounds: int) -> str:
         "it, while jaxflow's epoch shuffles, keeps the best parameters and reports. "
         f"log_prob: rows a second, {LOG_PROB_ROWS:,} in a call. sample: rows a second, {SAMPLE_ROWS:,} in a call. "
         "compile: seconds from an untrained flow to its first finished step, with nothing compiled before. "
-        f"jaxflow fit and flowjax fit_to_data are whole calls of {FIT_EPOCHS} epochs with a tenth of the rows held "
-        "out, after an earlier call of the same; fit_to_data compiles its step anew in each call. zuko and nflows "
+        f"fit: training steps a second of whole calls of the training function, jaxflow's fit and flowjax's "
+        f"fit_to_data, for {FIT_EPOCHS} epochs with a tenth of the rows held out, after an earlier call of the same; "
+        "fit_to_data compiles its step anew in each call. zuko and nflows "
         "have the faster of one thread and all cores in each round. Ratios say how many times faster jaxflow is, "
         "computed round by round: median (least to greatest); below 1 the other library is faster."
     )

@@ -76,14 +76,14 @@ class Library(ABC):
     Attributes:
         name: what the command line and the tables call it.
         packages: the distributions it needs; each has a module of the same name.
-        fit_name: what the tables call its training function; None where it has none.
+        fits: whether it has a training function.
         step_name: what the tables call its compiled step alone; None where a step is all there is.
         equal_widths: whether its hidden layers are all of one width.
     """
 
     name: ClassVar[str]
     packages: ClassVar[tuple[str, ...]]
-    fit_name: ClassVar[str | None] = None
+    fits: ClassVar[bool] = False
     step_name: ClassVar[str | None] = None
     equal_widths: ClassVar[bool] = False
 
@@ -129,7 +129,7 @@ class Jaxflow(Library):
 
     name = "jaxflow"
     packages = ("jaxflow",)
-    fit_name = "jaxflow fit"
+    fits = True
 
     def __init__(self, work: Work):
         self.batch = work.batch
