@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxflow.bijectors.bijector import Bijector, Direction
+from jaxflow.networks.stacking import stacked
 
 # Below this depth a Python loop over the layers runs faster than a scan and still compiles quickly.
 UNROLL_BELOW = 8
@@ -37,15 +38,7 @@ class Stack(Bijector):
     ):
         if depth < 1:
             raise ValueError(f"depth must be at least 1, got {depth}")
-        graphs: list[Any] = []  # the structure of the one layer made, which is no array and so cannot be returned
-
-        def state_of(key):
-            graph, state = nnx.split(make(nnx.Rngs(key)))
-            graphs.append(graph)
-            return state
-
-        state = jax.vmap(state_of)(jax.random.split(rngs.params(), depth))
-        self.layer = nnx.merge(graphs[-1], state)
+        self.layer: Any = stacked(make, depth, rngs.params())
         # What treats vectors and matrices differently, such as weight decay, must not count the axis of the layers.
         for variable in jax.tree.leaves(nnx.state(self.layer), is_leaf=lambda leaf: isinstance(leaf, nnx.Variable)):
             variable.set_metadata(stacked=variable.get_metadata().get("stacked", 0) + 1)

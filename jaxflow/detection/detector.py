@@ -215,7 +215,8 @@ class Detector(OutlierMixin, BaseEstimator):
             z = self.preprocessing_.transform(x)
         scores = score_rows(self.model_, z)
         # log p(x) = log p(z) + log |det dz/dx|: the density of the data, not of what preprocessing made of it.
-        return scores - self.preprocessing_.log_det if isinstance(self.model_, Density) else scores
+        in_nats = isinstance(self.model_, Density) and self.model_.scores_in_nats
+        return scores - self.preprocessing_.log_det if in_nats else scores
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted detector to a directory; see `jaxflow.detection.saving.save_detector`."""

@@ -13,6 +13,7 @@ from jaxflow.errors import InputError
 from jaxflow.models import (
     MAF,
     AutoEncoderSpec,
+    EnsembleSpec,
     FlowSpec,
     GaussianMixtureSpec,
     GaussianSpec,
@@ -66,12 +67,12 @@ class GradientDetector(Detector):
 class FlowDetector(GradientDetector):
     """Flags rows of low density under a normalizing flow fitted to normal rows.
 
-    `model` is a `FlowSpec` such as `MAF()`, the default. Parameters as in `GradientDetector`, methods and fitted
-    attributes as in `Detector`.
+    `model` is a `FlowSpec` such as `MAF()`, the default, or an `EnsembleSpec` of several. Parameters as in
+    `GradientDetector`, methods and fitted attributes as in `Detector`.
     """
 
     def _model_spec(self):
-        return _expect(self, MAF() if self.model is None else self.model, (FlowSpec,))
+        return _expect(self, MAF() if self.model is None else self.model, (FlowSpec, EnsembleSpec))
 
 
 class AutoencoderDetector(GradientDetector):

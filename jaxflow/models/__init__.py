@@ -13,6 +13,8 @@ from jaxflow.models.base_specs import (
 )
 from jaxflow.models.custom_flow import CustomFlow
 from jaxflow.models.dequantized import Dequantized
+from jaxflow.models.ensemble import Ensemble
+from jaxflow.models.ensemble_spec import EnsembleSpec
 from jaxflow.models.flow import Flow
 from jaxflow.models.flow_spec import ConditionedFlowSpec, CouplingFlowSpec, FlowSpec, MaskedFlowSpec
 from jaxflow.models.flow_specs import BNAF, CNF, IAF, MAF, NICE, NSF, AutoregressiveNSF, Glow, RealNVP
@@ -43,6 +45,8 @@ __all__ = [
     "Density",
     "Dequantized",
     "DirectlyFitted",
+    "Ensemble",
+    "EnsembleSpec",
     "Flow",
     "FlowSpec",
     "Gaussian",

@@ -59,7 +59,14 @@ class Model(nnx.Module):
 
 
 class Density(Model):
-    """A model whose score is the negative log-density: `score(x) = -log p(x)`."""
+    """A model whose score is the negative log-density: `score(x) = -log p(x)`.
+
+    Attributes:
+        scores_in_nats: whether scores are those, in nats, so that another unit of the data shifts them all alike; an
+            ensemble may score otherwise.
+    """
+
+    scores_in_nats: bool = True
 
     @abstractmethod
     def log_prob(

@@ -18,6 +18,20 @@ from jaxflow.training.shuffle import random_order
 VALID_ROWS = 4096  # rows scored at once on held-out data
 
 
+class Knobs(NamedTuple):
+    """Hyperparameters that are numbers of the program, not part of it: another value compiles nothing anew."""
+
+    learning_rate: Float[Array, ""]
+    weight_decay: Float[Array, ""]
+    input_noise: Float[Array, ""]
+
+    @classmethod
+    def of(cls, spec: FitSpec) -> "Knobs":
+        """Those of a spec."""
+        dtype = jnp.result_type(float)
+        return cls(*(jnp.asarray(getattr(spec, name), dtype) for name in cls._fields))
+
+
 class FitState(NamedTuple):
     """All that changes while fitting.
 
@@ -32,6 +46,7 @@ class FitState(NamedTuple):
         epoch: epochs done.
         stale: epochs since the watched loss was last lowered.
         stopped: whether patience has run out; a stopped state no longer changes.
+        knobs: learning rate and the like; they stay as they are.
     """
 
     params: Float[Array, "size"]
@@ -44,6 +59,7 @@ class FitState(NamedTuple):
     epoch: Int[Array, ""]
     stale: Int[Array, ""]
     stopped: Bool[Array, ""]
+    knobs: Knobs
 
 
 class Record(NamedTuple):
@@ -59,7 +75,10 @@ class Record(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The static side of a fit: equal plans share one compiled program."""
+    """The static side of a fit: equal plans share one compiled program.
+
+    Of the spec's `Knobs` only whether they are zero belongs to it, since what is switched off is left out.
+    """
 
     graph: Any
     train_graph: Any
@@ -74,40 +93,58 @@ class Plan(NamedTuple):
         return nnx.merge(self.train_graph if training else self.graph, params, buffers, copy=True)
 
     def schedule(self):
-        """Learning rate as a function of the number of steps done."""
+        """Share of the learning rate as a function of the number of steps done."""
         total = self.spec.epochs * self.steps_per_epoch
         return optax.warmup_cosine_decay_schedule(
-            init_value=self.spec.learning_rate if self.spec.warmup == 0 else 0.0,
-            peak_value=self.spec.learning_rate,
+            init_value=1.0 if self.spec.warmup == 0 else 0.0,
+            peak_value=1.0,
             warmup_steps=min(round(self.spec.warmup * total), total - 1),  # the last step is at the end of the decay
             decay_steps=total,
-            end_value=self.spec.learning_rate * self.spec.final_learning_rate,
+            end_value=self.spec.final_learning_rate,
         )
 
-    def weight_decay(self) -> Float[Array, "size"] | float:
+    def weight_decay(self, strength: Float[Array, ""]) -> Float[Array, "size"] | float:
         """Decay of each parameter: matrices decay; vectors (biases, shifts, scales) do not."""
         if not self.spec.weight_decay:
             return 0.0
         decays = [
-            jnp.full(shape, self.spec.weight_decay if len(shape) - stacked > 1 else 0.0)
+            jnp.full(shape, 1.0 if len(shape) - stacked > 1 else 0.0)
             for shape, stacked in zip(self.layout.shapes, self.layout.stacked, strict=True)
         ]
-        return flat.flatten(decays)
+        return strength * flat.flatten(decays)
 
 
 def start(model: nnx.Module, spec: FitSpec, rows: int, key: PRNGKeyArray) -> tuple[Plan, FitState]:
     """The plan and the first state for fitting `model` to `rows` rows."""
+    graph, train_graph, params, buffers = split(model)
+    plan = make_plan(graph, train_graph, params, spec, rows, follows_data=follows_data(model))
+    return plan, first_state(params, buffers, key, Knobs.of(spec), plan=plan)
+
+
+def split(model: nnx.Module) -> tuple[Any, Any, Any, Any]:
+    """The structure of a module outside and inside training steps, its parameters, and all its other variables."""
     model.train()
     train_graph = nnx.split(model, nnx.Param, ...)[0]
     model.eval()
     graph, params, buffers = nnx.split(model, nnx.Param, ...)
-    follows_data = any(getattr(module, "follows_data", False) for _, module in nnx.iter_modules(model))
-    plan = Plan(graph, train_graph, flat.layout_of(params), spec, -(-rows // spec.batch_size), follows_data)
-    return plan, _first_state(params, buffers, key, plan=plan)
+    return graph, train_graph, params, buffers
+
+
+def follows_data(model: nnx.Module) -> bool:
+    """Whether part of the model wants `initialize` again after every epoch."""
+    return any(getattr(module, "follows_data", False) for _, module in nnx.iter_modules(model))
+
+
+def make_plan(graph: Any, train_graph: Any, params: Any, spec: FitSpec, rows: int, *, follows_data: bool) -> Plan:
+    """The plan for parameters of these shapes and this many rows."""
+    switches = {name: float(getattr(spec, name) > 0) for name in Knobs._fields}
+    spec = spec.model_copy(update=switches)
+    return Plan(graph, train_graph, flat.layout_of(params), spec, -(-rows // spec.batch_size), follows_data)
 
 
 @partial(jax.jit, static_argnames="plan")
-def _first_state(params, buffers, key, *, plan: Plan) -> FitState:
+def first_state(params: Any, buffers: Any, key: PRNGKeyArray, knobs: Knobs, *, plan: Plan) -> FitState:
+    """The state before the first step."""
     vector = flat.flatten(params)
     return FitState(
         params=vector,
@@ -120,12 +157,18 @@ def _first_state(params, buffers, key, *, plan: Plan) -> FitState:
         epoch=jnp.asarray(0),
         stale=jnp.asarray(0),
         stopped=jnp.asarray(False),
+        knobs=knobs,
     )
 
 
 @partial(jax.jit, static_argnames="plan", donate_argnames="state")
 def run_epoch(state: FitState, train: Batch, valid: Batch | None, *, plan: Plan) -> tuple[FitState, Record]:
-    """Advance by one pass over the training data, then look at the held-out data.
+    """Advance by one pass over the training data, then look at the held-out data; see `advance`."""
+    return advance(state, train, valid, plan)
+
+
+def advance(state: FitState, train: Batch, valid: Batch | None, plan: Plan) -> tuple[FitState, Record]:
+    """An epoch as a pure function.
 
     Shuffling, all steps, validation, the choice of the best parameters and the decision to stop happen in one program:
     nothing crosses from the device to the host. A state that has stopped is returned as it is.
@@ -145,11 +188,13 @@ def _run_epoch(state: FitState, train: Batch, valid: Batch | None, plan: Plan) -
     blocks = padded_blocks(shuffled, min(spec.batch_size, train.x.shape[0]))
     step_keys = jax.random.split(steps_key, plan.steps_per_epoch)
     steps = state.epoch * plan.steps_per_epoch + jnp.arange(plan.steps_per_epoch)
-    rates = jnp.asarray(plan.schedule()(steps), state.params.dtype)
+    rates = state.knobs.learning_rate * jnp.asarray(plan.schedule()(steps), state.params.dtype)
 
     carry = (state.params, state.buffers, state.opt_state)
     carry, (losses, norms, skipped) = jax.lax.scan(
-        partial(_step, plan=plan, weight_decay=plan.weight_decay()), carry, (blocks, step_keys, rates)
+        partial(_step, plan=plan, weight_decay=plan.weight_decay(state.knobs.weight_decay), knobs=state.knobs),
+        carry,
+        (blocks, step_keys, rates),
     )
     params, buffers, opt_state = carry
     if plan.follows_data:
@@ -187,18 +232,19 @@ def _run_epoch(state: FitState, train: Batch, valid: Batch | None, plan: Plan) -
         epoch=state.epoch + 1,
         stale=stale,
         stopped=record.stopped,
+        knobs=state.knobs,
     )
     return state, record
 
 
-def _step(carry, inputs, *, plan: Plan, weight_decay: Float[Array, "size"] | float):
+def _step(carry, inputs, *, plan: Plan, weight_decay: Float[Array, "size"] | float, knobs: Knobs):
     """One step of AdamW; one whose loss or gradient is not finite changes nothing."""
     params, buffers, opt_state = carry
     batch, key, learning_rate = inputs
     noise_key, model_key = jax.random.split(key)
     x = batch.x
     if plan.spec.input_noise:
-        x += plan.spec.input_noise * jax.random.normal(noise_key, x.shape, x.dtype)
+        x += knobs.input_noise * jax.random.normal(noise_key, x.shape, x.dtype)
 
     def loss_of(tree):
         model = plan.model(tree, buffers, training=True)

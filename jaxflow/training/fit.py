@@ -10,13 +10,16 @@ from flax import nnx
 from jaxtyping import PRNGKeyArray
 
 from jaxflow.errors import InputError
+from jaxflow.models.ensemble import Ensemble
 from jaxflow.models.model import DirectlyFitted, Model
 from jaxflow.training import epoch as epochs
 from jaxflow.training import flat
 from jaxflow.training.batch import Batch, as_batch
+from jaxflow.training.ensemble import fit_members
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.history import History, Row
 from jaxflow.training.progress import FitProgress, NoProgress
+from jaxflow.training.records import history_row, lagging
 
 INITIAL_ROWS = 4096  # rows from which layers such as ActNorm take their first values
 
@@ -28,7 +31,8 @@ class FitResult(NamedTuple):
 
     Attributes:
         model: a new model with the best parameters; the one given to `fit` is left as it was.
-        history: one row an epoch.
+        history: one row an epoch; of an ensemble, means over the members that have not stopped, and in
+            `history.members` that of each member.
     """
 
     model: Any
@@ -78,29 +82,31 @@ def fit(
     spec = FitSpec() if spec is None else spec
 
     model.prepare(batch.x)
+    if isinstance(model, Ensemble):
+        fitted = fit_members(model, batch, held_out, spec, initial_rows=INITIAL_ROWS, key=fit_key, progress=progress)
+        if held_out is not None:
+            fitted.model.calibrate(held_out.x, held_out.context)
+        return FitResult(fitted.model, fitted.history)
     graph, state = nnx.split(model)
     first_rows = jax.tree.map(lambda array: array[:INITIAL_ROWS], batch)
     model = nnx.merge(graph, _initialize(state, first_rows, init_key, graph=graph))
     nnx.reseed(model, policy="match_shape", dropout=jax.random.fold_in(init_key, 1))
     plan, fit_state = epochs.start(model, spec, batch.x.shape[0], fit_key)
 
+    def advance():
+        nonlocal fit_state
+        fit_state, record = epochs.run_epoch(fit_state, batch, held_out, plan=plan)
+        return record
+
     history = History()
     started = time.perf_counter()
     with FitProgress(spec.epochs) if progress else NoProgress() as display:
-        # The record of an epoch is read while the next one runs, so the device never waits for the host. That next
-        # one does nothing if the record says that the fit has stopped.
-        previous = None
-        for number in range(spec.epochs + 1):
-            record = None
-            if number < spec.epochs:
-                fit_state, record = epochs.run_epoch(fit_state, batch, held_out, plan=plan)
-            if previous is not None:
-                row = _row(number, previous, time.perf_counter() - started, held_out is not None)
-                history.rows.append(row)
-                display.update(row)
-                if bool(previous.stopped):
-                    break
-            previous = record
+        for number, record in lagging(spec.epochs, advance):
+            row = history_row(number, record, time.perf_counter() - started, held_out is not None)
+            history.rows.append(row)
+            display.update(row)
+            if bool(record.stopped):
+                break
 
     taken = len(history.rows) * plan.steps_per_epoch - sum(history.column("skipped_steps"))
     if not np.isfinite(fit_state.best_loss) or not taken:
@@ -139,16 +145,3 @@ def _fit_directly(model: Any, train: Batch, valid: Batch | None, key: PRNGKeyArr
         for number, loss in enumerate(losses)
     ]
     return FitResult(model, History(rows))
-
-
-def _row(number: int, record: epochs.Record, seconds: float, validated: bool) -> Row:
-    return {
-        "epoch": number,
-        "train_loss": float(record.train_loss),
-        "valid_loss": float(record.valid_loss) if validated else None,
-        "best_loss": float(record.best_loss),
-        "learning_rate": float(record.learning_rate),
-        "gradient_norm": float(record.gradient_norm),
-        "skipped_steps": int(record.skipped_steps),
-        "seconds": seconds,
-    }

@@ -19,9 +19,14 @@ class History:
     `best_loss` (lowest so far of the loss that is watched), `learning_rate`, `gradient_norm` (mean over the steps,
     before clipping), `skipped_steps` (steps whose loss or gradient was not finite and which changed nothing), `seconds`
     since the start.
+
+    Attributes:
+        rows: one for each epoch; for an ensemble, means over the members that have not stopped.
+        members: the history of each member of an ensemble.
     """
 
     rows: list[Row] = field(default_factory=list)
+    members: list["History"] = field(default_factory=list)
 
     def column(self, name: str) -> list[Any]:
         """All values of one column."""

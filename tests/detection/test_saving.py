@@ -23,7 +23,7 @@ from jaxflow.detection import (
 )
 from jaxflow.detection.saving import require_free_place, save_detector
 from jaxflow.errors import InputError
-from jaxflow.models import MAF, GaussianMixtureSpec, GaussianSpec, RealNVP, state_arrays
+from jaxflow.models import MAF, EnsembleSpec, GaussianMixtureSpec, GaussianSpec, RealNVP, state_arrays
 from jaxflow.training import FitSpec
 
 TRAIN = FitSpec(epochs=1, batch_size=64)
@@ -77,13 +77,16 @@ def test_everything_comes_back(fresh, fitted, tmp_path):
     "detector",
     [
         FlowDetector(
+            EnsembleSpec(member=MAF(layers=1, hidden=(4,)), members=3, combination="tail"), train=TRAIN, random_state=3
+        ),
+        FlowDetector(
             RealNVP(layers=2, hidden=(4,), normalization="act_norm", permutation="random"), train=TRAIN, random_state=3
         ),
         GaussianDetector(GaussianMixtureSpec(components=2), preprocessing=(MinMax(),)),
         GaussianDetector(GaussianSpec(covariance="ledoit_wolf"), preprocessing=(), random_state=None),
         GaussianDetector(calibration_fraction=0.0, random_state=np.random.RandomState(0)),
     ],
-    ids=["realnvp", "mixture", "no-steps", "state"],
+    ids=["ensemble", "realnvp", "mixture", "no-steps", "state"],
 )
 def test_other_models_come_back(fresh, detector, tmp_path):
     detector = fresh(detector, threshold=Percentile()).fit(rows())

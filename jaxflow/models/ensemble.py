@@ -1,0 +1,176 @@
+"""Several densities of one kind as one model."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from jaxflow.errors import InputError
+from jaxflow.models.model import Density, DirectlyFitted, Model, weighted_mean
+from jaxflow.networks.buffer import Buffer
+from jaxflow.networks.stacking import stacked
+
+Combination: TypeAlias = Literal["mean_log_prob", "log_mean_prob", "tail"]
+
+QUANTILES = 512  # in which the scores of held-out rows are kept
+TAIL = 0.1  # share of held-out rows beyond which their scores are taken to fall off exponentially
+
+
+class Ensemble(Density):
+    """Equal densities that differ in their numbers: seeds, permutations, bootstrap weights, noise.
+
+    The density is the mean of the members', log p(x) = log(1/M sum_m p_m(x)). The score, by which rows are judged, is
+    what `combination` says:
+
+    - "log_mean_prob": -log p(x), led by the member that finds the row most likely;
+    - "mean_log_prob": -1/M sum_m log p_m(x), to which each member contributes alike;
+    - "tail": -1/M sum_m log P_m(score of a normal row >= score of x), so that members on other scales count alike.
+      P_m is the share of held-out normal rows, `calibrate`; beyond the last tenth of them their scores are taken to
+      fall off exponentially, so that the order of extreme rows is kept.
+
+    Args:
+        make: builds one member; called once, under vmap.
+        members: number of members.
+        combination: how scores are combined.
+        bootstrap: whether `fit` weighs the rows of each member by how often they are drawn with replacement.
+        learning_rates: for `fit`, of each member; empty for that of the `FitSpec`.
+        input_noises: likewise, of the noise on the rows.
+        rngs: source of the members' keys.
+
+    Attributes:
+        member: the members as one module, whose arrays have a first axis that counts them.
+        kept: whether each member counts; one that diverged does not.
+
+    Raises:
+        ValueError: if `members` is below 1, or there is not one learning rate or noise for each.
+        InputError: if the members fit themselves.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[nnx.Rngs], Density],
+        members: int,
+        *,
+        combination: Combination = "mean_log_prob",
+        bootstrap: bool = False,
+        learning_rates: Sequence[float] = (),
+        input_noises: Sequence[float] = (),
+        rngs: nnx.Rngs,
+    ):
+        if members < 1:
+            raise ValueError(f"members must be at least 1, got {members}")
+        for name, values in {"learning_rates": learning_rates, "input_noises": input_noises}.items():
+            if len(values) not in (0, members):
+                raise ValueError(f"{name} must have one value for each of {members} members or none, got {len(values)}")
+        self.member = stacked(make, members, rngs.params())
+        if isinstance(self.member, DirectlyFitted):
+            raise InputError(f"an ensemble is fitted by gradient steps, but {type(self.member).__name__} fits itself")
+        self.dim = self.member.dim
+        self.context_dim = self.member.context_dim
+        self.members = members
+        self.combination = combination
+        self.scores_in_nats = combination != "tail"
+        self.bootstrap = bootstrap
+        self.learning_rates = tuple(learning_rates)
+        self.input_noises = tuple(input_noises)
+        self.kept = Buffer(jnp.ones(members, bool))
+        dtype = jnp.result_type(float)
+        self.quantiles = Buffer(jnp.tile(jnp.linspace(0.0, 1.0, QUANTILES, dtype=dtype), (members, 1)))
+        self.excess = Buffer(jnp.ones(members, dtype))
+
+    def each(self, function: Callable[..., Array], *arguments: Any) -> Float[Array, "members *shape"]:
+        """`function(member, *arguments)` of every member."""
+        graph, state = nnx.split(self.member)
+        return jax.vmap(lambda state: function(nnx.merge(graph, state), *arguments))(state)
+
+    def replace_members(self, member: Any, kept: Bool[np.ndarray, "members"]) -> None:
+        """Take other numbers for the members, of which those that are not `kept` no longer count, in place.
+
+        Raises:
+            ValueError: if none is kept.
+        """
+        if not np.any(kept):
+            raise ValueError("at least one member must be kept")
+        self.member = member
+        self.kept[...] = jnp.asarray(kept)
+
+    def calibrate(
+        self, x: Float[Array | np.ndarray, "n dim"], context: Float[Array | np.ndarray, "n context_dim"] | None = None
+    ) -> None:
+        """Take the scores of normal rows that no member has learned from as the yardstick of "tail", in place."""
+        scores = self.each(lambda member: member.score(x, context))
+        levels = (jnp.arange(QUANTILES) + 0.5) / QUANTILES
+        self.quantiles[...] = jnp.quantile(scores, levels, axis=1).T
+        start = jnp.quantile(scores, 1 - TAIL, axis=1)[:, None]
+        beyond = scores > start
+        excess = jnp.sum(jnp.where(beyond, scores - start, 0), axis=1) / jnp.maximum(jnp.sum(beyond, axis=1), 1)
+        self.excess[...] = jnp.maximum(excess, jnp.finfo(scores.dtype).eps * jnp.abs(start[:, 0]))
+
+    def log_prob(self, x, context=None):
+        """Log of the mean of the members' densities, in nats; -inf off the support of all."""
+        values = self.each(lambda member: member.log_prob(x, context))
+        return self._log_mean(values)
+
+    def score(self, x, context=None):
+        """How anomalous each row is, as `combination` says; in nats."""
+        if self.combination == "log_mean_prob":
+            return -self.log_prob(x, context)
+        scores = self.each(lambda member: member.score(x, context))
+        if self.combination == "tail":
+            scores = jax.vmap(_negative_log_tail)(scores, self.quantiles[...], self.excess[...])
+        return self._mean(scores)
+
+    def loss(self, x, weight=None, context=None, rngs=None):
+        """Weighted mean of the score."""
+        return weighted_mean(self.score(x, context), weight)
+
+    def sample(
+        self,
+        key: PRNGKeyArray,
+        sample_shape: tuple[int, ...] = (),
+        context: Float[Array, "*batch context_dim"] | None = None,
+    ):
+        """Draws of shape `sample_shape + context.shape[:-1] + (dim,)`, each from a member drawn for it."""
+        choice_key, key = jax.random.split(key)
+        keys = jax.random.split(key, self.members)
+        graph, state = nnx.split(self.member)
+        draws = jax.vmap(lambda state, key: nnx.merge(graph, state).sample(key, sample_shape, context))(state, keys)
+        weights = jnp.where(self.kept[...], 0.0, -jnp.inf)
+        choice = jax.random.categorical(choice_key, weights, shape=draws.shape[1:-1])
+        return jnp.take_along_axis(draws, choice[None, ..., None], axis=0)[0]
+
+    def prepare(self, x):
+        """Let every member look at the training rows."""
+        if type(self.member).prepare is Model.prepare:
+            return
+        graph, state = nnx.split(self.member)
+        prepared = []
+        for index in range(self.members):
+            member = nnx.merge(graph, jax.tree.map(lambda array, index=index: array[index], state))
+            member.prepare(x)
+            prepared.append(nnx.state(member))
+        nnx.update(self.member, jax.tree.map(lambda *arrays: jnp.stack(arrays), *prepared))
+
+    def _mean(self, values: Float[Array, "members *batch"]) -> Float[Array, "*batch"]:
+        kept = self.kept[...].reshape(-1, *[1] * (values.ndim - 1))
+        return jnp.sum(jnp.where(kept, values, 0), axis=0) / jnp.sum(self.kept[...])
+
+    def _log_mean(self, values: Float[Array, "members *batch"]) -> Float[Array, "*batch"]:
+        kept = self.kept[...].reshape(-1, *[1] * (values.ndim - 1))
+        return jax.nn.logsumexp(jnp.where(kept, values, -jnp.inf), axis=0) - jnp.log(
+            jnp.sum(self.kept[...]).astype(values.dtype)
+        )
+
+
+def _negative_log_tail(
+    scores: Float[Array, "*batch"], quantiles: Float[Array, "quantiles"], excess: Float[Array, ""]
+) -> Float[Array, "*batch"]:
+    """-log of the share of held-out rows that score as high, with an exponential tail."""
+    levels = (jnp.arange(QUANTILES) + 0.5) / QUANTILES
+    start = jnp.interp(1 - TAIL, levels, quantiles)
+    within = -jnp.log1p(-jnp.minimum(jnp.interp(scores, quantiles, levels), 1 - TAIL))
+    return within + jnp.maximum(scores - start, 0) / excess

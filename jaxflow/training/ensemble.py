@@ -1,0 +1,237 @@
+"""Members of an ensemble, trained together in one compiled program."""
+
+import math
+import time
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Key, PRNGKeyArray
+
+from jaxflow.errors import InputError
+from jaxflow.models.ensemble import Ensemble
+from jaxflow.training import epoch as epochs
+from jaxflow.training import flat
+from jaxflow.training.batch import Batch
+from jaxflow.training.fit_spec import FitSpec
+from jaxflow.training.history import History
+from jaxflow.training.progress import FitProgress, NoProgress
+from jaxflow.training.records import history_row, lagging
+
+
+class MembersFit(NamedTuple):
+    """What `fit_members` returns.
+
+    Attributes:
+        model: the ensemble with the best parameters of each member.
+        history: means over the members; `members` has that of each, up to the epoch in which it stopped.
+    """
+
+    model: Ensemble
+    history: History
+
+
+def fit_members(
+    model: Ensemble,
+    train: Batch,
+    valid: Batch | None,
+    spec: FitSpec,
+    *,
+    initial_rows: int,
+    key: PRNGKeyArray,
+    progress: bool,
+) -> MembersFit:
+    """Fit every member on its own, all in one program: each has its own best parameters and its own early end.
+
+    Args:
+        model: a copy that may be changed.
+        train: rows (n, dim) for all members, or (members, n, dim) with rows for each.
+        valid: held-out rows of the same form, or None.
+        spec: of each fit; the model may have learning rates and noises of its own.
+        initial_rows: number of rows from which layers such as ActNorm take their first values.
+        key: the random key.
+        progress: show a progress bar on standard error, with means over the members.
+
+    Raises:
+        InputError: if scores are to be combined by tails and there are no held-out rows.
+        FloatingPointError: if no member had a finite loss; one that had none is left out with a warning.
+    """
+    if model.combination == "tail" and valid is None:
+        raise InputError("combination = tail needs held-out rows, and there are none")
+    init_key, fit_key, bootstrap_key = jax.random.split(key, 3)
+    members = model.members
+    if model.bootstrap:
+        train = train._replace(weight=_bootstrap(bootstrap_key, train, members))
+    axes = _axes(train), None if valid is None else _axes(valid)
+
+    graph, state = nnx.split(model.member)
+    first = _first_rows(train, axes[0], initial_rows)
+    state = _initialize(state, first, jax.random.split(init_key, members), graph=graph, axes=axes[0])
+    member = nnx.merge(graph, state)
+    nnx.reseed(member, policy="match_shape", dropout=jax.random.fold_in(init_key, 1))
+    graph, train_graph, params, buffers = epochs.split(member)
+    knobs = _knobs(model, spec)
+    # What is switched on for one member is part of the program of all.
+    spec = spec.model_copy(update={"input_noise": float(jnp.max(knobs.input_noise))})
+    one = jax.tree.map(lambda array: array[0], params)
+    rows = train.x.shape[-2]
+    plan = epochs.make_plan(graph, train_graph, one, spec, rows, follows_data=epochs.follows_data(member))
+    states = _first_states(params, buffers, jax.random.split(fit_key, members), knobs, plan=plan)
+
+    def advance():
+        nonlocal states
+        states, records = _run_epoch(states, train, valid, plan=plan, axes=axes, in_turn=_in_turn())
+        return records
+
+    histories = [History() for _ in range(members)]
+    running = np.ones(members, bool)
+    started = time.perf_counter()
+    with FitProgress(spec.epochs) if progress else NoProgress() as display:
+        for number, records in lagging(spec.epochs, advance):
+            records, seconds = jax.device_get(records), time.perf_counter() - started
+            new = [
+                history_row(number, jax.tree.map(lambda a, i=i: a[i], records), seconds, valid is not None)
+                for i in range(members)
+            ]
+            for index in np.flatnonzero(running):
+                histories[index].rows.append(new[index])
+            display.update(mean_row([new[index] for index in np.flatnonzero(running)]))
+            running &= ~records.stopped
+            if not running.any():
+                break
+
+    taken = [len(history.rows) * plan.steps_per_epoch - sum(history.column("skipped_steps")) for history in histories]
+    kept = np.isfinite(states.best_loss) & (np.array(taken) > 0)
+    if not kept.any():
+        raise FloatingPointError(
+            f"the loss of all {members} members was not finite in any epoch; try a lower learning rate or data on a "
+            "smaller scale"
+        )
+    if not kept.all():
+        lost = ", ".join(str(index) for index in np.flatnonzero(~kept))
+        warnings.warn(f"left out of the ensemble, as their loss was never finite: members {lost}", stacklevel=3)
+    best = jax.vmap(partial(flat.unflatten, layout=plan.layout))(states.best_params)
+    model.replace_members(plan.model(best, states.best_buffers), kept)
+    return MembersFit(model, mean_history(histories))
+
+
+def mean_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Rows of one epoch's histories as one: means, and the sum of skipped steps."""
+
+    def mean_of(name: str) -> float:
+        values = np.array([row[name] for row in rows], float)
+        return float(values[np.isfinite(values)].mean()) if np.isfinite(values).any() else math.nan
+
+    mean: dict[str, Any] = {name: None if value is None else mean_of(name) for name, value in rows[0].items()}
+    return mean | {"epoch": rows[0]["epoch"], "skipped_steps": sum(row["skipped_steps"] for row in rows)}
+
+
+def mean_history(histories: Sequence[History]) -> History:
+    """One history of all: means over the members that have not stopped yet."""
+    longest = max(len(history.rows) for history in histories)
+    rows = [
+        mean_row([history.rows[index] for history in histories if index < len(history.rows)])
+        for index in range(longest)
+    ]
+    return History(rows, list(histories))
+
+
+def _in_turn() -> bool:
+    """Whether members take turns within an epoch: a CPU has no use for many small products at once."""
+    return jax.default_backend() == "cpu"
+
+
+def _axes(batch: Batch) -> Batch:
+    """For each part of a batch, 0 where its first axis counts members."""
+    own: Any = 0 if batch.x.ndim == 3 else None
+    weight: Any = 0 if batch.weight is not None and batch.weight.ndim == 2 else None
+    return Batch(own, weight, None if batch.context is None else own)
+
+
+def _bootstrap(key: PRNGKeyArray, train: Batch, members: int) -> Float[Array, "members n"]:
+    """How often each row is drawn in n draws with replacement, times its weight (Efron 1979)."""
+    n = train.x.shape[-2]
+
+    def counts(key: PRNGKeyArray) -> Array:
+        return jnp.bincount(jax.random.randint(key, (n,), 0, n), length=n)
+
+    drawn = jax.vmap(counts)(jax.random.split(key, members)).astype(train.x.dtype)
+    return drawn if train.weight is None else drawn * train.weight
+
+
+def _first_rows(train: Batch, axes: Batch, count: int) -> Batch:
+    def first(array: Any, axis: int | None) -> Any:
+        return None if array is None else array[:count] if axis is None else array[:, :count]
+
+    parts: Any = zip(train, axes, strict=True)
+    return Batch(*(first(array, axis) for array, axis in parts))
+
+
+def _knobs(model: Ensemble, spec: FitSpec) -> epochs.Knobs:
+    own = {"learning_rate": model.learning_rates, "input_noise": model.input_noises}
+    dtype = jnp.result_type(float)
+    return epochs.Knobs(
+        *(jnp.asarray(own.get(name) or (getattr(spec, name),) * model.members, dtype) for name in epochs.Knobs._fields)
+    )
+
+
+@partial(jax.jit, static_argnames=("graph", "axes"))
+def _initialize(state: Any, rows: Batch, keys: Key[Array, "members"], *, graph: Any, axes: Batch) -> Any:
+    def one(state, rows, key):
+        model = nnx.merge(graph, state)
+        model.initialize(rows.x, rows.weight, rows.context, key=key)
+        return nnx.split(model)[1]
+
+    return jax.vmap(one, in_axes=(0, axes, 0))(state, rows, keys)
+
+
+@partial(jax.jit, static_argnames="plan")
+def _first_states(params, buffers, keys, knobs, *, plan: epochs.Plan) -> epochs.FitState:
+    return jax.vmap(partial(epochs.first_state, plan=plan))(params, buffers, keys, knobs)
+
+
+@partial(jax.jit, static_argnames=("plan", "axes", "in_turn"), donate_argnames="states")
+def _run_epoch(
+    states: epochs.FitState,
+    train: Batch,
+    valid: Batch | None,
+    *,
+    plan: epochs.Plan,
+    axes: tuple[Batch, Batch | None],
+    in_turn: bool,
+) -> tuple[epochs.FitState, epochs.Record]:
+    """An epoch of every member; one that has stopped stays as it is."""
+    if not in_turn:
+        advance = jax.vmap(partial(epochs.advance, plan=plan), in_axes=(0, *axes))
+        return advance(states, train, valid)
+    own, shared = zip(*(_parted(batch, axis) for batch, axis in ((train, axes[0]), (valid, axes[1]))), strict=True)
+
+    def advance_one(inputs):
+        state, mine = inputs
+        trained, held_out = (_together(*parts) for parts in zip(mine, shared, strict=True))
+        assert trained is not None
+        return epochs.advance(state, trained, held_out, plan)
+
+    return jax.lax.map(advance_one, (states, own))
+
+
+def _parted(batch: Batch | None, axes: Batch | None) -> tuple[tuple, tuple]:
+    """The parts of a batch that are each member's own, and those that all share; None in the other's place."""
+    if batch is None or axes is None:
+        return (), ()
+    pairs = list(zip(batch, axes, strict=True))
+    return (
+        tuple(array if axis == 0 else None for array, axis in pairs),
+        tuple(array if axis is None else None for array, axis in pairs),
+    )
+
+
+def _together(own: tuple, shared: tuple) -> Batch | None:
+    if not own:
+        return None
+    return Batch(*(mine if mine is not None else common for mine, common in zip(own, shared, strict=True)))
