@@ -4,7 +4,10 @@ import os
 import shutil
 from pathlib import Path
 
+import pytest
+
 STORE_LIMIT = 1 << 30  # bytes
+MAPPINGS_LIMIT = 25_000  # of the 65,530 that Linux gives a process unless told otherwise
 
 
 def pytest_configure(config):
@@ -23,3 +26,16 @@ def pytest_configure(config):
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(store)
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown():
+    """Let go of compiled programs before there are too many.
+
+    Each program takes a few mappings of memory; when a process has no more of them, the compiler crashes.
+    """
+    mappings = Path("/proc/self/maps")
+    if mappings.exists() and mappings.read_bytes().count(b"\n") > MAPPINGS_LIMIT:
+        import jax
+
+        jax.clear_caches()

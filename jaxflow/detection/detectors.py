@@ -118,6 +118,6 @@ class GaussianDetector(Detector):
 
 def _expect(detector: Detector, spec: Any, kinds: tuple[type, ...]) -> Any:
     if not isinstance(spec, kinds):
-        names = " or a ".join(kind.__name__ for kind in kinds)
-        raise InputError(f"model of {type(detector).__name__} = {spec!r}: expected a {names}")
+        names = " or ".join(kind.__name__ for kind in kinds)
+        raise InputError(f"model of {type(detector).__name__} = {spec!r}: expected {names}")
     return spec

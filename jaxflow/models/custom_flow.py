@@ -73,8 +73,10 @@ class CustomFlow(FlowSpec):
         context = {"context_dim": self.layer_context_dim} if self.context_dim else {}
         layer: Any = self.import_layer()
         arguments = {**context, **dict(self.options), "rngs": rngs}
+        # A class that defines no constructor has that of `object`, whose signature promises too much.
+        constructor = (lambda self: None) if layer.__init__ is object.__init__ else layer.__init__
         try:
-            inspect.signature(layer.__init__).bind(None, dim, **arguments)
+            inspect.signature(constructor).bind(None, dim, **arguments)
         except TypeError as error:
             called = ", ".join(["dim", *(f"{name}=..." for name in arguments)])
             raise InputError(f"layer = {self.layer!r} cannot be made as {self.layer}({called}): {error}") from None

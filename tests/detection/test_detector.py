@@ -335,7 +335,7 @@ def test_what_is_not_fitted_cannot_score(method):
             "preprocessing holds 'standardize': expected steps such as Standardize()",
         ),
         ({"train": 100}, "train = 100: expected a FitSpec"),
-        ({"model": "maf"}, "model of FlowDetector = 'maf': expected a FlowSpec"),
+        ({"model": "maf"}, "model of FlowDetector = 'maf': expected FlowSpec or EnsembleSpec"),
         ({"model": MAF(context_dim=2)}, "a detector scores rows without context: context_dim = 2, expected 0"),
         (
             {"threshold": BestF1()},

@@ -95,9 +95,9 @@ def test_models_and_their_defaults(fresh, detector, default, module):
 @pytest.mark.parametrize(
     ("detector", "model", "expected"),
     [
-        (FlowDetector(), GaussianSpec(), "expected a FlowSpec"),
-        (AutoencoderDetector(), MAF(), "expected a AutoEncoderSpec"),
-        (GaussianDetector(), MAF(), "expected a GaussianSpec or a GaussianMixtureSpec"),
+        (FlowDetector(), GaussianSpec(), "expected FlowSpec or EnsembleSpec"),
+        (AutoencoderDetector(), MAF(), "expected AutoEncoderSpec"),
+        (GaussianDetector(), MAF(), "expected GaussianSpec or GaussianMixtureSpec"),
     ],
 )
 def test_a_model_of_another_kind_is_refused(fresh, detector, model, expected):
