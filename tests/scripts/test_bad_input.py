@@ -146,7 +146,7 @@ CASES = {
     # score.py
     "score --model model": "give --input and --output, or --follow for JSON lines on standard input",
     "score --model model --input good.csv": "give --input and --output, or --follow for JSON lines on standard input",
-    f"{SCORE} good.csv --follow": "--follow reads standard input and writes standard output, row by row: leave out --input, ",
+    f"{SCORE} good.csv --follow": "--follow reads standard input and writes standard output, row by row: leave out ",
     f"{SCORE} missing.csv": "missing.csv: there is no such file",
     f"{SCORE} narrow.csv": "narrow.csv: column weight is missing; the columns are speed, heat, label",
     f"{SCORE} text.csv": "text.csv: row 51, column speed is 'fast', expected a finite number",

@@ -55,7 +55,7 @@ def test_it_trains_and_is_loaded_once_its_module_is_imported(place):
         ("Cubic", "model.layer = 'Cubic'"),
         (
             "jaxflow.bijectors.Sigmoid",
-            "cannot be made as jaxflow.bijectors.Sigmoid(dim, rngs=...): too many positional",
+            "cannot be made as jaxflow.bijectors.Sigmoid(dim, start=..., rngs=...): ",
         ),
     ],
 )
