@@ -1,7 +1,7 @@
 """The autoencoder: rows that a narrow network cannot reproduce are anomalous."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Literal
 
 import jax.numpy as jnp
 from flax import nnx
@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from pydantic import Field
 
 from jaxflow.errors import InputError
-from jaxflow.models.model import Model, ModelSpec, weighted_mean
+from jaxflow.models.model import Model, ModelSpec, Width, weighted_mean
 from jaxflow.networks.mlp import MLP
 
 
@@ -87,7 +87,7 @@ class AutoEncoderSpec(ModelSpec):
     """Hyperparameters of `AutoEncoder`."""
 
     kind: Literal["autoencoder"] = "autoencoder"
-    hidden: tuple[Annotated[int, Field(ge=1, le=16_384)], ...] = Field(
+    hidden: tuple[Width, ...] = Field(
         default=(64, 32), description="widths of the encoder's hidden layers; the decoder has them in reverse"
     )
     latent: int | None = Field(

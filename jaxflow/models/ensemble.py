@@ -113,7 +113,8 @@ class Ensemble(Density):
     def log_prob(self, x, context=None):
         """Log of the mean of the members' densities, in nats; -inf off the support of all."""
         values = self.each(lambda member: member.log_prob(x, context))
-        return self._log_mean(values)
+        total = jax.nn.logsumexp(jnp.where(self._kept_as(values), values, -jnp.inf), axis=0)
+        return total - jnp.log(jnp.sum(self.kept[...]).astype(values.dtype))
 
     def score(self, x, context=None):
         """How anomalous each row is, as `combination` says; in nats."""
@@ -122,7 +123,7 @@ class Ensemble(Density):
         scores = self.each(lambda member: member.score(x, context))
         if self.combination == "tail":
             scores = jax.vmap(_negative_log_tail)(scores, self.quantiles[...], self.excess[...])
-        return self._mean(scores)
+        return jnp.sum(jnp.where(self._kept_as(scores), scores, 0), axis=0) / jnp.sum(self.kept[...])
 
     def loss(self, x, weight=None, context=None, rngs=None):
         """Weighted mean of the score."""
@@ -155,15 +156,9 @@ class Ensemble(Density):
             prepared.append(nnx.state(member))
         nnx.update(self.member, jax.tree.map(lambda *arrays: jnp.stack(arrays), *prepared))
 
-    def _mean(self, values: Float[Array, "members *batch"]) -> Float[Array, "*batch"]:
-        kept = self.kept[...].reshape(-1, *[1] * (values.ndim - 1))
-        return jnp.sum(jnp.where(kept, values, 0), axis=0) / jnp.sum(self.kept[...])
-
-    def _log_mean(self, values: Float[Array, "members *batch"]) -> Float[Array, "*batch"]:
-        kept = self.kept[...].reshape(-1, *[1] * (values.ndim - 1))
-        return jax.nn.logsumexp(jnp.where(kept, values, -jnp.inf), axis=0) - jnp.log(
-            jnp.sum(self.kept[...]).astype(values.dtype)
-        )
+    def _kept_as(self, values: Float[Array, "members *batch"]) -> Bool[Array, "members *ones"]:
+        """Which members count, to be broadcast over their values."""
+        return self.kept[...].reshape(-1, *[1] * (values.ndim - 1))
 
 
 def _negative_log_tail(

@@ -1,7 +1,7 @@
 """What ready-made flows have in common: the order of their layers and their conditioners."""
 
 from abc import abstractmethod
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from flax import nnx
@@ -25,7 +25,7 @@ from jaxflow.errors import InputError
 from jaxflow.models.base_specs import AnyBaseSpec, NormalBase
 from jaxflow.models.dequantized import Dequantized, Noise
 from jaxflow.models.flow import Flow
-from jaxflow.models.model import ModelSpec
+from jaxflow.models.model import ModelSpec, Width
 from jaxflow.networks import MLP, Activation, MaskedMLP, ResidualMLP
 from jaxflow.networks.masks import HiddenDegrees
 
@@ -33,8 +33,6 @@ from jaxflow.networks.masks import HiddenDegrees
 STACK_FROM = 12
 
 Normalization = Literal["none", "act_norm", "batch_norm"]
-# A square layer at the upper limit takes 1 GiB.
-Width = Annotated[int, Field(ge=1, le=16_384)]
 
 
 class FlowSpec(ModelSpec):
@@ -89,7 +87,7 @@ class FlowSpec(ModelSpec):
             raise InputError(
                 f"dequantize must be one word or one for each of {dim} features, got {list(self.dequantize)}"
             )
-        if {self.dequantize} <= {"none", ("none",) * dim}:
+        if self.dequantize in ("none", ("none",) * dim):
             return flow
         return Dequantized(flow, self.dequantize, draws=self.draws, rngs=rngs)
 

@@ -20,8 +20,8 @@ from jaxflow.models.flow_spec import (
     FlowSpec,
     MaskedFlowSpec,
     Normalization,
-    Width,
 )
+from jaxflow.models.model import Width
 
 
 class MAF(MaskedFlowSpec):

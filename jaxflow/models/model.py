@@ -1,13 +1,18 @@
 """What every model can do, and what every density can do besides."""
 
 from abc import abstractmethod
+from typing import Annotated
 
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
+from pydantic import Field
 
 from jaxflow.config.spec import Spec
+
+# Of a hidden layer. A square one at the upper limit takes 1 GiB.
+Width = Annotated[int, Field(ge=1, le=16_384)]
 
 
 class Model(nnx.Module):
