@@ -36,7 +36,7 @@ class FitState(NamedTuple):
     """All that changes while fitting.
 
     Attributes:
-        params: all trained parameters, as one vector.
+        params: all trained parameters, as `flat.flatten` has them.
         buffers: every other variable of the model.
         opt_state: the optimiser's state.
         best_params: the parameters at the lowest watched loss so far.
@@ -49,10 +49,10 @@ class FitState(NamedTuple):
         knobs: learning rate and the like; they stay as they are.
     """
 
-    params: Float[Array, "size"]
+    params: flat.Flat
     buffers: Any
     opt_state: AdamState
-    best_params: Float[Array, "size"]
+    best_params: flat.Flat
     best_buffers: Any
     best_loss: Float[Array, ""]
     key: PRNGKeyArray
@@ -103,15 +103,15 @@ class Plan(NamedTuple):
             end_value=self.spec.final_learning_rate,
         )
 
-    def weight_decay(self, strength: Float[Array, ""]) -> Float[Array, "size"] | float:
+    def weight_decay(self, strength: Float[Array, ""]) -> tuple[Array | float, ...]:
         """Decay of each parameter: matrices decay; vectors (biases, shifts, scales) do not."""
+        sizes = self.layout.sizes
+        small = [index for index, size in enumerate(sizes) if size < flat.LARGE]
+        large = [index for index, size in enumerate(sizes) if size >= flat.LARGE]
         if not self.spec.weight_decay:
-            return 0.0
-        decays = [
-            jnp.full(shape, 1.0 if len(shape) - stacked > 1 else 0.0)
-            for shape, stacked in zip(self.layout.shapes, self.layout.stacked, strict=True)
-        ]
-        return strength * flat.flatten(decays)
+            return (0.0,) * (1 + len(large))
+        decays = [jnp.zeros(0), *(jnp.full(sizes[index], float(self.layout.is_matrix(index))) for index in small)]
+        return (strength * jnp.concatenate(decays), *(strength * self.layout.is_matrix(index) for index in large))
 
 
 def start(model: nnx.Module, spec: FitSpec, rows: int, key: PRNGKeyArray) -> tuple[Plan, FitState]:
@@ -145,14 +145,14 @@ def make_plan(graph: Any, train_graph: Any, params: Any, spec: FitSpec, rows: in
 @partial(jax.jit, static_argnames="plan")
 def first_state(params: Any, buffers: Any, key: PRNGKeyArray, knobs: Knobs, *, plan: Plan) -> FitState:
     """The state before the first step."""
-    vector = flat.flatten(params)
+    flattened = flat.flatten(params)
     return FitState(
-        params=vector,
+        params=flattened,
         buffers=buffers,
-        opt_state=adam_start(vector),
-        best_params=vector,
+        opt_state=adam_start(flattened),
+        best_params=flattened,
         best_buffers=buffers,
-        best_loss=jnp.asarray(jnp.inf, vector.dtype),
+        best_loss=jnp.asarray(jnp.inf, flattened[0].dtype),
         key=key,
         epoch=jnp.asarray(0),
         stale=jnp.asarray(0),
@@ -173,7 +173,7 @@ def advance(state: FitState, train: Batch, valid: Batch | None, plan: Plan) -> t
     Shuffling, all steps, validation, the choice of the best parameters and the decision to stop happen in one program:
     nothing crosses from the device to the host. A state that has stopped is returned as it is.
     """
-    unknown = jnp.asarray(jnp.nan, state.params.dtype)
+    unknown = jnp.full_like(state.best_loss, jnp.nan)
     idle = Record(unknown, unknown, unknown, unknown, unknown, jnp.asarray(0), jnp.asarray(True))
     return jax.lax.cond(
         state.stopped, lambda state: (state, idle), lambda state: _run_epoch(state, train, valid, plan), state
@@ -188,7 +188,7 @@ def _run_epoch(state: FitState, train: Batch, valid: Batch | None, plan: Plan) -
     blocks = padded_blocks(shuffled, min(spec.batch_size, train.x.shape[0]))
     step_keys = jax.random.split(steps_key, plan.steps_per_epoch)
     steps = state.epoch * plan.steps_per_epoch + jnp.arange(plan.steps_per_epoch)
-    rates = state.knobs.learning_rate * jnp.asarray(plan.schedule()(steps), state.params.dtype)
+    rates = state.knobs.learning_rate * jnp.asarray(plan.schedule()(steps), state.best_loss.dtype)
 
     carry = (state.params, state.buffers, state.opt_state)
     carry, (losses, norms, skipped) = jax.lax.scan(
@@ -206,7 +206,7 @@ def _run_epoch(state: FitState, train: Batch, valid: Batch | None, plan: Plan) -
     counted = jnp.where(skipped, 0.0, jnp.sum(blocks.weight, axis=1))
     train_loss = jnp.sum(counted * jnp.where(skipped, 0.0, losses)) / jnp.sum(counted)
     gradient_norm = jnp.sum(jnp.where(skipped, 0.0, norms)) / jnp.sum(~skipped)
-    valid_loss = jnp.asarray(jnp.nan, params.dtype) if valid is None else _evaluate(params, buffers, valid, plan)
+    valid_loss = jnp.full_like(train_loss, jnp.nan) if valid is None else _evaluate(params, buffers, valid, plan)
 
     watched = train_loss if valid is None else valid_loss
     better = watched < state.best_loss  # False for NaN, so good parameters are never replaced by bad ones
@@ -225,8 +225,8 @@ def _run_epoch(state: FitState, train: Batch, valid: Batch | None, plan: Plan) -
         params=params,
         buffers=buffers,
         opt_state=opt_state,
-        best_params=jnp.where(better, params, state.best_params),
-        best_buffers=jax.tree.map(lambda new, old: jnp.where(better, new, old), buffers, state.best_buffers),
+        best_params=_chosen(better, params, state.best_params),
+        best_buffers=_chosen(better, buffers, state.best_buffers),
         best_loss=best_loss,
         key=state.key,
         epoch=state.epoch + 1,
@@ -237,7 +237,11 @@ def _run_epoch(state: FitState, train: Batch, valid: Batch | None, plan: Plan) -
     return state, record
 
 
-def _step(carry, inputs, *, plan: Plan, weight_decay: Float[Array, "size"] | float, knobs: Knobs):
+def _chosen(condition: Bool[Array, ""], first: Any, second: Any) -> Any:
+    return jax.tree.map(lambda new, old: jnp.where(condition, new, old), first, second)
+
+
+def _step(carry, inputs, *, plan: Plan, weight_decay: tuple[Array | float, ...], knobs: Knobs):
     """One step of AdamW; one whose loss or gradient is not finite changes nothing."""
     params, buffers, opt_state = carry
     batch, key, learning_rate = inputs
@@ -254,7 +258,8 @@ def _step(carry, inputs, *, plan: Plan, weight_decay: Float[Array, "size"] | flo
     tree = flat.unflatten(params, plan.layout)
     (loss, new_buffers), gradient = jax.value_and_grad(loss_of, has_aux=True)(tree)
     gradient = flat.flatten(gradient)
-    norm = jnp.sqrt(jnp.vdot(gradient, gradient))  # a dot product is vectorised on CPU, a sum of squares is not
+    # A dot product is vectorised on CPU, a sum of squares is not.
+    norm = jnp.sqrt(sum(jnp.vdot(array, array) for array in gradient))
     good = jnp.isfinite(loss) & jnp.isfinite(norm)
     clip = jnp.asarray(jnp.inf if plan.spec.clip_norm is None else plan.spec.clip_norm, norm.dtype)
     params, opt_state = adam_step(

@@ -56,3 +56,15 @@ def test_the_gradient_is_scaled():
 def test_decay_of_each_parameter():
     params, _ = steps(np.zeros((1, 3), np.float32), decay=jnp.array([0.0, 0.5, 1.0]))
     np.testing.assert_allclose(params, [1.0, -2.0 * 0.95, 3.0 * 0.9], rtol=1e-6)
+
+
+def test_arrays_of_a_tree_are_stepped_alike():
+    params = (jnp.array([1.0, -2.0]), jnp.ones((2, 2)))
+    state = adam_start(params)
+    gradient = (jnp.array([0.5, 1.0]), jnp.full((2, 2), 0.5))
+    scalars: Any = {"learning_rate": jnp.asarray(0.1), "gradient_scale": jnp.asarray(1.0), "good": jnp.asarray(True)}
+    stepped, state = adam_step(params, gradient, state, weight_decay=(0.0, 0.3), **scalars)
+    for index, decay in enumerate((0.0, 0.3)):
+        alone, _ = adam_step(params[index], gradient[index], adam_start(params[index]), weight_decay=decay, **scalars)
+        np.testing.assert_array_equal(stepped[index], alone)
+    assert int(state.count) == 1

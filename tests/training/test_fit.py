@@ -9,7 +9,7 @@ from flax import nnx
 from jaxflow.errors import InputError
 from jaxflow.models import MAF, Gaussian, Model, RealNVP, state_arrays
 from jaxflow.models.model import weighted_mean
-from jaxflow.training import Batch, FitSpec, fit
+from jaxflow.training import Batch, FitSpec, fit, flat
 
 SPEC = FitSpec(epochs=5, batch_size=32, learning_rate=1e-2, patience=None)
 
@@ -290,3 +290,12 @@ def test_batch_norm_needs_more_than_a_row():
     flow = MAF(layers=1, hidden=(4,), normalization="batch_norm").build(2, rngs=nnx.Rngs(0))
     with pytest.raises(InputError, match="batches of at least 2 rows, got 1"):
         fit(flow, rows(10), None, FitSpec(batch_size=1), key=jax.random.key(0))
+
+
+def test_large_arrays_train_as_small_ones_do(monkeypatch):
+    def losses(large):
+        monkeypatch.setattr(flat, "LARGE", large)
+        spec = FitSpec(epochs=4, batch_size=25, learning_rate=1e-2, weight_decay=0.1, patience=large)
+        return fit(maf(), rows(), rows(seed=1), spec, key=jax.random.key(0)).history.column("valid_loss")
+
+    np.testing.assert_allclose(losses(30), losses(10_000), rtol=1e-5)

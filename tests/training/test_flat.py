@@ -9,9 +9,9 @@ from jaxflow.training import flat
 def test_flatten_and_unflatten_are_inverse():
     tree = {"a": jnp.arange(6.0).reshape(2, 3), "b": [jnp.asarray(7.0), jnp.zeros((0, 4))]}
     layout = flat.layout_of(tree)
-    vector = flat.flatten(tree)
-    assert vector.tolist() == [0, 1, 2, 3, 4, 5, 7]
-    restored = flat.unflatten(vector, layout)
+    flattened = flat.flatten(tree)
+    assert [array.tolist() for array in flattened] == [[0, 1, 2, 3, 4, 5, 7]]
+    restored = flat.unflatten(flattened, layout)
     assert jax.tree.structure(restored) == jax.tree.structure(tree)
     jax.tree.map(np.testing.assert_array_equal, restored, tree)
 
@@ -22,8 +22,17 @@ def test_equal_trees_have_equal_hashable_layouts():
     assert hash(flat.layout_of(first)) == hash(flat.layout_of(second))
 
 
+def test_large_arrays_stay_by_themselves(monkeypatch):
+    monkeypatch.setattr(flat, "LARGE", 6)
+    tree = [jnp.arange(6.0).reshape(2, 3), jnp.ones(2), jnp.full((3, 3), 5.0), jnp.zeros(1)]
+    layout = flat.layout_of(tree)
+    flattened = flat.flatten(tree)
+    assert [array.shape for array in flattened] == [(3,), (2, 3), (3, 3)]
+    jax.tree.map(np.testing.assert_array_equal, flat.unflatten(flattened, layout), tree)
+
+
 def test_no_parameters_at_all():
-    assert flat.flatten({}).shape == (0,)
+    assert [array.shape for array in flat.flatten({})] == [(0,)]
 
 
 def test_mixed_types_are_refused():
