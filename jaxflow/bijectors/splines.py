@@ -10,12 +10,35 @@ from jaxtyping import Array, Float
 from jaxflow.bijectors.transformers import Transformer
 
 
-class Knots(NamedTuple):
-    """Where the pieces of a monotone spline meet: K + 1 places, heights and slopes."""
+class Spline(NamedTuple):
+    """A monotone spline of K bins from [-bound, bound] onto itself.
 
-    x: Float[Array, "*shape knots"]
-    y: Float[Array, "*shape knots"]
-    slope: Float[Array, "*shape knots"]
+    Attributes:
+        widths: of the bins.
+        heights: of the bins.
+        slopes: at the K - 1 inner knots, as parameters.
+        end: the slope at both ends, as a parameter.
+        bound: half the width of the interval.
+        min_slope: smallest slope at a knot.
+    """
+
+    widths: Float[Array, "*shape bins"]
+    heights: Float[Array, "*shape bins"]
+    slopes: Float[Array, "*shape inner"]
+    end: Float[Array, "*shape"] | float
+    bound: float
+    min_slope: float
+
+
+class Bin(NamedTuple):
+    """The bin that a value falls into: its lower left corner, its size, and the slopes before and after it."""
+
+    left: Float[Array, "*shape"]
+    bottom: Float[Array, "*shape"]
+    width: Float[Array, "*shape"]
+    height: Float[Array, "*shape"]
+    before: Float[Array, "*shape"]
+    after: Float[Array, "*shape"]
 
 
 class RationalQuadratic(Transformer):
@@ -57,16 +80,18 @@ class RationalQuadratic(Transformer):
     def _linear_outside(self, method, values, parameters):
         # Outside, the arithmetic runs on 0 instead: selecting afterwards would leave NaN gradients.
         inside = jnp.abs(values) < self.bound
-        inner, log_det = method(self._knots(parameters), jnp.where(inside, values, 0.0))
+        inner, log_det = method(self._spline(parameters), jnp.where(inside, values, 0.0))
         return jnp.where(inside, inner, values), jnp.where(inside, log_det, 0.0)
 
-    def _knots(self, parameters: Float[Array, "*shape parameters"]) -> Knots:
-        slopes = _slopes(parameters[..., 2 * self.bins :], self.min_slope)
-        ends = jnp.ones_like(parameters[..., :1])
-        return Knots(
-            _places(parameters[..., : self.bins], self.bound, self.min_bin),
-            _places(parameters[..., self.bins : 2 * self.bins], self.bound, self.min_bin),
-            jnp.concatenate([ends, slopes, ends], axis=-1),
+    def _spline(self, parameters: Float[Array, "*shape parameters"]) -> Spline:
+        widths, heights, slopes = jnp.split(parameters, (self.bins, 2 * self.bins), axis=-1)
+        return Spline(
+            _sizes(widths, self.bound, self.min_bin),
+            _sizes(heights, self.bound, self.min_bin),
+            slopes,
+            0.0,  # the parameter of slope 1
+            self.bound,
+            self.min_slope,
         )
 
 
@@ -99,7 +124,7 @@ class CircularRationalQuadratic(Transformer):
     def forward_and_log_det(self, z, parameters):
         """Deform, then turn."""
         inside = jnp.abs(z) <= self.half_circle
-        turned, log_det = _evaluate(self._knots(parameters), jnp.where(inside, z, 0.0))
+        turned, log_det = _evaluate(self._spline(parameters), jnp.where(inside, z, 0.0))
         x = self._wrap(turned + parameters[..., -1])
         return jnp.where(inside, x, z), jnp.where(inside, log_det, jnp.inf)
 
@@ -107,7 +132,7 @@ class CircularRationalQuadratic(Transformer):
         """Turn back, then undo the deformation."""
         inside = jnp.abs(x) <= self.half_circle
         turned = self._wrap(jnp.where(inside, x, 0.0) - parameters[..., -1])
-        z, log_det = _invert(self._knots(parameters), turned)
+        z, log_det = _invert(self._spline(parameters), turned)
         return jnp.where(inside, z, x), jnp.where(inside, log_det, -jnp.inf)
 
     def _wrap(self, angle):
@@ -115,12 +140,15 @@ class CircularRationalQuadratic(Transformer):
         turns = jnp.floor((angle + self.half_circle) / (2 * self.half_circle))
         return jnp.clip(angle - 2 * self.half_circle * turns, -self.half_circle, self.half_circle)
 
-    def _knots(self, parameters: Float[Array, "*shape parameters"]) -> Knots:
-        slopes = _slopes(parameters[..., 2 * self.bins : -1], self.min_slope)
-        return Knots(
-            _places(parameters[..., : self.bins], self.half_circle, self.min_bin),
-            _places(parameters[..., self.bins : 2 * self.bins], self.half_circle, self.min_bin),
-            jnp.concatenate([slopes, slopes[..., :1]], axis=-1),
+    def _spline(self, parameters: Float[Array, "*shape parameters"]) -> Spline:
+        widths, heights, slopes = jnp.split(parameters[..., :-1], (self.bins, 2 * self.bins), axis=-1)
+        return Spline(
+            _sizes(widths, self.half_circle, self.min_bin),
+            _sizes(heights, self.half_circle, self.min_bin),
+            slopes[..., 1:],
+            slopes[..., 0],
+            self.half_circle,
+            self.min_slope,
         )
 
 
@@ -135,40 +163,40 @@ def _check(bins: int, bound: float, min_bin: float, min_slope: float) -> None:
         raise ValueError(f"min_slope must be between 0 and 1, got {min_slope}")
 
 
-def _places(raw: Float[Array, "*shape bins"], bound: float, min_bin: float) -> Float[Array, "*shape knots"]:
-    """Ascending places from -bound to bound, evenly spread for zero parameters."""
-    bins = raw.shape[-1]
-    sizes = min_bin + (2 * bound - bins * min_bin) * jax.nn.softmax(raw, axis=-1)
-    inner = jnp.cumsum(sizes[..., :-1], axis=-1) - bound
-    # The ends are set, not summed: rounding must not move them.
-    end = jnp.full_like(raw[..., :1], bound)
-    return jnp.concatenate([-end, inner, end], axis=-1)
+def _sizes(raw: Float[Array, "*shape bins"], bound: float, min_bin: float) -> Float[Array, "*shape bins"]:
+    """Sizes that add up to 2 bound, equal ones for zero parameters."""
+    return min_bin + (2 * bound - raw.shape[-1] * min_bin) * jax.nn.softmax(raw, axis=-1)
 
 
-def _slopes(raw: Float[Array, "*shape count"], min_slope: float) -> Float[Array, "*shape count"]:
-    """Positive slopes, 1 for zero parameters."""
-    return min_slope + jax.nn.softplus(raw + math.log(math.expm1(1 - min_slope)))
+def _find(spline: Spline, sizes: Float[Array, "*shape bins"], values: Float[Array, "*shape"]) -> Bin:
+    """The bin that each value falls into, where `sizes` are the widths or the heights.
 
-
-def _bin(places: Float[Array, "*shape knots"], values: Float[Array, "*shape"], knots: Knots):
-    """x_k, y_k, w, h, d_k and d_{k+1} of the bin that each value falls into.
-
-    The bin is picked by multiplying with a one-hot vector: gathering is slow on accelerators.
+    All that depends on the parameters is a sum over masked bins. Gathering is slow on accelerators; and the gradient
+    of cumulative sums and of padded arrays costs more than that of a mask.
     """
-    above = values[..., None] >= places[..., 1:-1]
-    edge = jnp.ones_like(above[..., :1])
-    here = jnp.concatenate([edge, above], axis=-1) & ~jnp.concatenate([above, ~edge], axis=-1)
+    bins = sizes.shape[-1]
+    inner_knots = jnp.cumsum(jax.lax.stop_gradient(sizes[..., :-1]), axis=-1) - spline.bound
+    index = jnp.sum(values[..., None] >= inner_knots, axis=-1)
+    lower = jnp.arange(bins) < index[..., None]
 
-    def pick(quantity):
+    def below(sizes):
+        return jnp.sum(jnp.where(lower, sizes, 0.0), axis=-1) - spline.bound
+
+    def at(quantity, index):
+        here = jnp.arange(quantity.shape[-1]) == index[..., None]
         return jnp.sum(jnp.where(here, quantity, 0.0), axis=-1)
 
-    x, y, slope = knots
-    left, bottom = pick(x[..., :-1]), pick(y[..., :-1])
-    return left, bottom, pick(x[..., 1:]) - left, pick(y[..., 1:]) - bottom, pick(slope[..., :-1]), pick(slope[..., 1:])
+    def slope(knot):
+        # A knot that is not an inner one is found nowhere, and so has the parameter 0 until `end` is added.
+        raw = at(spline.slopes, knot) + jnp.where((knot < 0) | (knot == bins - 1), spline.end, 0.0)
+        return spline.min_slope + jax.nn.softplus(raw + math.log(math.expm1(1 - spline.min_slope)))
+
+    widths, heights = spline.widths, spline.heights
+    return Bin(below(widths), below(heights), at(widths, index), at(heights, index), slope(index - 1), slope(index))
 
 
-def _evaluate(knots: Knots, z: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-    left, bottom, width, height, before, after = _bin(knots.x, z, knots)
+def _evaluate(spline: Spline, z: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+    left, bottom, width, height, before, after = _find(spline, spline.widths, z)
     t = (z - left) / width
     chord = height / width
     denominator = chord + (before + after - 2 * chord) * t * (1 - t)
@@ -176,8 +204,8 @@ def _evaluate(knots: Knots, z: Float[Array, "*shape"]) -> tuple[Float[Array, "*s
     return x, _log_slope(t, chord, before, after, denominator)
 
 
-def _invert(knots: Knots, x: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-    left, bottom, width, height, before, after = _bin(knots.y, x, knots)
+def _invert(spline: Spline, x: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+    left, bottom, width, height, before, after = _find(spline, spline.heights, x)
     chord = height / width
     bend = before + after - 2 * chord
     rise = x - bottom
