@@ -1,6 +1,7 @@
 """Several densities of one kind as one model."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import jax
@@ -38,6 +39,7 @@ class Ensemble(Density):
         combination: how scores are combined.
         bootstrap: whether `fit` weighs the rows of each member by how often they are drawn with replacement.
         learning_rates: for `fit`, of each member; empty for that of the `FitSpec`.
+        weight_decays: likewise.
         input_noises: likewise, of the noise on the rows.
         rngs: source of the members' keys.
 
@@ -46,7 +48,7 @@ class Ensemble(Density):
         kept: whether each member counts; one that diverged does not.
 
     Raises:
-        ValueError: if `members` is below 1, or there is not one learning rate or noise for each.
+        ValueError: if `members` is below 1, or there is not one learning rate, decay or noise for each.
         InputError: if the members fit themselves.
     """
 
@@ -58,12 +60,14 @@ class Ensemble(Density):
         combination: Combination = "mean_log_prob",
         bootstrap: bool = False,
         learning_rates: Sequence[float] = (),
+        weight_decays: Sequence[float] = (),
         input_noises: Sequence[float] = (),
         rngs: nnx.Rngs,
     ):
         if members < 1:
             raise ValueError(f"members must be at least 1, got {members}")
-        for name, values in {"learning_rates": learning_rates, "input_noises": input_noises}.items():
+        own = {"learning_rates": learning_rates, "weight_decays": weight_decays, "input_noises": input_noises}
+        for name, values in own.items():
             if len(values) not in (0, members):
                 raise ValueError(f"{name} must have one value for each of {members} members or none, got {len(values)}")
         self.member = stacked(make, members, rngs.params())
@@ -76,16 +80,28 @@ class Ensemble(Density):
         self.scores_in_nats = combination != "tail"
         self.bootstrap = bootstrap
         self.learning_rates = tuple(learning_rates)
+        self.weight_decays = tuple(weight_decays)
         self.input_noises = tuple(input_noises)
         self.kept = Buffer(jnp.ones(members, bool))
         dtype = jnp.result_type(float)
         self.quantiles = Buffer(jnp.tile(jnp.linspace(0.0, 1.0, QUANTILES, dtype=dtype), (members, 1)))
         self.excess = Buffer(jnp.ones(members, dtype))
 
-    def each(self, function: Callable[..., Array], *arguments: Any) -> Float[Array, "members *shape"]:
-        """`function(member, *arguments)` of every member."""
+    def each(self, function: Callable[..., Array], *own: Any) -> Float[Array, "members *shape"]:
+        """`function(member, *own)` of every member, where the first axis of what is its `own` counts members."""
         graph, state = nnx.split(self.member)
-        return jax.vmap(lambda state: function(nnx.merge(graph, state), *arguments))(state)
+        return jax.vmap(lambda state, *own: function(nnx.merge(graph, state), *own))(state, *own)
+
+    def take(self, index: int) -> Density:
+        """One member as a model by itself.
+
+        Raises:
+            IndexError: if there is no such member.
+        """
+        if not 0 <= index < self.members:
+            raise IndexError(f"member must be between 0 and {self.members - 1}, got {index}")
+        graph, state = nnx.split(self.member)
+        return nnx.merge(graph, jax.tree.map(lambda array: array[index], state))
 
     def replace_members(self, member: Any, kept: Bool[np.ndarray, "members"]) -> None:
         """Take other numbers for the members, of which those that are not `kept` no longer count, in place.
@@ -99,16 +115,13 @@ class Ensemble(Density):
         self.kept[...] = jnp.asarray(kept)
 
     def calibrate(
-        self, x: Float[Array | np.ndarray, "n dim"], context: Float[Array | np.ndarray, "n context_dim"] | None = None
+        self,
+        x: Float[Array | np.ndarray, "*members n dim"],
+        context: Float[Array | np.ndarray, "*members n context_dim"] | None = None,
     ) -> None:
         """Take the scores of normal rows that no member has learned from as the yardstick of "tail", in place."""
-        scores = self.each(lambda member: member.score(x, context))
-        levels = (jnp.arange(QUANTILES) + 0.5) / QUANTILES
-        self.quantiles[...] = jnp.quantile(scores, levels, axis=1).T
-        start = jnp.quantile(scores, 1 - TAIL, axis=1)[:, None]
-        beyond = scores > start
-        excess = jnp.sum(jnp.where(beyond, scores - start, 0), axis=1) / jnp.maximum(jnp.sum(beyond, axis=1), 1)
-        self.excess[...] = jnp.maximum(excess, jnp.finfo(scores.dtype).eps * jnp.abs(start[:, 0]))
+        graph, state = nnx.split(self.member)
+        self.quantiles[...], self.excess[...] = _yardstick(state, x, context, graph=graph)
 
     def log_prob(self, x, context=None):
         """Log of the mean of the members' densities, in nats; -inf off the support of all."""
@@ -145,20 +158,41 @@ class Ensemble(Density):
         return jnp.take_along_axis(draws, choice[None, ..., None], axis=0)[0]
 
     def prepare(self, x):
-        """Let every member look at the training rows."""
+        """Let every member look at the training rows, (n, dim) for all or (members, n, dim) with rows for each."""
         if type(self.member).prepare is Model.prepare:
             return
-        graph, state = nnx.split(self.member)
         prepared = []
         for index in range(self.members):
-            member = nnx.merge(graph, jax.tree.map(lambda array, index=index: array[index], state))
-            member.prepare(x)
+            member = self.take(index)
+            member.prepare(x[index] if x.ndim == 3 else x)
             prepared.append(nnx.state(member))
         nnx.update(self.member, jax.tree.map(lambda *arrays: jnp.stack(arrays), *prepared))
 
     def _kept_as(self, values: Float[Array, "members *batch"]) -> Bool[Array, "members *ones"]:
         """Which members count, to be broadcast over their values."""
         return self.kept[...].reshape(-1, *[1] * (values.ndim - 1))
+
+
+@partial(jax.jit, static_argnames="graph")
+def _yardstick(
+    state: Any,
+    x: Float[Array, "*members n dim"],
+    context: Float[Array, "*members n context_dim"] | None,
+    *,
+    graph: Any,
+) -> tuple[Float[Array, "members quantiles"], Float[Array, "members"]]:
+    """Of each member the quantiles of its scores of these rows, and the mean by which they exceed the tail's start."""
+
+    def one(state, x, context):
+        scores = nnx.merge(graph, state).score(x, context)
+        quantiles = jnp.quantile(scores, (jnp.arange(QUANTILES) + 0.5) / QUANTILES)
+        start = jnp.quantile(scores, 1 - TAIL)
+        beyond = scores > start
+        excess = jnp.sum(jnp.where(beyond, scores - start, 0)) / jnp.maximum(jnp.sum(beyond), 1)
+        return quantiles, jnp.maximum(excess, jnp.finfo(scores.dtype).eps * jnp.abs(start))
+
+    own = 0 if x.ndim == 3 else None
+    return jax.vmap(one, in_axes=(0, own, own))(state, x, context)
 
 
 def _negative_log_tail(

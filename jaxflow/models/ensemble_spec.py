@@ -30,13 +30,16 @@ class EnsembleSpec(ModelSpec):
     learning_rates: tuple[Positive, ...] = Field(
         default=(), description="peak learning rate of each member; none for that of the fit"
     )
+    weight_decays: tuple[NotNegative, ...] = Field(
+        default=(), description="weight decay of each member; none for that of the fit"
+    )
     input_noises: tuple[NotNegative, ...] = Field(
         default=(), description="standard deviation of the noise on each member's rows; none for that of the fit"
     )
 
     @model_validator(mode="after")
     def _one_for_each(self):
-        for name in ("learning_rates", "input_noises"):
+        for name in ("learning_rates", "weight_decays", "input_noises"):
             given = len(getattr(self, name))
             if given not in (0, self.members):
                 raise ValueError(f"{name} must have one value for each of {self.members} members or none, got {given}")
@@ -55,6 +58,7 @@ class EnsembleSpec(ModelSpec):
             combination=self.combination,
             bootstrap=self.bootstrap,
             learning_rates=self.learning_rates,
+            weight_decays=self.weight_decays,
             input_noises=self.input_noises,
             rngs=rngs,
         )

@@ -2,7 +2,9 @@
 
 from jaxflow.training.batch import Batch
 from jaxflow.training.fit import FitResult, fit
+from jaxflow.training.fit_ensemble import fit_ensemble
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.history import History
+from jaxflow.training.search import SearchResult, Trial, search
 
-__all__ = ["Batch", "FitResult", "FitSpec", "History", "fit"]
+__all__ = ["Batch", "FitResult", "FitSpec", "History", "SearchResult", "Trial", "fit", "fit_ensemble", "search"]

@@ -11,7 +11,7 @@ from jaxflow.errors import InputError
 
 
 class Batch(NamedTuple):
-    """Rows of data.
+    """Rows of data. For an ensemble, arrays may have one more axis in front, with rows for each member.
 
     Attributes:
         x: the features, shape (n, dim).
@@ -36,34 +36,38 @@ class Blocks(NamedTuple):
     context: Float[Array, "blocks rows context_dim"] | None
 
 
-def as_batch(data: Any, name: str, *, dim: int, context_dim: int) -> Batch:
+def as_batch(data: Any, name: str, *, dim: int, context_dim: int, members: int = 0) -> Batch:
     """Check rows and put them on the device in JAX's default float type.
 
     Args:
-        data: an array (n, dim) or a `Batch` of arrays.
+        data: an array (n, dim) or a `Batch` of arrays; for an ensemble also (members, n, dim), and weights of
+            shape (members, n) with either.
         name: what error messages call it.
         dim: the number of features expected.
         context_dim: the number of context features expected; 0 for none.
+        members: the number of members of an ensemble; 0 if the model is none.
 
     Raises:
         InputError: if a shape does not fit, there are no rows, a value is not finite, or a weight is negative.
     """
     batch = data if isinstance(data, Batch) else Batch(data)
     x = _finite(batch.x, name)
-    if x.ndim != 2 or x.shape[1] != dim:
-        raise InputError(f"{name} has shape {x.shape}, expected (rows, {dim})")
-    if x.shape[0] == 0:
+    own = bool(members) and x.ndim == 3 and x.shape[0] == members
+    if not (own or x.ndim == 2) or x.shape[-1] != dim:
+        also = f" or ({members}, rows, {dim})" if members else ""
+        raise InputError(f"{name} has shape {x.shape}, expected (rows, {dim}){also}")
+    if x.shape[-2] == 0:
         raise InputError(f"{name} has no rows")
     weight = None if batch.weight is None else _finite(batch.weight, f"the weight of {name}")
     if weight is not None:
-        if weight.shape != x.shape[:1]:
-            raise InputError(f"the weight of {name} has shape {weight.shape}, expected ({x.shape[0]},)")
-        if not bool(jnp.all(weight >= 0)) or not bool(jnp.any(weight > 0)):
+        if weight.shape != x.shape[:-1] and not (members and weight.shape == (members, x.shape[-2])):
+            raise InputError(f"the weight of {name} has shape {weight.shape}, expected {x.shape[:-1]}")
+        if not bool(jnp.all(weight >= 0)) or not bool(jnp.all(jnp.any(weight > 0, axis=-1))):
             raise InputError(f"the weight of {name} must be non-negative everywhere and positive somewhere")
     context = None if batch.context is None else _finite(batch.context, f"the context of {name}")
-    given = (x.shape[0], 0) if context is None else context.shape
-    if given != (x.shape[0], context_dim):
-        raise InputError(f"the context of {name} has shape {given}, expected ({x.shape[0]}, {context_dim})")
+    given = (*x.shape[:-1], 0) if context is None else context.shape
+    if given != (*x.shape[:-1], context_dim):
+        raise InputError(f"the context of {name} has shape {given}, expected {(*x.shape[:-1], context_dim)}")
     return Batch(x, weight, context)
 
 

@@ -5,7 +5,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,18 +24,6 @@ from jaxflow.training.progress import FitProgress, NoProgress
 from jaxflow.training.records import history_row, lagging
 
 
-class MembersFit(NamedTuple):
-    """What `fit_members` returns.
-
-    Attributes:
-        model: the ensemble with the best parameters of each member.
-        history: means over the members; `members` has that of each, up to the epoch in which it stopped.
-    """
-
-    model: Ensemble
-    history: History
-
-
 def fit_members(
     model: Ensemble,
     train: Batch,
@@ -45,7 +33,7 @@ def fit_members(
     initial_rows: int,
     key: PRNGKeyArray,
     progress: bool,
-) -> MembersFit:
+) -> tuple[Ensemble, History]:
     """Fit every member on its own, all in one program: each has its own best parameters and its own early end.
 
     Args:
@@ -56,6 +44,10 @@ def fit_members(
         initial_rows: number of rows from which layers such as ActNorm take their first values.
         key: the random key.
         progress: show a progress bar on standard error, with means over the members.
+
+    Returns:
+        The ensemble with the best parameters of each member, and a history of means over the members, whose `members`
+        has that of each up to the epoch in which it stopped.
 
     Raises:
         InputError: if scores are to be combined by tails and there are no held-out rows.
@@ -77,7 +69,8 @@ def fit_members(
     graph, train_graph, params, buffers = epochs.split(member)
     knobs = _knobs(model, spec)
     # What is switched on for one member is part of the program of all.
-    spec = spec.model_copy(update={"input_noise": float(jnp.max(knobs.input_noise))})
+    greatest = {"weight_decay": knobs.weight_decay, "input_noise": knobs.input_noise}
+    spec = spec.model_copy(update={name: float(jnp.max(values)) for name, values in greatest.items()})
     one = jax.tree.map(lambda array: array[0], params)
     rows = train.x.shape[-2]
     plan = epochs.make_plan(graph, train_graph, one, spec, rows, follows_data=epochs.follows_data(member))
@@ -115,9 +108,8 @@ def fit_members(
     if not kept.all():
         lost = ", ".join(str(index) for index in np.flatnonzero(~kept))
         warnings.warn(f"left out of the ensemble, as their loss was never finite: members {lost}", stacklevel=3)
-    best = jax.vmap(partial(flat.unflatten, layout=plan.layout))(states.best_params)
-    model.replace_members(plan.model(best, states.best_buffers), kept)
-    return MembersFit(model, mean_history(histories))
+    model.replace_members(plan.model(_as_trees(states.best_params, plan=plan), states.best_buffers), kept)
+    return model, mean_history(histories)
 
 
 def mean_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -173,7 +165,11 @@ def _first_rows(train: Batch, axes: Batch, count: int) -> Batch:
 
 
 def _knobs(model: Ensemble, spec: FitSpec) -> epochs.Knobs:
-    own = {"learning_rate": model.learning_rates, "input_noise": model.input_noises}
+    own = {
+        "learning_rate": model.learning_rates,
+        "weight_decay": model.weight_decays,
+        "input_noise": model.input_noises,
+    }
     dtype = jnp.result_type(float)
     return epochs.Knobs(
         *(jnp.asarray(own.get(name) or (getattr(spec, name),) * model.members, dtype) for name in epochs.Knobs._fields)
@@ -193,6 +189,11 @@ def _initialize(state: Any, rows: Batch, keys: Key[Array, "members"], *, graph: 
 @partial(jax.jit, static_argnames="plan")
 def _first_states(params, buffers, keys, knobs, *, plan: epochs.Plan) -> epochs.FitState:
     return jax.vmap(partial(epochs.first_state, plan=plan))(params, buffers, keys, knobs)
+
+
+@partial(jax.jit, static_argnames="plan")
+def _as_trees(params: flat.Flat, *, plan: epochs.Plan) -> Any:
+    return jax.vmap(partial(flat.unflatten, layout=plan.layout))(params)
 
 
 @partial(jax.jit, static_argnames=("plan", "axes", "in_turn"), donate_argnames="states")

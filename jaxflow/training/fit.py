@@ -57,7 +57,8 @@ def fit(
 
     Args:
         model: what to fit; not changed.
-        train: rows (n, dim), or a `Batch` with weights and context.
+        train: rows (n, dim), or a `Batch` with weights and context. Of an ensemble also (members, n, dim), rows of
+            each member's own.
         valid: held-out rows of the same form. Their loss decides which parameters are best and when to stop; without
             them the training loss does.
         spec: epochs, batch size, learning rate and the rest.
@@ -71,8 +72,11 @@ def fit(
         InputError: if a shape does not fit, a value is not finite, or `spec` is given to a model that fits itself.
         FloatingPointError: if no step, or no epoch, had a finite loss.
     """
-    batch = as_batch(train, "train", dim=model.dim, context_dim=model.context_dim)
-    held_out = None if valid is None else as_batch(valid, "valid", dim=model.dim, context_dim=model.context_dim)
+    expected = {"dim": model.dim, "context_dim": model.context_dim}
+    if isinstance(model, Ensemble):
+        expected["members"] = model.members
+    batch = as_batch(train, "train", **expected)
+    held_out = None if valid is None else as_batch(valid, "valid", **expected)
     model = nnx.clone(model)
     init_key, fit_key = jax.random.split(key)
     if isinstance(model, DirectlyFitted):
@@ -83,10 +87,12 @@ def fit(
 
     model.prepare(batch.x)
     if isinstance(model, Ensemble):
-        fitted = fit_members(model, batch, held_out, spec, initial_rows=INITIAL_ROWS, key=fit_key, progress=progress)
+        model, history = fit_members(
+            model, batch, held_out, spec, initial_rows=INITIAL_ROWS, key=fit_key, progress=progress
+        )
         if held_out is not None:
-            fitted.model.calibrate(held_out.x, held_out.context)
-        return FitResult(fitted.model, fitted.history)
+            model.calibrate(held_out.x, held_out.context)
+        return FitResult(model, history)
     graph, state = nnx.split(model)
     first_rows = jax.tree.map(lambda array: array[:INITIAL_ROWS], batch)
     model = nnx.merge(graph, _initialize(state, first_rows, init_key, graph=graph))
