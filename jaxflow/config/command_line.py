@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from jaxflow.config.compiled_programs import keep_compiled_programs
 from jaxflow.config.overrides import collect_overrides, merge, override_arguments
 from jaxflow.config.spec import parse_spec
 from jaxflow.config.yaml_file import read_config
@@ -121,13 +122,14 @@ def run_script(main: Callable[[Sequence[str] | None], None]) -> NoReturn:
     What the user can mend ends in one line on standard error: an `InputError` with exit code 2, a failed system call
     (a disk that is full, a file that may not be written) with 1, Ctrl-C with 130. A reader of standard output that
     goes away (`... | head`) ends the script quietly with 141. Anything else is a defect of jaxflow and keeps its
-    traceback.
+    traceback. Compiled programs are kept for the next run, see `keep_compiled_programs`.
 
     Args:
         main: called with None, which means the command line of the process.
     """
     # A warning is a sentence for the user, who does not care which line of which module it came from.
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+    keep_compiled_programs()
     try:
         code = _exit_code(main)
         sys.stdout.flush()
