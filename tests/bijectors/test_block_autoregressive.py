@@ -96,7 +96,7 @@ def test_gradients_of_the_parameters_agree_in_both_directions(direction):
         return getattr(nnx.merge(graph, params, rest), way)(point, context)
 
     back = "inverse" if direction == "forward" else "forward"
-    image = mapped(params, point, direction)
+    image = jax.jit(mapped, static_argnums=2)(params, point, direction)
     by_params = jax.jit(jax.jacrev(mapped), static_argnums=2)
     slope = jax.jit(jax.jacfwd(mapped, argnums=1), static_argnums=2)(params, image, back)
     for there, here in zip(

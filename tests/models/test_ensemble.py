@@ -12,6 +12,7 @@ from scipy import special
 from jaxflow.errors import InputError
 from jaxflow.models import MAF, Density, Ensemble, EnsembleSpec, Gaussian, RealNVP
 from tests.bijectors.cases import shaken
+from tests.compiled import call
 
 MEMBERS = 3
 
@@ -34,16 +35,22 @@ def member(model: Ensemble, index: int) -> Density:
     return nnx.merge(graph, jax.tree.map(lambda array: array[index], state))
 
 
+def sample(model: Ensemble, *arguments: Any):
+    return jax.jit(lambda key: model.sample(key, *arguments))(jax.random.key(0))
+
+
 X = jnp.asarray(np.random.default_rng(0).normal(size=(20, 2)))
 
 
 def test_is_the_mean_of_the_members_densities():
     model = ensemble()
-    each = np.stack([member(model, index).log_prob(X) for index in range(MEMBERS)])
+    each = np.stack([call(member(model, index), "log_prob", X) for index in range(MEMBERS)])
     assert each.std(axis=0).min() > 0
-    np.testing.assert_allclose(model.log_prob(X), special.logsumexp(each, axis=0) - np.log(MEMBERS), rtol=1e-12)
-    np.testing.assert_allclose(model.score(X), -each.mean(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(ensemble("log_mean_prob").score(X), -model.log_prob(X), rtol=1e-12)
+    np.testing.assert_allclose(
+        call(model, "log_prob", X), special.logsumexp(each, axis=0) - np.log(MEMBERS), rtol=1e-12
+    )
+    np.testing.assert_allclose(call(model, "score", X), -each.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(call(ensemble("log_mean_prob"), "score", X), -call(model, "log_prob", X), rtol=1e-12)
 
 
 def test_a_member_that_is_left_out_does_not_count():
@@ -52,10 +59,10 @@ def test_a_member_that_is_left_out_does_not_count():
     state = jax.tree.map(lambda a: a.at[1].set(jnp.nan) if jnp.issubdtype(a.dtype, jnp.floating) else a, state)
     kept = np.array([True, False, True])
     model.replace_members(nnx.merge(graph, state), kept)
-    each = np.stack([member(model, index).log_prob(X) for index in (0, 2)])
-    np.testing.assert_allclose(model.score(X), -each.mean(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(model.log_prob(X), special.logsumexp(each, axis=0) - np.log(2), rtol=1e-12)
-    assert np.all(np.isfinite(model.sample(jax.random.key(0), (200,))))
+    each = np.stack([call(member(model, index), "log_prob", X) for index in (0, 2)])
+    np.testing.assert_allclose(call(model, "score", X), -each.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(call(model, "log_prob", X), special.logsumexp(each, axis=0) - np.log(2), rtol=1e-12)
+    assert np.all(np.isfinite(sample(model, (200,))))
     with pytest.raises(ValueError, match="at least one member must be kept"):
         model.replace_members(model.member, np.zeros(MEMBERS, bool))
 
@@ -67,21 +74,21 @@ def test_tail_scores_are_tail_probabilities_on_held_out_rows():
     model.calibrate(held_out)
     expected = np.zeros(50)
     for index in range(MEMBERS):
-        reference, scores = (np.asarray(member(model, index).score(rows)) for rows in (held_out, new))
+        reference, scores = (np.asarray(call(member(model, index), "score", rows)) for rows in (held_out, new))
         expected += -np.log(np.mean(reference[:, None] >= scores, axis=0)) / MEMBERS
     typical = expected < 1.4
     assert typical.sum() > 25
-    np.testing.assert_allclose(model.score(new)[typical], expected[typical], atol=0.03)
+    np.testing.assert_allclose(call(model, "score", new)[typical], expected[typical], atol=0.03)
     # Beyond all held-out rows the order is kept, and off the scale nothing overflows.
-    far = model.score(jnp.array([[20.0, 0.0], [40.0, 0.0], [1e6, 0.0]]))
+    far = call(model, "score", jnp.array([[20.0, 0.0], [40.0, 0.0], [1e6, 0.0]]))
     assert far[0] < far[1] < far[2] < np.inf
 
 
 def test_each_draw_comes_from_one_member():
     model = ensemble(dim=1)
-    draws = np.asarray(model.sample(jax.random.key(0), (20_000,)))[:, 0]
+    draws = np.asarray(sample(model, (20_000,)))[:, 0]
     grid = jnp.linspace(-60, 60, 20_001)[:, None]
-    density = np.exp(model.log_prob(grid))
+    density = np.exp(call(model, "log_prob", grid))
     assert np.trapezoid(density, grid[:, 0]) == pytest.approx(1, abs=1e-4)
     cumulative = np.cumsum(density) / density.sum()
     ranks = np.interp(np.sort(draws), grid[:, 0], cumulative)
@@ -91,9 +98,9 @@ def test_each_draw_comes_from_one_member():
 def test_context_reaches_every_member():
     model = ensemble(context_dim=2)
     context = jnp.asarray(np.random.default_rng(2).normal(size=(20, 2)))
-    each = np.stack([member(model, index).log_prob(X, context) for index in range(MEMBERS)])
-    np.testing.assert_allclose(model.score(X, context), -each.mean(axis=0), rtol=1e-12)
-    assert model.sample(jax.random.key(0), (3,), context).shape == (3, 20, 2)
+    each = np.stack([call(member(model, index), "log_prob", X, context) for index in range(MEMBERS)])
+    np.testing.assert_allclose(call(model, "score", X, context), -each.mean(axis=0), rtol=1e-12)
+    assert sample(model, (3,), context).shape == (3, 20, 2)
 
 
 def test_members_differ_in_weights_and_permutations():

@@ -31,8 +31,14 @@ def test_equals_the_whole_network(monkeypatch, name):
     def values_and_gradient(halved: bool):
         monkeypatch.setattr(masked_mlp, "pays", lambda: halved)
         # What the masks hide may hold anything, and the halves must not look at it.
-        gradient = nnx.grad(lambda network: jnp.sum(network(x, context) ** 2))(network)
-        return network(x, context), jax.tree.leaves(gradient)
+        graph, params, rest = nnx.split(network, nnx.Param, ...)
+
+        def loss(params):
+            values = nnx.merge(graph, params, rest)(x, context)
+            return jnp.sum(values**2), values
+
+        gradient, values = jax.jit(jax.grad(loss, has_aux=True))(params)
+        return values, jax.tree.leaves(gradient)
 
     (whole, expected), (cut, gradient) = values_and_gradient(False), values_and_gradient(True)
     np.testing.assert_allclose(cut, whole, rtol=1e-4, atol=1e-4)
