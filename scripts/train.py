@@ -26,6 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--out", type=Path, help="directory for the results (default: out/<config name>)")
     parser.add_argument("--quiet", action="store_true", help="show no progress while fitting")
+    parser.add_argument(
+        "--devices", type=int, default=1, help="number of devices to fit on; -1 for all that JAX sees (default: 1)"
+    )
     override_arguments(parser, Experiment)
     options = parser.parse_args(arguments)
     experiment = load_spec(Experiment, options.config, options)
@@ -42,9 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     runs: dict[str, Run] = {}
     for name, changed in variants.items():
         print(f"{title}: variant {name}", file=sys.stderr)
-        runs[name] = _run(changed, out / name, f"{title}: {name}", made, quiet=options.quiet)
+        runs[name] = run_experiment(changed, progress=not options.quiet, devices=options.devices)
+        runs[name].detector.save(out / name / "model")
+        about = {**made, "seed": changed.seed}
+        write_run(runs[name], out / name, title=f"{title}: {name}", provenance=about)
     print(f"{title}: {experiment.model.kind} on {experiment.data.name or experiment.data.path}", file=sys.stderr)
-    run = run_experiment(experiment, progress=not options.quiet)
+    run = run_experiment(experiment, progress=not options.quiet, devices=options.devices)
     tables = [_comparison({"(main)": run, **runs})] if runs else []
     figures = [
         (f"Density: {name}", f"{name}/figures/density.png", "The same figure for this variant.")
@@ -61,13 +67,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for heading, header, rows in tables:
         print_table(heading, header, rows)
     print(f"report: {out / 'report.md'}")
-
-
-def _run(experiment: Experiment, out: Path, title: str, made: dict, *, quiet: bool) -> Run:
-    run = run_experiment(experiment, progress=not quiet)
-    run.detector.save(out / "model")
-    write_run(run, out, title=title, provenance={**made, "seed": experiment.seed})
-    return run
 
 
 def _comparison(runs: dict[str, Run]):

@@ -23,6 +23,7 @@ from jaxflow.models.model import Density, Model, ModelSpec
 from jaxflow.training.batch import Batch
 from jaxflow.training.fit import FitResult, fit
 from jaxflow.training.fit_spec import FitSpec
+from jaxflow.training.sharding import mesh_for
 
 DEFAULT_STEPS = (DropConstant(), Standardize())
 DEFAULT_RULE = TargetFalsePositiveRate()
@@ -276,6 +277,7 @@ def fit_by_gradient(
     validation_fraction: float,
     rng: np.random.Generator,
     progress: bool,
+    devices: int,
 ) -> FitResult:
     """Fit with some rows held out to choose the epoch; with a fraction of 0 the training loss chooses it."""
     train, valid = rows, None
@@ -283,4 +285,6 @@ def fit_by_gradient(
         learn, held = hold_out(len(rows), validation_fraction, rng)
         train, valid = rows[learn], Batch(jnp.asarray(rows[held]))
     key = jax.random.key(int(rng.integers(2**31)))
-    return fit(model, Batch(jnp.asarray(train)), valid, FitSpec() if spec is None else spec, key=key, progress=progress)
+    spec = FitSpec() if spec is None else spec
+    mesh = mesh_for(model, devices)
+    return fit(model, Batch(jnp.asarray(train)), valid, spec, key=key, progress=progress, mesh=mesh)

@@ -37,6 +37,7 @@ class GradientDetector(Detector):
             the training rows' own scores are used, which are too low for a flexible model.
         random_state: seed of the splits, the initial weights and the fit.
         progress: show a progress bar on standard error.
+        devices: number of devices to fit on; -1 for all.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class GradientDetector(Detector):
         calibration_fraction: float = 0.2,
         random_state: Any = 0,
         progress: bool = False,
+        devices: int = 1,
     ):
         self.model = model
         self.train = train
@@ -59,9 +61,10 @@ class GradientDetector(Detector):
         self.calibration_fraction = calibration_fraction
         self.random_state = random_state
         self.progress = progress
+        self.devices = devices
 
     def _fit_model(self, model, rows, rng):
-        return fit_by_gradient(model, rows, self.train, self.validation_fraction, rng, self.progress)
+        return fit_by_gradient(model, rows, self.train, self.validation_fraction, rng, self.progress, self.devices)
 
 
 class FlowDetector(GradientDetector):

@@ -67,14 +67,20 @@ class ExperimentRows(NamedTuple):
     feature_names: tuple[str, ...]
 
 
-def run_experiment(experiment: Experiment, *, progress: bool = False) -> Run:
+def run_experiment(experiment: Experiment, *, progress: bool = False, devices: int = 1) -> Run:
     """Load the data, fit and calibrate the detector, score the test rows.
 
+    Args:
+        experiment: what to do.
+        progress: show a progress bar on standard error.
+        devices: number of devices to fit on; -1 for all.
+
     Raises:
-        InputError: if the data is missing or does not suit the experiment, or the fit diverges.
+        InputError: if the data is missing or does not suit the experiment, there are not as many devices, or the fit
+            diverges.
     """
+    detector = experiment.detector(progress=progress, devices=devices)
     rows = experiment_rows(experiment)
-    detector = experiment.detector(progress=progress)
     started = time.perf_counter()
     try:
         detector.fit(rows.x_train, rows.y_train)

@@ -19,6 +19,7 @@ from jaxflow.detection import (
     TargetFalsePositiveRate,
 )
 from jaxflow.detection.detector import DEFAULT_STEPS
+from jaxflow.errors import InputError
 from jaxflow.models import AnyModelSpec, AutoEncoderSpec, GaussianMixtureSpec, GaussianSpec
 from jaxflow.training.fit_spec import FitSpec
 
@@ -115,8 +116,12 @@ class Experiment(Spec):
         base = self.model_dump(mode="json", exclude={"variants"}, exclude_unset=True)
         return parse_spec(Experiment, merge(base, self.variants[name], Experiment), f"{source}: variant {name}")
 
-    def detector(self, *, progress: bool = False) -> Detector:
-        """The detector this experiment fits, not fitted yet."""
+    def detector(self, *, progress: bool = False, devices: int = 1) -> Detector:
+        """The detector this experiment fits, not fitted yet.
+
+        Raises:
+            InputError: if a model that fits itself is to be fitted on other than one device.
+        """
         common: dict[str, Any] = {
             "preprocessing": self.preprocessing,
             "threshold": self.detection.threshold,
@@ -124,8 +129,10 @@ class Experiment(Spec):
             "random_state": self.seed,
         }
         if isinstance(self.model, GaussianSpec | GaussianMixtureSpec):
+            if devices != 1:
+                raise InputError(f"devices = {devices}: a {self.model.kind} fits itself, on one device")
             return GaussianDetector(self.model, **common)
-        common |= {"train": self.train, "progress": progress}
+        common |= {"train": self.train, "progress": progress, "devices": devices}
         if self.detection.validation_fraction is not None:
             common["validation_fraction"] = self.detection.validation_fraction
         if isinstance(self.model, AutoEncoderSpec):

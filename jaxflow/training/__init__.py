@@ -6,5 +6,17 @@ from jaxflow.training.fit_ensemble import fit_ensemble
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.history import History
 from jaxflow.training.search import SearchResult, Trial, search
+from jaxflow.training.sharding import make_mesh
 
-__all__ = ["Batch", "FitResult", "FitSpec", "History", "SearchResult", "Trial", "fit", "fit_ensemble", "search"]
+__all__ = [
+    "Batch",
+    "FitResult",
+    "FitSpec",
+    "History",
+    "SearchResult",
+    "Trial",
+    "fit",
+    "fit_ensemble",
+    "make_mesh",
+    "search",
+]

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from jaxflow.errors import InputError
@@ -22,6 +23,7 @@ from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.history import History
 from jaxflow.training.progress import FitProgress, NoProgress
 from jaxflow.training.records import history_row, lagging
+from jaxflow.training.sharding import MEMBER, at_home, by_member, on_all
 
 
 def fit_members(
@@ -33,6 +35,7 @@ def fit_members(
     initial_rows: int,
     key: PRNGKeyArray,
     progress: bool,
+    mesh: Mesh | None = None,
 ) -> tuple[Ensemble, History]:
     """Fit every member on its own, all in one program: each has its own best parameters and its own early end.
 
@@ -44,6 +47,7 @@ def fit_members(
         initial_rows: number of rows from which layers such as ActNorm take their first values.
         key: the random key.
         progress: show a progress bar on standard error, with means over the members.
+        mesh: devices among which members and batches are divided.
 
     Returns:
         The ensemble with the best parameters of each member, and a history of means over the members, whose `members`
@@ -73,12 +77,16 @@ def fit_members(
     spec = spec.model_copy(update={name: float(jnp.max(values)) for name, values in greatest.items()})
     one = jax.tree.map(lambda array: array[0], params)
     rows = train.x.shape[-2]
-    plan = epochs.make_plan(graph, train_graph, one, spec, rows, follows_data=epochs.follows_data(member))
+    plan = epochs.make_plan(graph, train_graph, one, spec, rows, follows_data=epochs.follows_data(member), mesh=mesh)
     states = _first_states(params, buffers, jax.random.split(fit_key, members), knobs, plan=plan)
+    together = not _in_turn() or (mesh is not None and mesh.shape[MEMBER] > 1)
+    if mesh is not None:
+        states = by_member(states, mesh)
+        train, valid = _placed(train, axes[0], mesh), _placed(valid, axes[1], mesh)
 
     def advance():
         nonlocal states
-        states, records = _run_epoch(states, train, valid, plan=plan, axes=axes, in_turn=_in_turn())
+        states, records = _run_epoch(states, train, valid, plan=plan, axes=axes, in_turn=not together)
         return records
 
     histories = [History() for _ in range(members)]
@@ -108,7 +116,9 @@ def fit_members(
     if not kept.all():
         lost = ", ".join(str(index) for index in np.flatnonzero(~kept))
         warnings.warn(f"left out of the ensemble, as their loss was never finite: members {lost}", stacklevel=3)
-    model.replace_members(plan.model(_as_trees(states.best_params, plan=plan), states.best_buffers), kept)
+    best = _as_trees(states.best_params, plan=plan), states.best_buffers
+    params, buffers = best if mesh is None else at_home(best)
+    model.replace_members(plan.model(params, buffers), kept)
     return model, mean_history(histories)
 
 
@@ -143,6 +153,14 @@ def _axes(batch: Batch) -> Batch:
     own: Any = 0 if batch.x.ndim == 3 else None
     weight: Any = 0 if batch.weight is not None and batch.weight.ndim == 2 else None
     return Batch(own, weight, None if batch.context is None else own)
+
+
+def _placed(batch: Any, axes: Batch | None, mesh: Mesh) -> Any:
+    """Rows of each member's own on its device, the rows of all on every one."""
+    if axes is None:
+        return None
+    pairs = zip(batch, axes, strict=True)
+    return Batch(*(by_member(array, mesh) if axis == 0 else on_all(array, mesh) for array, axis in pairs))
 
 
 def _bootstrap(key: PRNGKeyArray, train: Batch, members: int) -> Float[Array, "members n"]:
@@ -208,7 +226,8 @@ def _run_epoch(
 ) -> tuple[epochs.FitState, epochs.Record]:
     """An epoch of every member; one that has stopped stays as it is."""
     if not in_turn:
-        advance = jax.vmap(partial(epochs.advance, plan=plan), in_axes=(0, *axes))
+        name = None if plan.mesh is None else MEMBER
+        advance = jax.vmap(partial(epochs.advance, plan=plan), in_axes=(0, *axes), spmd_axis_name=name)
         return advance(states, train, valid)
     own, shared = zip(*(_parted(batch, axis) for batch, axis in ((train, axes[0]), (valid, axes[1]))), strict=True)
 

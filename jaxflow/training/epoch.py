@@ -7,12 +7,14 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxflow.training import flat
 from jaxflow.training.adam import AdamState, adam_start, adam_step
-from jaxflow.training.batch import Batch, padded_blocks
+from jaxflow.training.batch import Batch, Blocks, padded_blocks
 from jaxflow.training.fit_spec import FitSpec
+from jaxflow.training.sharding import rows_divided
 from jaxflow.training.shuffle import random_order
 
 VALID_ROWS = 4096  # rows scored at once on held-out data
@@ -86,6 +88,12 @@ class Plan(NamedTuple):
     spec: FitSpec
     steps_per_epoch: int
     follows_data: bool
+    mesh: Mesh | None = None
+
+    def blocks(self, batch: Batch, rows: int) -> Blocks:
+        """The batch cut into blocks, each of which is divided among the devices."""
+        blocks = padded_blocks(batch, rows)
+        return blocks if self.mesh is None else rows_divided(blocks, self.mesh)
 
     def model(self, params: Any, buffers: Any, *, training: bool = False):
         """The module with these parameters (a tree) and buffers; `training` switches on what acts in steps alone."""
@@ -114,10 +122,12 @@ class Plan(NamedTuple):
         return (strength * jnp.concatenate(decays), *(strength * self.layout.is_matrix(index) for index in large))
 
 
-def start(model: nnx.Module, spec: FitSpec, rows: int, key: PRNGKeyArray) -> tuple[Plan, FitState]:
+def start(
+    model: nnx.Module, spec: FitSpec, rows: int, key: PRNGKeyArray, mesh: Mesh | None = None
+) -> tuple[Plan, FitState]:
     """The plan and the first state for fitting `model` to `rows` rows."""
     graph, train_graph, params, buffers = split(model)
-    plan = make_plan(graph, train_graph, params, spec, rows, follows_data=follows_data(model))
+    plan = make_plan(graph, train_graph, params, spec, rows, follows_data=follows_data(model), mesh=mesh)
     return plan, first_state(params, buffers, key, Knobs.of(spec), plan=plan)
 
 
@@ -135,11 +145,20 @@ def follows_data(model: nnx.Module) -> bool:
     return any(getattr(module, "follows_data", False) for _, module in nnx.iter_modules(model))
 
 
-def make_plan(graph: Any, train_graph: Any, params: Any, spec: FitSpec, rows: int, *, follows_data: bool) -> Plan:
+def make_plan(
+    graph: Any,
+    train_graph: Any,
+    params: Any,
+    spec: FitSpec,
+    rows: int,
+    *,
+    follows_data: bool,
+    mesh: Mesh | None = None,
+) -> Plan:
     """The plan for parameters of these shapes and this many rows."""
     switches = {name: float(getattr(spec, name) > 0) for name in Knobs._fields}
     spec = spec.model_copy(update=switches)
-    return Plan(graph, train_graph, flat.layout_of(params), spec, -(-rows // spec.batch_size), follows_data)
+    return Plan(graph, train_graph, flat.layout_of(params), spec, -(-rows // spec.batch_size), follows_data, mesh)
 
 
 @partial(jax.jit, static_argnames="plan")
@@ -185,7 +204,7 @@ def _run_epoch(state: FitState, train: Batch, valid: Batch | None, plan: Plan) -
     shuffle_key, steps_key, data_key = jax.random.split(jax.random.fold_in(state.key, state.epoch), 3)
     order = random_order(shuffle_key, train.x.shape[0])
     shuffled = jax.tree.map(lambda array: array[order], train)
-    blocks = padded_blocks(shuffled, min(spec.batch_size, train.x.shape[0]))
+    blocks = plan.blocks(shuffled, min(spec.batch_size, train.x.shape[0]))
     step_keys = jax.random.split(steps_key, plan.steps_per_epoch)
     steps = state.epoch * plan.steps_per_epoch + jnp.arange(plan.steps_per_epoch)
     rates = state.knobs.learning_rate * jnp.asarray(plan.schedule()(steps), state.best_loss.dtype)
@@ -279,7 +298,7 @@ def _step(carry, inputs, *, plan: Plan, weight_decay: tuple[Array | float, ...],
 def _evaluate(params, buffers, valid: Batch, plan: Plan) -> Float[Array, ""]:
     """Mean loss over held-out rows, a block at a time."""
     model = plan.model(flat.unflatten(params, plan.layout), buffers)
-    blocks = padded_blocks(valid, min(valid.x.shape[0], VALID_ROWS))
+    blocks = plan.blocks(valid, min(valid.x.shape[0], VALID_ROWS))
     losses = jax.lax.map(lambda block: model.loss(block.x, block.weight, block.context), blocks)
     weights = jnp.sum(blocks.weight, axis=1)
     return jnp.sum(weights * losses) / jnp.sum(weights)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 from jaxtyping import PRNGKeyArray
 
 from jaxflow.errors import InputError
@@ -20,6 +21,7 @@ from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.history import History, Row
 from jaxflow.training.progress import FitProgress, NoProgress
 from jaxflow.training.records import history_row, lagging
+from jaxflow.training.sharding import at_home, check_mesh, on_all
 
 INITIAL_ROWS = 4096  # rows from which layers such as ActNorm take their first values
 
@@ -47,6 +49,7 @@ def fit(
     *,
     key: PRNGKeyArray,
     progress: bool = False,
+    mesh: Mesh | None = None,
 ) -> FitResult:
     """Fit a model to data.
 
@@ -64,12 +67,15 @@ def fit(
         spec: epochs, batch size, learning rate and the rest.
         key: the random key; the same key gives the same result.
         progress: show a progress bar on standard error.
+        mesh: devices to work on, from `make_mesh`; by default the first alone. The result is that of one device but
+            for rounding, and lies on the first device.
 
     Returns:
         The fitted model and the history.
 
     Raises:
-        InputError: if a shape does not fit, a value is not finite, or `spec` is given to a model that fits itself.
+        InputError: if a shape does not fit, a value is not finite, `spec` or `mesh` is given to a model that fits
+            itself, or the mesh does not suit the model.
         FloatingPointError: if no step, or no epoch, had a finite loss.
     """
     expected = {"dim": model.dim, "context_dim": model.context_dim}
@@ -82,13 +88,17 @@ def fit(
     if isinstance(model, DirectlyFitted):
         if spec is not None:
             raise InputError(f"{type(model).__name__} fits itself and takes no FitSpec")
+        if mesh is not None:
+            raise InputError(f"{type(model).__name__} fits itself, on one device, and takes no mesh")
         return _fit_directly(model, batch, held_out, fit_key)
     spec = FitSpec() if spec is None else spec
+    if mesh is not None:
+        check_mesh(mesh, model)
 
     model.prepare(batch.x)
     if isinstance(model, Ensemble):
         model, history = fit_members(
-            model, batch, held_out, spec, initial_rows=INITIAL_ROWS, key=fit_key, progress=progress
+            model, batch, held_out, spec, initial_rows=INITIAL_ROWS, key=fit_key, progress=progress, mesh=mesh
         )
         if held_out is not None:
             model.calibrate(held_out.x, held_out.context)
@@ -97,7 +107,9 @@ def fit(
     first_rows = jax.tree.map(lambda array: array[:INITIAL_ROWS], batch)
     model = nnx.merge(graph, _initialize(state, first_rows, init_key, graph=graph))
     nnx.reseed(model, policy="match_shape", dropout=jax.random.fold_in(init_key, 1))
-    plan, fit_state = epochs.start(model, spec, batch.x.shape[0], fit_key)
+    plan, fit_state = epochs.start(model, spec, batch.x.shape[0], fit_key, mesh)
+    if mesh is not None:
+        batch, held_out, fit_state = on_all((batch, held_out, fit_state), mesh)
 
     def advance():
         nonlocal fit_state
@@ -120,7 +132,9 @@ def fit(
             f"the loss was not finite in any of {len(history.rows)} epochs; try a learning rate below "
             f"{spec.learning_rate:g} or data on a smaller scale"
         )
-    return FitResult(plan.model(flat.unflatten(fit_state.best_params, plan.layout), fit_state.best_buffers), history)
+    best = fit_state.best_params, fit_state.best_buffers
+    params, buffers = best if mesh is None else at_home(best)
+    return FitResult(plan.model(flat.unflatten(params, plan.layout), buffers), history)
 
 
 @partial(jax.jit, static_argnames="graph")

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 from jaxtyping import PRNGKeyArray
 
 from jaxflow.models import EnsembleSpec, FlowSpec
@@ -29,6 +30,7 @@ def fit_ensemble(
     weight_decays: Sequence[float] = (),
     input_noises: Sequence[float] = (),
     progress: bool = False,
+    mesh: Mesh | None = None,
 ) -> FitResult:
     """Fit several flows of one kind in one compiled program.
 
@@ -52,6 +54,7 @@ def fit_ensemble(
         weight_decays: weight decay of each member; likewise.
         input_noises: standard deviation of the noise on the rows of each member; likewise.
         progress: show a progress bar on standard error.
+        mesh: devices to work on, as in `fit`.
 
     Returns:
         The `Ensemble` and the history of all, with that of each member in `history.members`. `Ensemble.take` gives one
@@ -76,4 +79,4 @@ def fit_ensemble(
     )
     rows = data.x if isinstance(data, Batch) else data
     model = ensemble.build(np.shape(rows)[-1], rngs=nnx.Rngs(build_key))
-    return fit(model, data, valid, fit_spec, key=fit_key, progress=progress)
+    return fit(model, data, valid, fit_spec, key=fit_key, progress=progress, mesh=mesh)
