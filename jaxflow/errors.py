@@ -7,3 +7,7 @@ class InputError(ValueError):
     The message is a single sentence that names what is wrong, its value and what was expected, so that a script can
     print it as it is. Anything else that escapes from a script is a defect of jaxflow and keeps its traceback.
     """
+
+
+class Preempted(Exception):
+    """A fit was asked to stop by SIGTERM, and its state has been saved."""

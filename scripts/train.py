@@ -1,19 +1,26 @@
 """Fit a detector to data as a config says, and judge it on the test rows.
 
 Writes the saved detector `model/`, `metrics.json`, `history.csv`, `figures/*.png`, `report.md` and `provenance.json`.
-A config with variants makes one more run for each, in a folder of its own beneath.
+A config with variants makes one more run for each, in a folder of its own beneath. While a fit lasts, its state is
+saved in `checkpoints/`, from which --resume goes on after an interruption; SIGTERM saves it at once and ends the run.
 """
 
+import shutil
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
 from jaxflow.config.command_line import ScriptParser, load_spec, override_arguments, run_script
 from jaxflow.detection.saving import require_free_place
+from jaxflow.errors import InputError
 from jaxflow.evaluation import format_number, metrics_table, print_table, provenance
 from jaxflow.experiment.run import Run, run_experiment
 from jaxflow.experiment.run_files import has_density_figure, require_writable, write_run
 from jaxflow.experiment.spec import Experiment
+from jaxflow.training import Checkpoints
+from jaxflow.training.checkpoints import has_checkpoints
+from jaxflow.training.preemption import listening
 
 COMPARED = ("roc_auc", "pr_auc", "precision", "recall", "f1", "false_positive_rate")
 
@@ -29,8 +36,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--devices", type=int, default=1, help="number of devices to fit on; -1 for all that JAX sees (default: 1)"
     )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the checkpoints of a run that was interrupted"
+    )
+    parser.add_argument(
+        "--checkpoint-seconds",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="least time between two checkpoints, which are written at the end of an epoch (default: 60)",
+    )
     override_arguments(parser, Experiment)
     options = parser.parse_args(arguments)
+    if options.checkpoint_seconds < 0:
+        raise InputError(f"--checkpoint-seconds {options.checkpoint_seconds:g}: expected at least 0")
+    with listening():
+        _run(options, arguments)
+
+
+def _run(options: Namespace, arguments: Sequence[str] | None) -> None:
     experiment = load_spec(Experiment, options.config, options)
     out = options.out or Path("out") / options.config.stem
     title = experiment.title or options.config.stem
@@ -38,19 +62,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for folder in (out, *(out / name for name in variants)):
         require_writable(folder)
         require_free_place(folder / "model")
+        if not options.resume and has_checkpoints(folder / "checkpoints"):
+            raise InputError(
+                f"{folder / 'checkpoints'} holds checkpoints of a run that was interrupted: go on from there with "
+                "--resume, or remove the directory to begin anew"
+            )
     made = provenance(
         ["python", *(sys.argv if arguments is None else ["scripts/train.py", *arguments])], experiment.seed
     )
 
+    def carry_out(changed: Experiment, folder: Path) -> Run:
+        kept = folder / "checkpoints"
+        if options.resume and not has_checkpoints(kept):
+            print(f"no checkpoints in {kept}: beginning from the start", file=sys.stderr)
+        checkpoints = Checkpoints(directory=kept, seconds=options.checkpoint_seconds, resume=options.resume)
+        return run_experiment(changed, progress=not options.quiet, devices=options.devices, checkpoints=checkpoints)
+
     runs: dict[str, Run] = {}
     for name, changed in variants.items():
         print(f"{title}: variant {name}", file=sys.stderr)
-        runs[name] = run_experiment(changed, progress=not options.quiet, devices=options.devices)
+        runs[name] = carry_out(changed, out / name)
         runs[name].detector.save(out / name / "model")
         about = {**made, "seed": changed.seed}
         write_run(runs[name], out / name, title=f"{title}: {name}", provenance=about)
     print(f"{title}: {experiment.model.kind} on {experiment.data.name or experiment.data.path}", file=sys.stderr)
-    run = run_experiment(experiment, progress=not options.quiet, devices=options.devices)
+    run = carry_out(experiment, out)
     tables = [_comparison({"(main)": run, **runs})] if runs else []
     figures = [
         (f"Density: {name}", f"{name}/figures/density.png", "The same figure for this variant.")
@@ -59,6 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     run.detector.save(out / "model")
     write_run(run, out, title=title, provenance=made, tables=tables, figures=figures)
+    for folder in (out, *(out / name for name in variants)):
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # all that they could bring back is written
 
     if run.metrics is None:
         print_table(title, ("rows", "count"), [("scored", len(run.scores)), ("flagged", run.n_flagged)])

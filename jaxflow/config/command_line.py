@@ -15,7 +15,7 @@ from jaxflow.config.compiled_programs import keep_compiled_programs
 from jaxflow.config.overrides import collect_overrides, merge, override_arguments
 from jaxflow.config.spec import parse_spec
 from jaxflow.config.yaml_file import read_config
-from jaxflow.errors import InputError
+from jaxflow.errors import InputError, Preempted
 
 __all__ = [
     "ScriptParser",
@@ -120,9 +120,10 @@ def run_script(main: Callable[[Sequence[str] | None], None]) -> NoReturn:
     """Run the main function of a script and leave the process.
 
     What the user can mend ends in one line on standard error: an `InputError` with exit code 2, a failed system call
-    (a disk that is full, a file that may not be written) with 1, Ctrl-C with 130. A reader of standard output that
-    goes away (`... | head`) ends the script quietly with 141. Anything else is a defect of jaxflow and keeps its
-    traceback. Compiled programs are kept for the next run, see `keep_compiled_programs`.
+    (a disk that is full, a file that may not be written) with 1, Ctrl-C with 130. A fit that SIGTERM stopped and that
+    has saved its state ends with 0. A reader of standard output that goes away (`... | head`) ends the script quietly
+    with 141. Anything else is a defect of jaxflow and keeps its traceback. Compiled programs are kept for the next run,
+    see `keep_compiled_programs`.
 
     Args:
         main: called with None, which means the command line of the process.
@@ -149,6 +150,8 @@ def _exit_code(main: Callable[[Sequence[str] | None], None]) -> Any:
         return _complain(f"error: {error}", BAD_INPUT)
     except KeyboardInterrupt:
         return _complain("interrupted", INTERRUPTED)
+    except Preempted as stopped:
+        return _complain(f"{stopped}; --resume goes on from there", 0)
     except MemoryError as error:
         return _complain(f"error: not enough memory: {error}", FAILED_SYSTEM_CALL)
     except BrokenPipeError:

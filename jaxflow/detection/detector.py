@@ -23,7 +23,6 @@ from jaxflow.models.model import Density, Model, ModelSpec
 from jaxflow.training.batch import Batch
 from jaxflow.training.fit import FitResult, fit
 from jaxflow.training.fit_spec import FitSpec
-from jaxflow.training.sharding import mesh_for
 
 DEFAULT_STEPS = (DropConstant(), Standardize())
 DEFAULT_RULE = TargetFalsePositiveRate()
@@ -276,15 +275,16 @@ def fit_by_gradient(
     spec: FitSpec | None,
     validation_fraction: float,
     rng: np.random.Generator,
-    progress: bool,
-    devices: int,
+    **how: Any,
 ) -> FitResult:
-    """Fit with some rows held out to choose the epoch; with a fraction of 0 the training loss chooses it."""
+    """Fit with some rows held out to choose the epoch; with a fraction of 0 the training loss chooses it.
+
+    `how` is what `fit` wants to know besides: progress, mesh, checkpoints.
+    """
     train, valid = rows, None
     if validation_fraction:
         learn, held = hold_out(len(rows), validation_fraction, rng)
         train, valid = rows[learn], Batch(jnp.asarray(rows[held]))
     key = jax.random.key(int(rng.integers(2**31)))
     spec = FitSpec() if spec is None else spec
-    mesh = mesh_for(model, devices)
-    return fit(model, Batch(jnp.asarray(train)), valid, spec, key=key, progress=progress, mesh=mesh)
+    return fit(model, Batch(jnp.asarray(train)), valid, spec, key=key, **how)

@@ -20,8 +20,10 @@ from jaxflow.models import (
     ModelSpec,
 )
 from jaxflow.training.batch import Batch
+from jaxflow.training.checkpoints import Checkpoints
 from jaxflow.training.fit import fit
 from jaxflow.training.fit_spec import FitSpec
+from jaxflow.training.sharding import mesh_for
 
 
 class GradientDetector(Detector):
@@ -38,6 +40,7 @@ class GradientDetector(Detector):
         random_state: seed of the splits, the initial weights and the fit.
         progress: show a progress bar on standard error.
         devices: number of devices to fit on; -1 for all.
+        checkpoints: where the state of the fit is saved now and then; None to save nothing.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class GradientDetector(Detector):
         random_state: Any = 0,
         progress: bool = False,
         devices: int = 1,
+        checkpoints: Checkpoints | None = None,
     ):
         self.model = model
         self.train = train
@@ -62,9 +66,11 @@ class GradientDetector(Detector):
         self.random_state = random_state
         self.progress = progress
         self.devices = devices
+        self.checkpoints = checkpoints
 
     def _fit_model(self, model, rows, rng):
-        return fit_by_gradient(model, rows, self.train, self.validation_fraction, rng, self.progress, self.devices)
+        how = {"progress": self.progress, "mesh": mesh_for(model, self.devices), "checkpoints": self.checkpoints}
+        return fit_by_gradient(model, rows, self.train, self.validation_fraction, rng, **how)
 
 
 class FlowDetector(GradientDetector):

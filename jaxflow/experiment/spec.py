@@ -21,9 +21,10 @@ from jaxflow.detection import (
 from jaxflow.detection.detector import DEFAULT_STEPS
 from jaxflow.errors import InputError
 from jaxflow.models import AnyModelSpec, AutoEncoderSpec, GaussianMixtureSpec, GaussianSpec
+from jaxflow.training.checkpoints import Checkpoints
 from jaxflow.training.fit_spec import FitSpec
 
-RESERVED_FOLDERS = frozenset({"model", "figures", "evaluation"})
+RESERVED_FOLDERS = frozenset({"model", "figures", "evaluation", "checkpoints"})
 """What scripts write beside the variants of an experiment."""
 
 
@@ -116,8 +117,10 @@ class Experiment(Spec):
         base = self.model_dump(mode="json", exclude={"variants"}, exclude_unset=True)
         return parse_spec(Experiment, merge(base, self.variants[name], Experiment), f"{source}: variant {name}")
 
-    def detector(self, *, progress: bool = False, devices: int = 1) -> Detector:
+    def detector(self, *, progress: bool = False, devices: int = 1, checkpoints: Checkpoints | None = None) -> Detector:
         """The detector this experiment fits, not fitted yet.
+
+        A model that fits itself does so at once: there is no progress to show and nothing to save on the way.
 
         Raises:
             InputError: if a model that fits itself is to be fitted on other than one device.
@@ -132,7 +135,7 @@ class Experiment(Spec):
             if devices != 1:
                 raise InputError(f"devices = {devices}: a {self.model.kind} fits itself, on one device")
             return GaussianDetector(self.model, **common)
-        common |= {"train": self.train, "progress": progress, "devices": devices}
+        common |= {"train": self.train, "progress": progress, "devices": devices, "checkpoints": checkpoints}
         if self.detection.validation_fraction is not None:
             common["validation_fraction"] = self.detection.validation_fraction
         if isinstance(self.model, AutoEncoderSpec):

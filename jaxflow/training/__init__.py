@@ -1,6 +1,7 @@
-"""Fitting: compiled epochs, held-out data, best parameters."""
+"""Fitting: compiled epochs, held-out data, best parameters, checkpoints."""
 
 from jaxflow.training.batch import Batch
+from jaxflow.training.checkpoints import Checkpoints
 from jaxflow.training.fit import FitResult, fit
 from jaxflow.training.fit_ensemble import fit_ensemble
 from jaxflow.training.fit_spec import FitSpec
@@ -10,6 +11,7 @@ from jaxflow.training.sharding import make_mesh
 
 __all__ = [
     "Batch",
+    "Checkpoints",
     "FitResult",
     "FitSpec",
     "History",

@@ -1,9 +1,6 @@
 """Members of an ensemble, trained together in one compiled program."""
 
-import math
-import time
 import warnings
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -19,10 +16,12 @@ from jaxflow.models.ensemble import Ensemble
 from jaxflow.training import epoch as epochs
 from jaxflow.training import flat
 from jaxflow.training.batch import Batch
+from jaxflow.training.checkpoints import CheckpointWriter
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.history import History
-from jaxflow.training.progress import FitProgress, NoProgress
-from jaxflow.training.records import history_row, lagging
+from jaxflow.training.loop import run_epochs
+from jaxflow.training.progress import NoProgress
+from jaxflow.training.records import mean_history
 from jaxflow.training.sharding import MEMBER, at_home, by_member, on_all
 
 
@@ -34,8 +33,9 @@ def fit_members(
     *,
     initial_rows: int,
     key: PRNGKeyArray,
-    progress: bool,
+    progress: NoProgress,
     mesh: Mesh | None = None,
+    writer: CheckpointWriter | None = None,
 ) -> tuple[Ensemble, History]:
     """Fit every member on its own, all in one program: each has its own best parameters and its own early end.
 
@@ -46,8 +46,9 @@ def fit_members(
         spec: of each fit; the model may have learning rates and noises of its own.
         initial_rows: number of rows from which layers such as ActNorm take their first values.
         key: the random key.
-        progress: show a progress bar on standard error, with means over the members.
+        progress: shows each epoch, with means over the members.
         mesh: devices among which members and batches are divided.
+        writer: saves the states.
 
     Returns:
         The ensemble with the best parameters of each member, and a history of means over the members, whose `members`
@@ -81,30 +82,16 @@ def fit_members(
     states = _first_states(params, buffers, jax.random.split(fit_key, members), knobs, plan=plan)
     together = not _in_turn() or (mesh is not None and mesh.shape[MEMBER] > 1)
     if mesh is not None:
-        states = by_member(states, mesh)
         train, valid = _placed(train, axes[0], mesh), _placed(valid, axes[1], mesh)
-
-    def advance():
-        nonlocal states
-        states, records = _run_epoch(states, train, valid, plan=plan, axes=axes, in_turn=not together)
-        return records
-
-    histories = [History() for _ in range(members)]
-    running = np.ones(members, bool)
-    started = time.perf_counter()
-    with FitProgress(spec.epochs) if progress else NoProgress() as display:
-        for number, records in lagging(spec.epochs, advance):
-            records, seconds = jax.device_get(records), time.perf_counter() - started
-            new = [
-                history_row(number, jax.tree.map(lambda a, i=i: a[i], records), seconds, valid is not None)
-                for i in range(members)
-            ]
-            for index in np.flatnonzero(running):
-                histories[index].rows.append(new[index])
-            display.update(mean_row([new[index] for index in np.flatnonzero(running)]))
-            running &= ~records.stopped
-            if not running.any():
-                break
+    states, histories = run_epochs(
+        states,
+        lambda states: _run_epoch(states, train, valid, plan=plan, axes=axes, in_turn=not together),
+        epochs=spec.epochs,
+        validated=valid is not None,
+        progress=progress,
+        writer=writer,
+        place=lambda states: states if mesh is None else by_member(states, mesh),
+    )
 
     taken = [len(history.rows) * plan.steps_per_epoch - sum(history.column("skipped_steps")) for history in histories]
     kept = np.isfinite(states.best_loss) & (np.array(taken) > 0)
@@ -120,27 +107,6 @@ def fit_members(
     params, buffers = best if mesh is None else at_home(best)
     model.replace_members(plan.model(params, buffers), kept)
     return model, mean_history(histories)
-
-
-def mean_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Rows of one epoch's histories as one: means, and the sum of skipped steps."""
-
-    def mean_of(name: str) -> float:
-        values = np.array([row[name] for row in rows], float)
-        return float(values[np.isfinite(values)].mean()) if np.isfinite(values).any() else math.nan
-
-    mean: dict[str, Any] = {name: None if value is None else mean_of(name) for name, value in rows[0].items()}
-    return mean | {"epoch": rows[0]["epoch"], "skipped_steps": sum(row["skipped_steps"] for row in rows)}
-
-
-def mean_history(histories: Sequence[History]) -> History:
-    """One history of all: means over the members that have not stopped yet."""
-    longest = max(len(history.rows) for history in histories)
-    rows = [
-        mean_row([history.rows[index] for history in histories if index < len(history.rows)])
-        for index in range(longest)
-    ]
-    return History(rows, list(histories))
 
 
 def _in_turn() -> bool:

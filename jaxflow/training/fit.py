@@ -16,11 +16,12 @@ from jaxflow.models.model import DirectlyFitted, Model
 from jaxflow.training import epoch as epochs
 from jaxflow.training import flat
 from jaxflow.training.batch import Batch, as_batch
+from jaxflow.training.checkpoints import Checkpoints, CheckpointWriter, fit_identity
 from jaxflow.training.ensemble import fit_members
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.history import History, Row
+from jaxflow.training.loop import run_epochs
 from jaxflow.training.progress import FitProgress, NoProgress
-from jaxflow.training.records import history_row, lagging
 from jaxflow.training.sharding import at_home, check_mesh, on_all
 
 INITIAL_ROWS = 4096  # rows from which layers such as ActNorm take their first values
@@ -50,6 +51,7 @@ def fit(
     key: PRNGKeyArray,
     progress: bool = False,
     mesh: Mesh | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> FitResult:
     """Fit a model to data.
 
@@ -69,14 +71,17 @@ def fit(
         progress: show a progress bar on standard error.
         mesh: devices to work on, from `make_mesh`; by default the first alone. The result is that of one device but
             for rounding, and lies on the first device.
+        checkpoints: where the state of the fit is saved now and then, and whether to go on from there. A fit that goes
+            on gives the very result of one that was never interrupted.
 
     Returns:
         The fitted model and the history.
 
     Raises:
-        InputError: if a shape does not fit, a value is not finite, `spec` or `mesh` is given to a model that fits
-            itself, or the mesh does not suit the model.
+        InputError: if a shape does not fit, a value is not finite, `spec`, `mesh` or `checkpoints` are given to a model
+            that fits itself, the mesh does not suit the model, or the checkpoints are of another fit.
         FloatingPointError: if no step, or no epoch, had a finite loss.
+        Preempted: if SIGTERM came while fitting with checkpoints, once the state is saved.
     """
     expected = {"dim": model.dim, "context_dim": model.context_dim}
     if isinstance(model, Ensemble):
@@ -90,15 +95,30 @@ def fit(
             raise InputError(f"{type(model).__name__} fits itself and takes no FitSpec")
         if mesh is not None:
             raise InputError(f"{type(model).__name__} fits itself, on one device, and takes no mesh")
+        if checkpoints is not None:
+            raise InputError(f"{type(model).__name__} fits itself, at once, and takes no checkpoints")
         return _fit_directly(model, batch, held_out, fit_key)
     spec = FitSpec() if spec is None else spec
     if mesh is not None:
         check_mesh(mesh, model)
 
+    display = FitProgress(spec.epochs) if progress else NoProgress()
+    writer = None
+    if checkpoints is not None:
+        identity = fit_identity(spec, nnx.state(model), batch, held_out, key)
+        writer = CheckpointWriter(checkpoints, identity)
     model.prepare(batch.x)
     if isinstance(model, Ensemble):
         model, history = fit_members(
-            model, batch, held_out, spec, initial_rows=INITIAL_ROWS, key=fit_key, progress=progress, mesh=mesh
+            model,
+            batch,
+            held_out,
+            spec,
+            initial_rows=INITIAL_ROWS,
+            key=fit_key,
+            progress=display,
+            mesh=mesh,
+            writer=writer,
         )
         if held_out is not None:
             model.calibrate(held_out.x, held_out.context)
@@ -109,22 +129,16 @@ def fit(
     nnx.reseed(model, policy="match_shape", dropout=jax.random.fold_in(init_key, 1))
     plan, fit_state = epochs.start(model, spec, batch.x.shape[0], fit_key, mesh)
     if mesh is not None:
-        batch, held_out, fit_state = on_all((batch, held_out, fit_state), mesh)
-
-    def advance():
-        nonlocal fit_state
-        fit_state, record = epochs.run_epoch(fit_state, batch, held_out, plan=plan)
-        return record
-
-    history = History()
-    started = time.perf_counter()
-    with FitProgress(spec.epochs) if progress else NoProgress() as display:
-        for number, record in lagging(spec.epochs, advance):
-            row = history_row(number, record, time.perf_counter() - started, held_out is not None)
-            history.rows.append(row)
-            display.update(row)
-            if bool(record.stopped):
-                break
+        batch, held_out = on_all((batch, held_out), mesh)
+    fit_state, (history,) = run_epochs(
+        fit_state,
+        lambda state: epochs.run_epoch(state, batch, held_out, plan=plan),
+        epochs=spec.epochs,
+        validated=held_out is not None,
+        progress=display,
+        writer=writer,
+        place=lambda state: state if mesh is None else on_all(state, mesh),
+    )
 
     taken = len(history.rows) * plan.steps_per_epoch - sum(history.column("skipped_steps"))
     if not np.isfinite(fit_state.best_loss) or not taken:

@@ -12,6 +12,7 @@ from jaxtyping import PRNGKeyArray
 from jaxflow.models import EnsembleSpec, FlowSpec
 from jaxflow.models.ensemble import Combination
 from jaxflow.training.batch import Batch
+from jaxflow.training.checkpoints import Checkpoints
 from jaxflow.training.fit import FitResult, fit
 from jaxflow.training.fit_spec import FitSpec
 
@@ -31,6 +32,7 @@ def fit_ensemble(
     input_noises: Sequence[float] = (),
     progress: bool = False,
     mesh: Mesh | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> FitResult:
     """Fit several flows of one kind in one compiled program.
 
@@ -55,6 +57,7 @@ def fit_ensemble(
         input_noises: standard deviation of the noise on the rows of each member; likewise.
         progress: show a progress bar on standard error.
         mesh: devices to work on, as in `fit`.
+        checkpoints: where the states of the fits are saved, as in `fit`.
 
     Returns:
         The `Ensemble` and the history of all, with that of each member in `history.members`. `Ensemble.take` gives one
@@ -79,4 +82,4 @@ def fit_ensemble(
     )
     rows = data.x if isinstance(data, Batch) else data
     model = ensemble.build(np.shape(rows)[-1], rngs=nnx.Rngs(build_key))
-    return fit(model, data, valid, fit_spec, key=fit_key, progress=progress, mesh=mesh)
+    return fit(model, data, valid, fit_spec, key=fit_key, progress=progress, mesh=mesh, checkpoints=checkpoints)

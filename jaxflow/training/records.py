@@ -1,30 +1,33 @@
 """From what the device reports to rows of a history."""
 
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
 
 from jaxflow.training.epoch import Record
-from jaxflow.training.history import Row
-
-Report = TypeVar("Report")
+from jaxflow.training.history import History, Row
 
 
-def lagging(epochs: int, advance: Callable[[], Report]) -> Iterator[tuple[int, Report]]:
-    """Call `advance` for each epoch and give its report once the next call has been made.
+def history_rows(number: int, records: Record, seconds: float, validated: bool) -> list[Row]:
+    """The rows of one epoch, one for each member; one alone if there are no members.
 
-    So the report of an epoch is read while the next one runs, and the device never waits for the host. A caller that
-    stops has started one epoch too many, which must do nothing if the report says that the fit has stopped.
+    Args:
+        number: the epoch, from 1.
+        records: what it reported, on the host; numbers, or arrays (members,).
+        seconds: since the start.
+        validated: whether there are held-out rows.
     """
-    previous = None
-    for number in range(epochs + 1):
-        report = advance() if number < epochs else None
-        if previous is not None:
-            yield number, previous
-        previous = report
+    members = jax.tree.map(np.atleast_1d, records)
+    return [
+        _history_row(number, jax.tree.map(lambda array, i=i: array[i], members), seconds, validated)
+        for i in range(members.stopped.size)
+    ]
 
 
-def history_row(number: int, record: Record, seconds: float, validated: bool) -> Row:
-    """The row of one epoch."""
+def _history_row(number: int, record: Record, seconds: float, validated: bool) -> Row:
     return {
         "epoch": number,
         "train_loss": float(record.train_loss),
@@ -35,3 +38,26 @@ def history_row(number: int, record: Record, seconds: float, validated: bool) ->
         "skipped_steps": int(record.skipped_steps),
         "seconds": seconds,
     }
+
+
+def mean_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Rows of one epoch's histories as one: means, and the sum of skipped steps."""
+    if len(rows) == 1:
+        return dict(rows[0])
+
+    def mean_of(name: str) -> float:
+        values = np.array([row[name] for row in rows], float)
+        return float(values[np.isfinite(values)].mean()) if np.isfinite(values).any() else math.nan
+
+    mean: dict[str, Any] = {name: None if value is None else mean_of(name) for name, value in rows[0].items()}
+    return mean | {"epoch": rows[0]["epoch"], "skipped_steps": sum(row["skipped_steps"] for row in rows)}
+
+
+def mean_history(histories: Sequence[History]) -> History:
+    """One history of all: means over the members that have not stopped yet."""
+    longest = max(len(history.rows) for history in histories)
+    rows = [
+        mean_row([history.rows[index] for history in histories if index < len(history.rows)])
+        for index in range(longest)
+    ]
+    return History(rows, list(histories))

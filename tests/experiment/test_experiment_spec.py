@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -16,7 +18,7 @@ from jaxflow.detection.detector import DEFAULT_STEPS
 from jaxflow.errors import InputError
 from jaxflow.experiment.spec import DetectionSpec, Experiment
 from jaxflow.models import AutoEncoderSpec, GaussianMixtureSpec, GaussianSpec
-from jaxflow.training import FitSpec
+from jaxflow.training import Checkpoints, FitSpec
 
 SMALLEST = {"data": {"name": "wine"}, "model": {"kind": "gaussian"}}
 
@@ -63,7 +65,8 @@ def test_detector_of_a_model_fitted_by_steps(kind, expected):
         },
         seed=5,
     )
-    detector = experiment.detector(progress=True)
+    checkpoints = Checkpoints(directory=Path("kept"))
+    detector = experiment.detector(progress=True, devices=2, checkpoints=checkpoints)
     assert type(detector) is expected
     assert detector.get_params() == {
         "model": experiment.model,
@@ -74,6 +77,8 @@ def test_detector_of_a_model_fitted_by_steps(kind, expected):
         "validation_fraction": 0.4,
         "random_state": 5,
         "progress": True,
+        "devices": 2,
+        "checkpoints": checkpoints,
     }
 
 

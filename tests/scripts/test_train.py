@@ -159,7 +159,7 @@ def test_data_without_labels_is_scored_without_metrics(script, machines, tmp_pat
 def test_progress_is_shown_unless_quiet(script, config, tmp_path, monkeypatch, quiet):
     asked = []
     real = train.run_experiment
-    monkeypatch.setattr(train, "run_experiment", lambda e, *, progress, devices: asked.append(progress) or real(e))
+    monkeypatch.setattr(train, "run_experiment", lambda e, *, progress, **_: asked.append(progress) or real(e))
     script("train", "--config", config, "--out", tmp_path / "out", *(["--quiet"] if quiet else []))
     assert asked == [not quiet]
 

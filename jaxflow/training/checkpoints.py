@@ -1,0 +1,209 @@
+"""The state of a fit on disk, so that a fit that was interrupted can go on as if it had not been.
+
+Orbax writes in the background into a directory of a temporary name and renames it when it is whole: whatever happens to
+the process, the last checkpoint that was finished can be read.
+"""
+
+import hashlib
+import time
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from pydantic import Field
+
+from jaxflow.config.spec import Spec
+from jaxflow.errors import InputError, Preempted
+from jaxflow.training import preemption
+from jaxflow.training.history import History
+
+COMPARED_ROWS = 4096  # rows of the training data that are compared when a fit goes on
+
+
+class Checkpoints(Spec):
+    """Where, how often and for how long the state of a fit is saved."""
+
+    directory: Path = Field(description="directory of the checkpoints")
+    seconds: float = Field(
+        default=60.0, ge=0, description="least time between two checkpoints; they are written at the end of an epoch"
+    )
+    keep: int = Field(default=2, ge=1, description="number of checkpoints that are kept")
+    resume: bool = Field(default=False, description="go on from the last checkpoint, if there is one")
+
+
+class Restored(NamedTuple):
+    """What a checkpoint holds.
+
+    Attributes:
+        state: the state of the fit.
+        histories: one for each member, or one.
+    """
+
+    state: Any
+    histories: list[History]
+
+
+def has_checkpoints(directory: Path) -> bool:
+    """Whether a directory holds a checkpoint that was finished; those that were not have longer names."""
+    return directory.is_dir() and any(file.name.isdigit() for file in directory.iterdir())
+
+
+class CheckpointWriter:
+    """Saves one fit, and finds what was saved of it before; a context, at whose end all has been written.
+
+    Args:
+        checkpoints: where and how often.
+        identity: what makes the fit this one and no other, by name; values that JSON can hold.
+
+    Raises:
+        InputError: if the directory holds checkpoints and they are not to be resumed, or are of another fit.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, identity: dict[str, Any]):
+        self.place = checkpoints.directory.absolute()
+        self.checkpoints, self.identity = checkpoints, identity
+        self.saved_at, self.saved_epoch = time.perf_counter(), -1
+        if not checkpoints.resume and has_checkpoints(self.place):
+            raise InputError(
+                f"{checkpoints.directory} holds checkpoints of an earlier fit: resume it, or remove the directory"
+            )
+
+    @cached_property
+    def _orbax(self) -> Any:
+        import orbax.checkpoint  # takes half a second, which a fit shorter than its first checkpoint need not wait
+
+        return orbax.checkpoint
+
+    @cached_property
+    def _manager(self) -> Any:
+        options = self._orbax.CheckpointManagerOptions(max_to_keep=self.checkpoints.keep)
+        return self._orbax.CheckpointManager(self.place, options=options)
+
+    def __enter__(self) -> "CheckpointWriter":
+        """Begin."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Wait until all is written."""
+        if "_manager" in self.__dict__:
+            self._manager.close()
+
+    def restore(self, state: Any) -> Restored | None:
+        """The last checkpoint; None if there is none.
+
+        Args:
+            state: a state of the same structure, such as the first; its arrays may be given up.
+
+        Raises:
+            InputError: if the checkpoint is of another fit, or cannot be read.
+        """
+        epoch = self._manager.latest_step() if has_checkpoints(self.place) else None
+        if epoch is None:
+            return None
+        where = f"checkpoint {self.checkpoints.directory / str(epoch)}"
+        args = self._orbax.args
+        try:
+            about = self._manager.restore(epoch, args=args.Composite(fit=args.JsonRestore()))["fit"]
+            _require_same(where, about["identity"], self.identity)
+            like = jax.tree.map(_description, _storable(state))
+            arrays = self._manager.restore(epoch, args=args.Composite(state=args.StandardRestore(like)))
+        except InputError:
+            raise
+        except Exception as error:  # Orbax raises whatever its many parts do.
+            raise InputError(f"{where} cannot be read, remove it to go on from the one before: {error}") from error
+        self.saved_epoch = epoch
+        histories = [History(rows) for rows in about["histories"]]
+        return Restored(_put_back(arrays["state"], state), histories)
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to save: a while has passed, or the process has been asked to stop."""
+        return preemption.asked_to_stop() or time.perf_counter() - self.saved_at >= self.checkpoints.seconds
+
+    def save(self, epoch: int, state: Any, histories: list[History]) -> None:
+        """Save the state after an epoch; in the background, so the arrays of `state` may be given up at once.
+
+        Raises:
+            Preempted: when it is written, if the process has been asked to stop.
+        """
+        args = self._orbax.args
+        if epoch != self.saved_epoch:
+            # Copied, as the fit goes on and adds rows while these are written.
+            rows = [list(history.rows) for history in histories]
+            about = {"identity": self.identity, "histories": rows}
+            arguments = {"state": args.StandardSave(_storable(state)), "fit": args.JsonSave(about)}
+            self._manager.save(epoch, args=args.Composite(**arguments), force=True)
+        self.saved_at, self.saved_epoch = time.perf_counter(), epoch
+        if preemption.asked_to_stop():
+            self._manager.wait_until_finished()
+            raise Preempted(f"stopped after epoch {epoch}, saved in {self.checkpoints.directory}")
+
+
+def fit_identity(spec: Any, model: Any, train: Any, valid: Any, key: Any) -> dict[str, Any]:
+    """What makes a fit this one and no other, in a form that JSON can hold.
+
+    Args:
+        spec: the `FitSpec`.
+        model: the model as it was built.
+        train: the training rows.
+        valid: the held-out rows.
+        key: the random key.
+    """
+    arrays = {"model": model, "training data": train, "held-out data": valid, "random key": key}
+    return {**spec.model_dump(mode="json"), **{name: _digest(tree) for name, tree in arrays.items()}}
+
+
+def _digest(tree: Any) -> str:
+    """A short text that tells pytrees apart: their structure, their shapes, and evenly spaced rows of their arrays."""
+    leaves = jax.tree.leaves(tree)
+    digest = hashlib.sha256(str([(leaf.shape, str(leaf.dtype)) for leaf in leaves]).encode())
+    for leaf in leaves:
+        values = _plain(leaf).reshape(-1, leaf.shape[-1]) if leaf.ndim > 1 else _plain(leaf).reshape(-1, 1)
+        step = max(1, -(-len(values) // COMPARED_ROWS))
+        digest.update(np.asarray(values[::step]).tobytes())
+    return digest.hexdigest()
+
+
+def _require_same(where: str, saved: dict[str, Any], wanted: dict[str, Any]) -> None:
+    for name in wanted:
+        if saved.get(name) != wanted[name]:
+            digests = isinstance(wanted[name], str) and len(wanted[name]) == hashlib.sha256().digest_size * 2
+            difference = "differs" if digests else f"was {saved.get(name)!r} and is {wanted[name]!r}"
+            raise InputError(f"{where} is of another fit: {name} {difference}; remove the directory to begin anew")
+
+
+def _storable(state: Any) -> dict[str, jax.Array]:
+    """The arrays of a pytree in the order of its leaves; copies, so that the originals may be given up.
+
+    Orbax knows no arrays without elements, and there is nothing in them to keep.
+    """
+    leaves = enumerate(jax.tree.leaves(state))
+    return {f"{index:05d}": jnp.copy(_plain(leaf)) for index, leaf in leaves if leaf.size}
+
+
+def _put_back(arrays: dict[str, jax.Array], like: Any) -> Any:
+    """The pytree whose arrays `_storable` took."""
+    leaves, structure = jax.tree.flatten(like)
+    for name, array in arrays.items():
+        old = leaves[int(name)]
+        leaves[int(name)] = jax.random.wrap_key_data(array, impl=jax.random.key_impl(old)) if _is_key(old) else array
+    return jax.tree.unflatten(structure, leaves)
+
+
+def _description(array: jax.Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=array.sharding)
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _plain(leaf: Any) -> Any:
+    """A random key as the numbers it consists of; any other array as it is."""
+    return jax.random.key_data(leaf) if _is_key(leaf) else leaf

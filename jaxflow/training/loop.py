@@ -1,0 +1,118 @@
+"""The host's side of a fit: epoch after epoch, reports into histories, a checkpoint now and then."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+
+from jaxflow.training import preemption
+from jaxflow.training.checkpoints import CheckpointWriter
+from jaxflow.training.epoch import FitState, Record
+from jaxflow.training.history import History
+from jaxflow.training.progress import NoProgress
+from jaxflow.training.records import history_rows, mean_row
+
+Report = TypeVar("Report")
+
+
+def run_epochs(
+    state: FitState,
+    advance: Callable[[FitState], tuple[FitState, Record]],
+    *,
+    epochs: int,
+    validated: bool,
+    progress: NoProgress,
+    writer: CheckpointWriter | None = None,
+    place: Callable[[Any], Any] = lambda state: state,
+) -> tuple[FitState, list[History]]:
+    """Advance a fit, or those of several members at once, until all have stopped.
+
+    Args:
+        state: the first state; given up.
+        advance: makes one epoch; it may give up the state it is given.
+        epochs: the largest number of epochs.
+        validated: whether there are held-out rows.
+        progress: shows each epoch.
+        writer: saves the state; a fit that was saved before goes on from there.
+        place: puts a state where `advance` wants it.
+
+    Returns:
+        The last state, and a history of each member, or the one there is, up to the epoch in which it stopped.
+
+    Raises:
+        Preempted: if the process was asked to stop, once the state is saved.
+    """
+    stopped = np.atleast_1d(np.asarray(state.stopped))
+    histories = [History() for _ in stopped]
+    with ExitStack() as contexts:
+        if writer is not None:
+            contexts.enter_context(writer)
+            contexts.enter_context(preemption.listening())
+            restored = writer.restore(state)
+            if restored is not None:
+                state, histories = restored
+                stopped = np.atleast_1d(np.asarray(state.stopped)).copy()
+        state = place(state)
+        first = max(len(history.rows) for history in histories)
+        longest = max(histories, key=lambda history: len(history.rows))
+        before = float(longest.rows[-1]["seconds"] or 0.0) if longest.rows else 0.0
+        started = time.perf_counter() - before
+        contexts.enter_context(progress)
+
+        def step() -> Record:
+            nonlocal state
+            state, record = advance(state)
+            return record
+
+        def due() -> bool:
+            return writer is not None and writer.due
+
+        number = first
+        remaining = 0 if stopped.all() else epochs
+        for number, report, at_rest in lagging(first, remaining, step, due):
+            record = jax.device_get(report)
+            rows = history_rows(number, record, time.perf_counter() - started, validated)
+            running = np.flatnonzero(~stopped)
+            for index in running:
+                histories[index].rows.append(rows[index])
+            progress.update(mean_row([rows[index] for index in running]))
+            stopped = np.atleast_1d(record.stopped)
+            if at_rest and writer is not None:
+                writer.save(number, state, histories)
+            if stopped.all():
+                break
+        if writer is not None and writer.due:
+            writer.save(number, state, histories)
+    return state, histories
+
+
+def lagging(
+    first: int, epochs: int, advance: Callable[[], Report], at_rest: Callable[[], bool]
+) -> Iterator[tuple[int, Report, bool]]:
+    """Call `advance` for each epoch and give its report once the next call has been made.
+
+    So the report of an epoch is read while the next one runs, and the device never waits for the host. A caller that
+    stops has started one epoch too many, which must do nothing if the report says that the fit has stopped. Where
+    `at_rest` asks for it, the report is given before the next call is made.
+
+    Args:
+        first: number of epochs that have been made before.
+        epochs: number of epochs when all have been made.
+        advance: makes the next one.
+        at_rest: whether the next report is wanted before the epoch that follows it.
+
+    Yields:
+        The number of the epoch, its report, and whether that was asked for.
+    """
+    previous = None
+    for number in range(first, epochs + 1):
+        if previous is not None and at_rest():
+            yield number, previous, True
+            previous = None
+        report = advance() if number < epochs else None
+        if previous is not None:
+            yield number, previous, False
+        previous = report
