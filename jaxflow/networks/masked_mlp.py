@@ -17,6 +17,7 @@ from jaxflow.networks.buffer import Buffer
 from jaxflow.networks.dropout import make_dropout
 from jaxflow.networks.halves import cut_in_halves, joined, linear_in_halves, pays
 from jaxflow.networks.mlp import join_context
+from jaxflow.networks.row_blocks import in_row_blocks
 
 
 class MaskedLinear(nnx.Module):
@@ -168,14 +169,17 @@ class MaskedMLP(nnx.Module):
         """The parameters of every feature, in the features' own order."""
         inputs = join_context(x, context, self.context_dim)
         if self.lower is not None and pays():
-            parameters = joined(self.compose(partial(self._apply_in_halves, self.lower), inputs))
+            weights = [(linear.weights(), linear.bias[...]) for linear in self.linears]
+            whole = inputs.ndim != 2 or self.dropout is not None
+            parameters = self._in_halves(weights, inputs) if whole else in_row_blocks(self._in_halves, weights, inputs)
         else:
             parameters = self.compose(lambda index, values: self.linears[index](values), inputs)
         return parameters.reshape(*x.shape[:-1], self.dim, self.outputs_per_feature)
 
-    def _apply_in_halves(self, lower: tuple[int, ...], index: int, values: Any):
-        linear = self.linears[index]
-        return linear_in_halves(values, linear.weights(), linear.bias[...], lower[index])
+    def _in_halves(self, weights: Sequence[tuple[Array, Array]], inputs: Array) -> Array:
+        lower = self.lower
+        assert lower is not None
+        return joined(self.compose(lambda index, h: linear_in_halves(h, *weights[index], lower[index]), inputs))
 
     def compose(self, apply: Callable[[int, Any], Any], inputs: Array) -> Any:
         """The network, with `apply(index, values)` in the place of its linear layers.
