@@ -1,6 +1,7 @@
 """Fit a detector to data as a config says, and judge it on the test rows.
 
-Writes the saved detector `model/`, `metrics.json`, `history.csv`, `figures/*.png`, `report.md` and `provenance.json`.
+Writes the saved detector `model/`, `metrics.json`, `history.csv` and `.jsonl` (both grow while a fit lasts),
+`figures/*.png`, `report.md` and `provenance.json`.
 A config with variants makes one more run for each, in a folder of its own beneath. While a fit lasts, its state is
 saved in `checkpoints/`, from which --resume goes on after an interruption; SIGTERM saves it at once and ends the run.
 """
@@ -18,7 +19,7 @@ from jaxflow.evaluation import format_number, metrics_table, print_table, proven
 from jaxflow.experiment.run import Run, run_experiment
 from jaxflow.experiment.run_files import has_density_figure, require_writable, write_run
 from jaxflow.experiment.spec import Experiment
-from jaxflow.training import Checkpoints
+from jaxflow.training import Checkpoints, LiveFile, TensorBoard, Trace, Watcher
 from jaxflow.training.checkpoints import has_checkpoints
 from jaxflow.training.preemption import listening
 
@@ -46,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="S",
         help="least time between two checkpoints, which are written at the end of an epoch (default: 60)",
     )
+    parser.add_argument("--tensorboard", action="store_true", help="write event files for TensorBoard to tensorboard/")
+    parser.add_argument("--profile", action="store_true", help="write a JAX trace of three epochs to profile/")
     override_arguments(parser, Experiment)
     options = parser.parse_args(arguments)
     if options.checkpoint_seconds < 0:
@@ -57,6 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(options: Namespace, arguments: Sequence[str] | None) -> None:
     experiment = load_spec(Experiment, options.config, options)
     out = options.out or Path("out") / options.config.stem
+    for option in ("tensorboard", "profile"):
+        if experiment.fits_itself and getattr(options, option):
+            raise InputError(f"--{option}: a {experiment.model.kind} fits itself: there are no epochs to watch")
     title = experiment.title or options.config.stem
     variants = {name: experiment.variant(name, str(options.config)) for name in experiment.variants}
     for folder in (out, *(out / name for name in variants)):
@@ -76,7 +82,9 @@ def _run(options: Namespace, arguments: Sequence[str] | None) -> None:
         if options.resume and not has_checkpoints(kept):
             print(f"no checkpoints in {kept}: beginning from the start", file=sys.stderr)
         checkpoints = Checkpoints(directory=kept, seconds=options.checkpoint_seconds, resume=options.resume)
-        return run_experiment(changed, progress=not options.quiet, devices=options.devices, checkpoints=checkpoints)
+        watchers = [] if changed.fits_itself else _watchers(folder, options)
+        how = {"progress": not options.quiet, "devices": options.devices, "checkpoints": checkpoints}
+        return run_experiment(changed, **how, watchers=watchers)
 
     runs: dict[str, Run] = {}
     for name, changed in variants.items():
@@ -105,6 +113,15 @@ def _run(options: Namespace, arguments: Sequence[str] | None) -> None:
     for heading, header, rows in tables:
         print_table(heading, header, rows)
     print(f"report: {out / 'report.md'}")
+
+
+def _watchers(folder: Path, options: Namespace) -> list[Watcher]:
+    watchers: list[Watcher] = [LiveFile(folder / "history.csv"), LiveFile(folder / "history.jsonl")]
+    if options.tensorboard:
+        watchers.append(TensorBoard(folder / "tensorboard"))
+    if options.profile:
+        watchers.append(Trace(folder / "profile"))
+    return watchers
 
 
 def _comparison(runs: dict[str, Run]):

@@ -279,7 +279,7 @@ def fit_by_gradient(
 ) -> FitResult:
     """Fit with some rows held out to choose the epoch; with a fraction of 0 the training loss chooses it.
 
-    `how` is what `fit` wants to know besides: progress, mesh, checkpoints.
+    `how` is what `fit` wants to know besides: progress, mesh, checkpoints, watchers.
     """
     train, valid = rows, None
     if validation_fraction:

@@ -24,6 +24,7 @@ from jaxflow.training.checkpoints import Checkpoints
 from jaxflow.training.fit import fit
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.sharding import mesh_for
+from jaxflow.training.watchers import Watcher
 
 
 class GradientDetector(Detector):
@@ -41,6 +42,7 @@ class GradientDetector(Detector):
         progress: show a progress bar on standard error.
         devices: number of devices to fit on; -1 for all.
         checkpoints: where the state of the fit is saved now and then; None to save nothing.
+        watchers: are told of every epoch while the fit lasts; see `training.fit`.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class GradientDetector(Detector):
         progress: bool = False,
         devices: int = 1,
         checkpoints: Checkpoints | None = None,
+        watchers: Sequence[Watcher] = (),
     ):
         self.model = model
         self.train = train
@@ -67,9 +70,15 @@ class GradientDetector(Detector):
         self.progress = progress
         self.devices = devices
         self.checkpoints = checkpoints
+        self.watchers = watchers
 
     def _fit_model(self, model, rows, rng):
-        how = {"progress": self.progress, "mesh": mesh_for(model, self.devices), "checkpoints": self.checkpoints}
+        how = {
+            "progress": self.progress,
+            "mesh": mesh_for(model, self.devices),
+            "checkpoints": self.checkpoints,
+            "watchers": self.watchers,
+        }
         return fit_by_gradient(model, rows, self.train, self.validation_fraction, rng, **how)
 
 

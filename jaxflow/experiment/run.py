@@ -13,7 +13,7 @@ from jaxflow.detection import BestF1, Detector
 from jaxflow.errors import InputError
 from jaxflow.evaluation.metrics import Metrics, evaluate_scores
 from jaxflow.experiment.spec import Experiment
-from jaxflow.training import Checkpoints
+from jaxflow.training import Checkpoints, Watcher
 
 LABELLED_FRACTION = 0.2  # share of the anomalies that best_f1 may see, unless the config says otherwise
 
@@ -69,7 +69,12 @@ class ExperimentRows(NamedTuple):
 
 
 def run_experiment(
-    experiment: Experiment, *, progress: bool = False, devices: int = 1, checkpoints: Checkpoints | None = None
+    experiment: Experiment,
+    *,
+    progress: bool = False,
+    devices: int = 1,
+    checkpoints: Checkpoints | None = None,
+    watchers: Sequence[Watcher] = (),
 ) -> Run:
     """Load the data, fit and calibrate the detector, score the test rows.
 
@@ -78,13 +83,15 @@ def run_experiment(
         progress: show a progress bar on standard error.
         devices: number of devices to fit on; -1 for all.
         checkpoints: where the state of the fit is saved now and then.
+        watchers: are told of every epoch while the fit lasts.
 
     Raises:
         InputError: if the data is missing or does not suit the experiment, there are not as many devices, the
             checkpoints are of another fit, or the fit diverges.
         Preempted: if SIGTERM came while fitting with checkpoints, once the state is saved.
     """
-    detector = experiment.detector(progress=progress, devices=devices, checkpoints=checkpoints)
+    how = {"progress": progress, "devices": devices, "checkpoints": checkpoints, "watchers": watchers}
+    detector = experiment.detector(**how)
     rows = experiment_rows(experiment)
     started = time.perf_counter()
     try:

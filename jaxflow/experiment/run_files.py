@@ -35,7 +35,7 @@ def write_run(
     figures: Sequence[FigureEntry] = (),
     tables: Sequence[TableEntry] = (),
 ) -> None:
-    """Write `metrics.json`, `history.csv` (if the run fitted), `figures/*.png`, `provenance.json` and `report.md`.
+    """Write `metrics.json`, `history.csv` and `.jsonl` (if the run fitted), figures, `provenance.json` and `report.md`.
 
     The report comes last, so that where there is one, what it speaks of is there.
 
@@ -51,6 +51,7 @@ def write_run(
     write_json(dict(provenance), out / "provenance.json")
     if run.fit_seconds is not None:
         run.detector.history_.write_csv(out / "history.csv")
+        run.detector.history_.write_json_lines(out / "history.jsonl")
     write_report(
         out / "report.md",
         title=title,

@@ -1,5 +1,6 @@
 """The whole of an experiment: which data, which model, how it is fitted, how it decides."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import Field, field_validator
@@ -23,8 +24,9 @@ from jaxflow.errors import InputError
 from jaxflow.models import AnyModelSpec, AutoEncoderSpec, GaussianMixtureSpec, GaussianSpec
 from jaxflow.training.checkpoints import Checkpoints
 from jaxflow.training.fit_spec import FitSpec
+from jaxflow.training.watchers import Watcher
 
-RESERVED_FOLDERS = frozenset({"model", "figures", "evaluation", "checkpoints"})
+RESERVED_FOLDERS = frozenset({"model", "figures", "evaluation", "checkpoints", "tensorboard", "profile"})
 """What scripts write beside the variants of an experiment."""
 
 
@@ -117,13 +119,25 @@ class Experiment(Spec):
         base = self.model_dump(mode="json", exclude={"variants"}, exclude_unset=True)
         return parse_spec(Experiment, merge(base, self.variants[name], Experiment), f"{source}: variant {name}")
 
-    def detector(self, *, progress: bool = False, devices: int = 1, checkpoints: Checkpoints | None = None) -> Detector:
+    @property
+    def fits_itself(self) -> bool:
+        """Whether the model computes its own fit, at once and without gradient steps."""
+        return isinstance(self.model, GaussianSpec | GaussianMixtureSpec)
+
+    def detector(
+        self,
+        *,
+        progress: bool = False,
+        devices: int = 1,
+        checkpoints: Checkpoints | None = None,
+        watchers: Sequence[Watcher] = (),
+    ) -> Detector:
         """The detector this experiment fits, not fitted yet.
 
         A model that fits itself does so at once: there is no progress to show and nothing to save on the way.
 
         Raises:
-            InputError: if a model that fits itself is to be fitted on other than one device.
+            InputError: if a model that fits itself is to be fitted on other than one device, or watched.
         """
         common: dict[str, Any] = {
             "preprocessing": self.preprocessing,
@@ -131,11 +145,14 @@ class Experiment(Spec):
             "calibration_fraction": self.detection.calibration_fraction,
             "random_state": self.seed,
         }
-        if isinstance(self.model, GaussianSpec | GaussianMixtureSpec):
+        if isinstance(self.model, GaussianSpec | GaussianMixtureSpec):  # those that fit themselves
+            if watchers:
+                raise InputError(f"a {self.model.kind} fits itself, at once: there are no epochs to watch")
             if devices != 1:
                 raise InputError(f"devices = {devices}: a {self.model.kind} fits itself, on one device")
             return GaussianDetector(self.model, **common)
-        common |= {"train": self.train, "progress": progress, "devices": devices, "checkpoints": checkpoints}
+        common |= {"train": self.train, "progress": progress, "devices": devices}
+        common |= {"checkpoints": checkpoints, "watchers": watchers}
         if self.detection.validation_fraction is not None:
             common["validation_fraction"] = self.detection.validation_fraction
         if isinstance(self.model, AutoEncoderSpec):

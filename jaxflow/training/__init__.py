@@ -8,6 +8,7 @@ from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.history import History
 from jaxflow.training.search import SearchResult, Trial, search
 from jaxflow.training.sharding import make_mesh
+from jaxflow.training.watchers import LiveFile, TensorBoard, Trace, Watcher
 
 __all__ = [
     "Batch",
@@ -15,8 +16,12 @@ __all__ = [
     "FitResult",
     "FitSpec",
     "History",
+    "LiveFile",
     "SearchResult",
+    "TensorBoard",
+    "Trace",
     "Trial",
+    "Watcher",
     "fit",
     "fit_ensemble",
     "make_mesh",

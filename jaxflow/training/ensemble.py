@@ -20,9 +20,9 @@ from jaxflow.training.checkpoints import CheckpointWriter
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.history import History
 from jaxflow.training.loop import run_epochs
-from jaxflow.training.progress import NoProgress
 from jaxflow.training.records import mean_history
 from jaxflow.training.sharding import MEMBER, at_home, by_member, on_all
+from jaxflow.training.watchers import Watcher
 
 
 def fit_members(
@@ -33,7 +33,7 @@ def fit_members(
     *,
     initial_rows: int,
     key: PRNGKeyArray,
-    progress: NoProgress,
+    watcher: Watcher,
     mesh: Mesh | None = None,
     writer: CheckpointWriter | None = None,
 ) -> tuple[Ensemble, History]:
@@ -46,7 +46,7 @@ def fit_members(
         spec: of each fit; the model may have learning rates and noises of its own.
         initial_rows: number of rows from which layers such as ActNorm take their first values.
         key: the random key.
-        progress: shows each epoch, with means over the members.
+        watcher: is told of each epoch, with means over the members.
         mesh: devices among which members and batches are divided.
         writer: saves the states.
 
@@ -88,7 +88,8 @@ def fit_members(
         lambda states: _run_epoch(states, train, valid, plan=plan, axes=axes, in_turn=not together),
         epochs=spec.epochs,
         validated=valid is not None,
-        progress=progress,
+        steps_per_epoch=plan.steps_per_epoch,
+        watcher=watcher,
         writer=writer,
         place=lambda states: states if mesh is None else by_member(states, mesh),
     )

@@ -1,6 +1,7 @@
 """The one door through which every model is fitted."""
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -21,8 +22,9 @@ from jaxflow.training.ensemble import fit_members
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.history import History, Row
 from jaxflow.training.loop import run_epochs
-from jaxflow.training.progress import FitProgress, NoProgress
+from jaxflow.training.progress import FitProgress
 from jaxflow.training.sharding import at_home, check_mesh, on_all
+from jaxflow.training.watchers import Watcher, Watchers
 
 INITIAL_ROWS = 4096  # rows from which layers such as ActNorm take their first values
 
@@ -52,6 +54,7 @@ def fit(
     progress: bool = False,
     mesh: Mesh | None = None,
     checkpoints: Checkpoints | None = None,
+    watchers: Sequence[Watcher] = (),
 ) -> FitResult:
     """Fit a model to data.
 
@@ -73,13 +76,14 @@ def fit(
             for rounding, and lies on the first device.
         checkpoints: where the state of the fit is saved now and then, and whether to go on from there. A fit that goes
             on gives the very result of one that was never interrupted.
+        watchers: are told of every epoch while the fit lasts, such as `LiveFile`, `TensorBoard` and `Trace`.
 
     Returns:
         The fitted model and the history.
 
     Raises:
-        InputError: if a shape does not fit, a value is not finite, `spec`, `mesh` or `checkpoints` are given to a model
-            that fits itself, the mesh does not suit the model, or the checkpoints are of another fit.
+        InputError: if a shape does not fit, a value is not finite, `spec`, `mesh`, `checkpoints` or `watchers` are
+            given to a model that fits itself, the mesh does not suit the model, or the checkpoints are of another fit.
         FloatingPointError: if no step, or no epoch, had a finite loss.
         Preempted: if SIGTERM came while fitting with checkpoints, once the state is saved.
     """
@@ -97,12 +101,14 @@ def fit(
             raise InputError(f"{type(model).__name__} fits itself, on one device, and takes no mesh")
         if checkpoints is not None:
             raise InputError(f"{type(model).__name__} fits itself, at once, and takes no checkpoints")
+        if watchers:
+            raise InputError(f"{type(model).__name__} fits itself, at once, and takes no watchers")
         return _fit_directly(model, batch, held_out, fit_key)
     spec = FitSpec() if spec is None else spec
     if mesh is not None:
         check_mesh(mesh, model)
 
-    display = FitProgress(spec.epochs) if progress else NoProgress()
+    watcher = Watchers([*([FitProgress(spec.epochs)] if progress else []), *watchers])
     writer = None
     if checkpoints is not None:
         identity = fit_identity(spec, nnx.state(model), batch, held_out, key)
@@ -116,7 +122,7 @@ def fit(
             spec,
             initial_rows=INITIAL_ROWS,
             key=fit_key,
-            progress=display,
+            watcher=watcher,
             mesh=mesh,
             writer=writer,
         )
@@ -135,7 +141,8 @@ def fit(
         lambda state: epochs.run_epoch(state, batch, held_out, plan=plan),
         epochs=spec.epochs,
         validated=held_out is not None,
-        progress=display,
+        steps_per_epoch=plan.steps_per_epoch,
+        watcher=watcher,
         writer=writer,
         place=lambda state: state if mesh is None else on_all(state, mesh),
     )
@@ -175,6 +182,8 @@ def _fit_directly(model: Any, train: Batch, valid: Batch | None, key: PRNGKeyArr
             "gradient_norm": None,
             "skipped_steps": 0,
             "seconds": seconds,
+            "steps_per_second": None,
+            "device_memory": None,
         }
         for number, loss in enumerate(losses)
     ]

@@ -15,6 +15,7 @@ from jaxflow.training.batch import Batch
 from jaxflow.training.checkpoints import Checkpoints
 from jaxflow.training.fit import FitResult, fit
 from jaxflow.training.fit_spec import FitSpec
+from jaxflow.training.watchers import Watcher
 
 
 def fit_ensemble(
@@ -33,6 +34,7 @@ def fit_ensemble(
     progress: bool = False,
     mesh: Mesh | None = None,
     checkpoints: Checkpoints | None = None,
+    watchers: Sequence[Watcher] = (),
 ) -> FitResult:
     """Fit several flows of one kind in one compiled program.
 
@@ -58,6 +60,7 @@ def fit_ensemble(
         progress: show a progress bar on standard error.
         mesh: devices to work on, as in `fit`.
         checkpoints: where the states of the fits are saved, as in `fit`.
+        watchers: are told of every epoch, as means over the members.
 
     Returns:
         The `Ensemble` and the history of all, with that of each member in `history.members`. `Ensemble.take` gives one
@@ -82,4 +85,5 @@ def fit_ensemble(
     )
     rows = data.x if isinstance(data, Batch) else data
     model = ensemble.build(np.shape(rows)[-1], rngs=nnx.Rngs(build_key))
-    return fit(model, data, valid, fit_spec, key=fit_key, progress=progress, mesh=mesh, checkpoints=checkpoints)
+    how = {"progress": progress, "mesh": mesh, "checkpoints": checkpoints, "watchers": watchers}
+    return fit(model, data, valid, fit_spec, key=fit_key, **how)

@@ -1,14 +1,21 @@
 """What happened while fitting, epoch by epoch."""
 
 import csv
+import json
 import math
 import os
 from dataclasses import dataclass, field
 from typing import Any
 
-from jaxflow.atomic_write import replacing
+from jaxflow.atomic_write import replacing, write_text
 
 Row = dict[str, float | int | None]
+
+
+def json_line(row: Row) -> str:
+    """A row as a line of JSON, in which a number that is not finite is null."""
+    finite = {name: value if value is None or math.isfinite(value) else None for name, value in row.items()}
+    return json.dumps(finite) + "\n"
 
 
 @dataclass
@@ -18,7 +25,8 @@ class History:
     Columns: `epoch` (from 1), `train_loss` and `valid_loss` (the model's loss; None where there is no held-out data),
     `best_loss` (lowest so far of the loss that is watched), `learning_rate`, `gradient_norm` (mean over the steps,
     before clipping), `skipped_steps` (steps whose loss or gradient was not finite and which changed nothing), `seconds`
-    since the start.
+    since the start, `steps_per_second` (of the first epoch with its compilation), `device_memory` (bytes in use on the
+    first device; None where it does not say).
 
     Attributes:
         rows: one for each epoch; for an ensemble, means over the members that have not stopped.
@@ -49,3 +57,7 @@ class History:
             writer = csv.DictWriter(file, fieldnames=list(self.rows[0]))
             writer.writeheader()
             writer.writerows(self.rows)
+
+    def write_json_lines(self, path: str | os.PathLike) -> None:
+        """Write all rows, an object a line; the file appears whole or not at all."""
+        write_text("".join(map(json_line, self.rows)), path)

@@ -12,8 +12,8 @@ from jaxflow.training import preemption
 from jaxflow.training.checkpoints import CheckpointWriter
 from jaxflow.training.epoch import FitState, Record
 from jaxflow.training.history import History
-from jaxflow.training.progress import NoProgress
-from jaxflow.training.records import history_rows, mean_row
+from jaxflow.training.records import history_rows, mean_history, mean_row
+from jaxflow.training.watchers import Watcher
 
 Report = TypeVar("Report")
 
@@ -23,8 +23,9 @@ def run_epochs(
     advance: Callable[[FitState], tuple[FitState, Record]],
     *,
     epochs: int,
+    steps_per_epoch: int,
     validated: bool,
-    progress: NoProgress,
+    watcher: Watcher,
     writer: CheckpointWriter | None = None,
     place: Callable[[Any], Any] = lambda state: state,
 ) -> tuple[FitState, list[History]]:
@@ -34,8 +35,9 @@ def run_epochs(
         state: the first state; given up.
         advance: makes one epoch; it may give up the state it is given.
         epochs: the largest number of epochs.
+        steps_per_epoch: of one member.
         validated: whether there are held-out rows.
-        progress: shows each epoch.
+        watcher: is told of each epoch.
         writer: saves the state; a fit that was saved before goes on from there.
         place: puts a state where `advance` wants it.
 
@@ -60,7 +62,10 @@ def run_epochs(
         longest = max(histories, key=lambda history: len(history.rows))
         before = float(longest.rows[-1]["seconds"] or 0.0) if longest.rows else 0.0
         started = time.perf_counter() - before
-        contexts.enter_context(progress)
+        contexts.enter_context(watcher)
+        if first:
+            watcher.restore(mean_history(histories).rows)
+        read = time.perf_counter()
 
         def step() -> Record:
             nonlocal state
@@ -74,11 +79,17 @@ def run_epochs(
         remaining = 0 if stopped.all() else epochs
         for number, report, at_rest in lagging(first, remaining, step, due):
             record = jax.device_get(report)
-            rows = history_rows(number, record, time.perf_counter() - started, validated)
+            before, read = read, time.perf_counter()
+            measured = {
+                "seconds": read - started,
+                "steps_per_second": steps_per_epoch / (read - before),
+                "device_memory": device_memory(),
+            }
+            rows = history_rows(number, record, validated, measured)
             running = np.flatnonzero(~stopped)
             for index in running:
                 histories[index].rows.append(rows[index])
-            progress.update(mean_row([rows[index] for index in running]))
+            watcher.update(mean_row([rows[index] for index in running]))
             stopped = np.atleast_1d(record.stopped)
             if at_rest and writer is not None:
                 writer.save(number, state, histories)
@@ -87,6 +98,12 @@ def run_epochs(
         if writer is not None and writer.due:
             writer.save(number, state, histories)
     return state, histories
+
+
+def device_memory() -> int | None:
+    """Bytes in use on the first device; None where it does not say, as CPUs do not."""
+    memory = jax.local_devices()[0].memory_stats()
+    return None if memory is None else memory.get("bytes_in_use")
 
 
 def lagging(

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from io import TextIOBase
 from types import TracebackType
 from typing import IO, cast
@@ -10,25 +11,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jaxflow.training.history import Row
+from jaxflow.training.watchers import Watcher
 
 SECONDS_BETWEEN_LINES = 5.0
 
 
-class NoProgress:
-    """Shows nothing."""
-
-    def __enter__(self):
-        """Begin."""
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """End."""
-
-    def update(self, row: Row) -> None:
-        """Take note of an epoch."""
-
-
-class FitProgress(NoProgress):
+class FitProgress(Watcher):
     """A bar with loss, best loss, epochs and time left; plain lines where the stream is no terminal.
 
     Args:
@@ -42,6 +30,7 @@ class FitProgress(NoProgress):
         self.bar: Progress | None = None
         self.last_row: Row | None = None
         self.last_line = 0.0
+        self.made_before = 0
 
     def __enter__(self) -> "FitProgress":
         """Draw the bar, if there is a terminal to draw it on."""
@@ -60,18 +49,24 @@ class FitProgress(NoProgress):
             self.task = self.bar.add_task("fitting", total=self.epochs, loss="-", best="-")
         return self
 
+    def restore(self, rows: Sequence[Row]) -> None:
+        """Say from where the fit goes on."""
+        self.made_before = int(rows[-1]["epoch"] or 0) if rows else 0
+        if self.bar is None and rows:
+            print(f"going on after epoch {self.made_before}/{self.epochs}", file=self.stream, flush=True)
+
     def update(self, row: Row) -> None:
         """Show an epoch; without a terminal, only the first, the last and one every few seconds."""
         self.last_row = row
-        if row["epoch"] == 1:
-            self.compiled = (
-                time.perf_counter()
-            )  # the first epoch includes the compilation and says little of the others
+        first = row["epoch"] == self.made_before + 1
+        if first:
+            # The first epoch includes the compilation and says little of the others.
+            self.compiled = time.perf_counter()
         if self.bar is not None:
             self.bar.update(
                 self.task, completed=row["epoch"], loss=_number(_watched(row)), best=_number(row["best_loss"])
             )
-        elif row["epoch"] == 1 or time.perf_counter() - self.last_line > SECONDS_BETWEEN_LINES:
+        elif first or time.perf_counter() - self.last_line > SECONDS_BETWEEN_LINES:
             self._line(row)
 
     def __exit__(
@@ -89,8 +84,8 @@ class FitProgress(NoProgress):
         epoch = row["epoch"] or 0
         if ended:
             rest = f"  done in {spent:.1f} s"
-        elif epoch > 1:
-            each = (self.last_line - self.compiled) / (epoch - 1)
+        elif epoch > self.made_before + 1:
+            each = (self.last_line - self.compiled) / (epoch - self.made_before - 1)
             rest = f"  at most {each * (self.epochs - epoch):.0f} s left"
         else:
             rest = ""

@@ -11,23 +11,23 @@ from jaxflow.training.epoch import Record
 from jaxflow.training.history import History, Row
 
 
-def history_rows(number: int, records: Record, seconds: float, validated: bool) -> list[Row]:
+def history_rows(number: int, records: Record, validated: bool, measured: Row) -> list[Row]:
     """The rows of one epoch, one for each member; one alone if there are no members.
 
     Args:
         number: the epoch, from 1.
         records: what it reported, on the host; numbers, or arrays (members,).
-        seconds: since the start.
         validated: whether there are held-out rows.
+        measured: columns that are known on the host alone, the same for all members.
     """
     members = jax.tree.map(np.atleast_1d, records)
     return [
-        _history_row(number, jax.tree.map(lambda array, i=i: array[i], members), seconds, validated)
+        _history_row(number, jax.tree.map(lambda array, i=i: array[i], members), validated) | measured
         for i in range(members.stopped.size)
     ]
 
 
-def _history_row(number: int, record: Record, seconds: float, validated: bool) -> Row:
+def _history_row(number: int, record: Record, validated: bool) -> Row:
     return {
         "epoch": number,
         "train_loss": float(record.train_loss),
@@ -36,7 +36,6 @@ def _history_row(number: int, record: Record, seconds: float, validated: bool) -
         "learning_rate": float(record.learning_rate),
         "gradient_norm": float(record.gradient_norm),
         "skipped_steps": int(record.skipped_steps),
-        "seconds": seconds,
     }
 
 

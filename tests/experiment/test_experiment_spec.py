@@ -66,7 +66,7 @@ def test_detector_of_a_model_fitted_by_steps(kind, expected):
         seed=5,
     )
     checkpoints = Checkpoints(directory=Path("kept"))
-    detector = experiment.detector(progress=True, devices=2, checkpoints=checkpoints)
+    detector = experiment.detector(progress=True, devices=2, checkpoints=checkpoints, watchers=[])
     assert type(detector) is expected
     assert detector.get_params() == {
         "model": experiment.model,
@@ -79,6 +79,7 @@ def test_detector_of_a_model_fitted_by_steps(kind, expected):
         "progress": True,
         "devices": 2,
         "checkpoints": checkpoints,
+        "watchers": [],
     }
 
 

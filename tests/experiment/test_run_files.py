@@ -63,7 +63,7 @@ def write(run, out, **options):
 def test_a_run_with_labels_in_two_dimensions(run, tmp_path):
     files = write(run, tmp_path / "new" / "out")
     figures = {f"figures/{name}.png" for name in ("scores", "roc", "precision_recall", "confusion", "density")}
-    assert files == {"metrics.json", "provenance.json", "history.csv", "report.md"} | figures
+    assert files == {"metrics.json", "provenance.json", "history.csv", "history.jsonl", "report.md"} | figures
     out = tmp_path / "new" / "out"
     metrics = strict_json(out / "metrics.json")
     assert metrics.keys() >= NEEDED
@@ -89,6 +89,7 @@ def test_a_run_of_steps_shows_its_loss(fitted_by_steps, tmp_path):
         "metrics.json",
         "provenance.json",
         "history.csv",
+        "history.jsonl",
         "report.md",
         "figures/loss.png",
         "figures/scores.png",

@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file
 
 KILLS = int(os.environ.get("JAXFLOW_KILLS", "3"))
-EPOCHS = 150 * KILLS
+EPOCHS = 120 * KILLS
 CONFIG = f"""\
 data: {{name: two_moons, size: 2000}}
 model: {{kind: maf, layers: 3, hidden: [32]}}
@@ -66,7 +66,8 @@ def test_killed_at_random_moments(train, tmp_path):
     finish(train(out, "--resume"))
     weights = load_file(out / "model" / "weights.safetensors")
     assert weights.keys() == expected.keys()
-    for name in expected.keys() - {"history.7.seconds"}:  # the clock alone knows of the interruptions
+    clock = {"history.7.seconds", "history.8.steps_per_second"}  # which alone knows of the interruptions
+    for name in expected.keys() - clock:
         np.testing.assert_array_equal(weights[name], expected[name], err_msg=name)
     assert not (out / "checkpoints").exists()
 

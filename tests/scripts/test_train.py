@@ -1,10 +1,12 @@
 import csv
+import json
 import re
 
 import numpy as np
 import pytest
 
 from jaxflow.detection import TargetFalsePositiveRate, load
+from jaxflow.errors import InputError
 from jaxflow.models import MAF
 from jaxflow.training import FitSpec
 from scripts import train
@@ -42,7 +44,7 @@ def config(tmp_path):
 def test_a_run_leaves_what_it_promises(trained, strict_json):
     figures = {f"figures/{name}.png" for name in ("loss", "scores", "roc", "precision_recall", "confusion")}
     saved = {"model/detector.json", "model/weights.safetensors"}
-    pages = {"metrics.json", "history.csv", "report.md", "provenance.json"}
+    pages = {"metrics.json", "history.csv", "history.jsonl", "report.md", "provenance.json"}
     assert files_in(trained.out) == figures | saved | pages
 
     metrics = strict_json(trained.out / "metrics.json")
@@ -153,6 +155,24 @@ def test_data_without_labels_is_scored_without_metrics(script, machines, tmp_pat
     detector = load(tmp_path / "out" / "model")
     assert metrics["n_flagged"] == int(re.findall(r"flagged\W+(\d+)", capsys.readouterr().out)[0])
     assert np.mean(detector.predict(x) == -1) < 0.5
+
+
+def test_a_fit_can_be_watched_and_profiled(script, config, tmp_path):
+    out = tmp_path / "out"
+    flow = ("--model.kind", "maf", "--model.layers", "1", "--train.epochs", "4")
+    script("train", "--config", config, "--out", out, "--quiet", "--tensorboard", "--profile", *flow)
+    assert len(list((out / "tensorboard").iterdir())) == 1
+    assert list((out / "profile").rglob("*.xplane.pb"))
+    epochs = [json.loads(line)["epoch"] for line in (out / "history.jsonl").read_text().splitlines()]
+    assert epochs == list(range(1, len(epochs) + 1))
+    assert len((out / "history.csv").read_text().splitlines()) == 1 + len(epochs)
+
+
+@pytest.mark.parametrize("option", ["--tensorboard", "--profile"])
+def test_a_model_that_fits_itself_cannot_be_watched(script, config, tmp_path, option):
+    with pytest.raises(InputError, match=f"{option}: a gaussian fits itself: there are no epochs to watch"):
+        script("train", "--config", config, "--out", tmp_path / "out", option)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("quiet", [True, False])

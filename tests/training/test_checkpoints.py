@@ -14,7 +14,7 @@ from jaxflow.errors import InputError, Preempted
 from jaxflow.models import MAF, EnsembleSpec, Gaussian
 from jaxflow.training import Batch, Checkpoints, FitSpec, fit
 from jaxflow.training.preemption import listening
-from jaxflow.training.progress import NoProgress
+from jaxflow.training.watchers import Watcher
 
 ROWS = np.random.default_rng(0).normal(1.0, 2.0, size=(3, 60, 2))
 SPEC = FitSpec(epochs=4, batch_size=16, input_noise=0.1, learning_rate=1e-2, patience=None)
@@ -23,13 +23,14 @@ MEMBER = MAF(layers=1, hidden=(8, 8), normalization="batch_norm", residual=True,
 IMPATIENT = SPEC.model_copy(update={"patience": 1, "learning_rate": 0.3})
 
 
-def fitted(spec, checkpoints=None, fit_spec=SPEC, rows=ROWS[0], seed=1):
-    model = spec.build(2, rngs=nnx.Rngs(0))
-    return fit(model, Batch(rows), ROWS[1], fit_spec, key=jax.random.key(seed), checkpoints=checkpoints)
+def fitted(spec, checkpoints=None, fit_spec=SPEC, rows=ROWS[0], seed=1, watchers=()):
+    model, key = spec.build(2, rngs=nnx.Rngs(0)), jax.random.key(seed)
+    return fit(model, Batch(rows), ROWS[1], fit_spec, key=key, checkpoints=checkpoints, watchers=watchers)
 
 
 def rows_of(history):
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in history.rows]
+    clock = {"seconds", "steps_per_second"}
+    return [{name: value for name, value in row.items() if name not in clock} for row in history.rows]
 
 
 def assert_same(result, expected):
@@ -116,20 +117,19 @@ def test_a_model_that_fits_itself_takes_none(tmp_path):
         fit(Gaussian(2), ROWS[0], key=jax.random.key(0), checkpoints=Checkpoints(directory=tmp_path))
 
 
-def test_sigterm_saves_the_state_and_ends_the_fit(tmp_path, monkeypatch):
-    expected = fitted(MEMBER)
-    update = NoProgress.update
+class Sender(Watcher):
+    """Sends SIGTERM to its own process after the second epoch."""
 
-    def send(self, row):
-        update(self, row)
+    def update(self, row):
         if row["epoch"] == 2:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(NoProgress, "update", send)
+
+def test_sigterm_saves_the_state_and_ends_the_fit(tmp_path):
+    expected = fitted(MEMBER)
     kept = Checkpoints(directory=tmp_path, seconds=1e6, resume=True)
     with pytest.raises(Preempted, match=r"stopped after epoch [34], saved in "):
-        fitted(MEMBER, kept)
-    monkeypatch.undo()
+        fitted(MEMBER, kept, watchers=[Sender()])
     assert_same(fitted(MEMBER, kept), expected)
 
 

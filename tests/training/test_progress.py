@@ -34,6 +34,15 @@ def test_time_left_is_told_once_there_is_an_epoch_to_judge_by(monkeypatch):
     assert "at most 0 s left" in stream.getvalue().splitlines()[1]
 
 
+def test_a_resumed_fit_says_from_where_it_goes_on():
+    stream = io.StringIO()
+    with FitProgress(5, stream) as progress:
+        progress.restore(ROWS[:1])
+        progress.update(ROWS[1])
+    lines = stream.getvalue().splitlines()
+    assert lines[:2] == ["going on after epoch 1/5", "epoch 2/5  loss 1.0000  best 1.0000"]
+
+
 @pytest.mark.filterwarnings("ignore:.*install .ipywidgets.*")
 def test_a_bar_with_loss_best_epochs_and_time_left_on_a_terminal(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
