@@ -77,6 +77,8 @@ class MaskedAutoregressive(Bijector):
         return z, jnp.sum(terms, axis=-1)
 
     def _jacobi(self, z: Float[Array, "*batch dim"], context) -> Float[Array, "*batch dim"]:
+        parameters = jax.eval_shape(self.conditioner, z, context)
+        z = z.astype(jnp.result_type(z, parameters))
         tolerance = 8 * float(jnp.finfo(z.dtype).eps) if self.tolerance is None else self.tolerance
 
         def error(x):

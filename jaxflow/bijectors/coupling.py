@@ -25,7 +25,7 @@ class Coupling(Bijector):
             `transformer.num_parameters` numbers for each transformed feature, feature by feature.
 
     Raises:
-        ValueError: if the mask passes all features or none.
+        ValueError: if the mask passes all features or none; when called, if rows have another number of features.
     """
 
     def __init__(self, mask: Bool[ArrayLike, "dim"], transformer: Transformer, conditioner: Callable[..., Array]):
@@ -49,6 +49,9 @@ class Coupling(Bijector):
         return self._apply(self.transformer.inverse_and_log_det, x, context)
 
     def _apply(self, transform, values: Float[Array, "*batch dim"], context):
+        if values.shape[-1] != self.place.size:
+            # JAX reads the nearest number where one outside of an array is asked for.
+            raise ValueError(f"rows have {values.shape[-1]} features, expected {self.place.size}")
         kept, changed = values[..., self.kept[...]], values[..., self.changed[...]]
         parameters = self.conditioner(kept, context).reshape(*changed.shape, self.transformer.num_parameters)
         changed, log_det = transform(changed, parameters)

@@ -102,6 +102,7 @@ class CircularRationalQuadratic(Transformer):
 
     The two ends are one point: they share one trained slope, and the phase turns the whole circle. The parameters are K
     widths, K heights, K slopes and the phase. Angles lie in [-half_circle, half_circle]; elsewhere the density is zero.
+    Of the two names of one point, the two ends, a conditioner sees the one that it is given: use one of them only.
 
     Args:
         bins: number K of bins.
@@ -155,8 +156,8 @@ class CircularRationalQuadratic(Transformer):
 def _check(bins: int, bound: float, min_bin: float, min_slope: float) -> None:
     if bins < 1:
         raise ValueError(f"bins must be at least 1, got {bins}")
-    if bound <= 0:
-        raise ValueError(f"the half width of the interval must be positive, got {bound}")
+    if not 0 < bound < math.inf:
+        raise ValueError(f"the half width of the interval must be positive and finite, got {bound}")
     if not 0 < min_bin < 2 * bound / bins:
         raise ValueError(f"min_bin must be above 0 and below {2 * bound / bins:g}, the mean bin, got {min_bin}")
     if not 0 < min_slope < 1:
@@ -197,7 +198,7 @@ def _find(spline: Spline, sizes: Float[Array, "*shape bins"], values: Float[Arra
 
 def _evaluate(spline: Spline, z: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     left, bottom, width, height, before, after = _find(spline, spline.widths, z)
-    t = (z - left) / width
+    t = _kept_within((z - left) / width, 1.0)
     chord = height / width
     denominator = chord + (before + after - 2 * chord) * t * (1 - t)
     x = bottom + height * (chord * t**2 + before * t * (1 - t)) / denominator
@@ -208,13 +209,25 @@ def _invert(spline: Spline, x: Float[Array, "*shape"]) -> tuple[Float[Array, "*s
     left, bottom, width, height, before, after = _find(spline, spline.heights, x)
     chord = height / width
     bend = before + after - 2 * chord
-    rise = x - bottom
-    # Durkan et al. 2019, equations 25 to 29: the root of a t^2 + b t + c, in the form that does not cancel.
+    rise = _kept_within(x - bottom, height)
+    # Durkan et al. 2019, equations 25 to 29: the root of a t^2 + b t + c, in the form that does not cancel. They give
+    # the one for b >= 0; where b < 0, a is positive, since the parabola rises from c < 0 to a + b + c >= 0 at t = 1.
     a, b, c = height * (chord - before) + rise * bend, height * before - rise * bend, -chord * rise
     root = jnp.sqrt(jnp.maximum(b**2 - 4 * a * c, jnp.finfo(x.dtype).tiny))
-    t = 2 * c / (-b - root)
+    falls = b < 0
+    t = jnp.where(falls, root - b, 2 * c) / jnp.where(falls, 2 * a, -b - root)
+    t = _kept_within(t, 1.0)
     denominator = chord + bend * t * (1 - t)
     return left + width * t, -_log_slope(t, chord, before, after, denominator)
+
+
+def _kept_within(value: Float[Array, "*shape"], end: Float[Array, "*shape"] | float) -> Float[Array, "*shape"]:
+    """A value that rounding may have put a little below 0 or above the end of its bin; its gradient is left alone.
+
+    The edges of bins are sums, so a value next to a knot may seem to lie in the neighbouring bin, where the slope of
+    this one may be negative.
+    """
+    return value + jax.lax.stop_gradient(jnp.clip(value, 0.0, end) - value)
 
 
 def _log_slope(t, chord, before, after, denominator) -> Float[Array, "*shape"]:

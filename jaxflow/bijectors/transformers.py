@@ -43,8 +43,8 @@ class Affine(Transformer):
     """
 
     def __init__(self, max_log_scale: float = 5.0):
-        if max_log_scale <= 0:
-            raise ValueError(f"max_log_scale must be positive, got {max_log_scale}")
+        if not 0 < max_log_scale < math.inf:
+            raise ValueError(f"max_log_scale must be positive and finite, got {max_log_scale}")
         self.num_parameters = 2
         self.max_log_scale = max_log_scale
 

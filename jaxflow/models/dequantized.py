@@ -39,6 +39,8 @@ class Dequantized(Density):
     score depends on the row and the fit alone; they are spread evenly over each column. Log-probabilities are in nats:
     of probabilities for columns on a grid, whatever their scale, and of densities for the others.
 
+    A value between those of the grid is judged as if it stood in the middle of a cell of its own.
+
     The grid is found by `prepare` in the training rows, which `fit` calls; until then there is none.
 
     Args:

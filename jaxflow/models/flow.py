@@ -4,10 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import distrax
+import jax
 import jax.numpy as jnp
+from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxflow.bijectors.bijector import Bijector
+from jaxflow.errors import InputError
 from jaxflow.models.base import Base
 from jaxflow.models.model import Density
 from jaxflow.networks.mlp import check_context
@@ -41,10 +44,15 @@ class Flow(Density):
         self.embedding = embedding
 
     def log_prob(self, x, context=None):
-        """Log-density in nats, shape `x.shape[:-1]`; -inf off the support."""
-        context = self._embedded(context)
-        z, log_det = self.bijector.inverse_and_log_det(x, context)
-        return self.base.distribution(context).log_prob(z) + log_det
+        """Log-density in nats, shape `x.shape[:-1]`; -inf off the support, which no infinite value lies in.
+
+        Raises:
+            InputError: if rows or context have another number of features than the flow.
+        """
+        x, context = self._rows(x), self._embedded(context)
+        infinite = jnp.any(jnp.isinf(x), axis=-1)
+        z, log_det = self.bijector.inverse_and_log_det(jnp.where(infinite[..., None], 0.0, x), context)
+        return jnp.where(infinite, -jnp.inf, self.base.distribution(context).log_prob(z) + log_det)
 
     def sample(self, key, sample_shape=(), context=None):
         """Draws of shape `sample_shape + context.shape[:-1] + (dim,)`."""
@@ -74,6 +82,17 @@ class Flow(Density):
         """The same distribution for code that speaks distrax, with the context, if any, fixed."""
         context = self._embedded(context)
         return distrax.Transformed(self.base.distribution(context), _AsDistrax(self.bijector, context))
+
+    def _rows(self, x: Array) -> Array:
+        """Rows as numbers of at least the precision of the parameters."""
+        x = jnp.asarray(x)
+        if x.shape[-1:] != (self.dim,):
+            raise InputError(f"rows have the shape {x.shape}, expected (..., {self.dim})")
+        # One parameter stands for all; a flow without any computes in the default precision.
+        kinds = [leaf.dtype for leaf in jax.tree.leaves(nnx.state(self.bijector, nnx.Param))[:1]]
+        if not jnp.issubdtype(x.dtype, jnp.floating) or jnp.finfo(x.dtype).bits < 32:
+            kinds.append(jnp.result_type(float))
+        return x.astype(jnp.result_type(x, *kinds))
 
     def _embedded(self, context: Array | None) -> Array | None:
         if self.embedding is None:

@@ -69,6 +69,13 @@ class FlowSpec(ModelSpec):
             raise ValueError(f"context_embedding = {list(self.context_embedding)} needs a context, got context_dim = 0")
         return self
 
+    @model_validator(mode="after")
+    def _draws_of_a_noise(self):
+        noise = (self.dequantize,) if isinstance(self.dequantize, str) else self.dequantize
+        if "draws" in self.model_fields_set and set(noise) == {"none"}:
+            raise ValueError(f"draws = {self.draws} is for dequantized columns, but dequantize = none")
+        return self
+
     @property
     def layer_context_dim(self) -> int:
         """Number of context features that each layer is given."""
@@ -78,8 +85,10 @@ class FlowSpec(ModelSpec):
         """The flow for data of `dim` features.
 
         Raises:
-            InputError: if `dequantize` has not one entry a feature.
+            InputError: if there are no features, or `dequantize` has not one entry for each.
         """
+        if dim < 1:
+            raise InputError(f"a flow needs at least 1 feature, got {dim}")
         base = self.base.build(dim, rngs=rngs)
         layers = Chain([*self._layers(dim, rngs), *self.last_layers(dim)])
         flow = Flow(base, layers, context_dim=self.context_dim, embedding=self._embedding(rngs))

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from jaxflow.networks import masks
@@ -93,9 +94,9 @@ class MaskedMLP(nnx.Module):
         steps: number of steps in which the features can be visited one after the other.
 
     Raises:
-        ValueError: if `hidden` is empty, its widths differ although `residual` is set, an order and a graph are given
-            together, the graph has a cycle or more different sets of parents than a layer has units, or `dropout` is
-            not in [0, 1) or given without `residual`.
+        ValueError: if `order` is no permutation or `adjacency` not `dim` by `dim`, `hidden` is empty, its widths differ
+            although `residual` is set, an order and a graph are given together, the graph has a cycle or more different
+            sets of parents than a layer has units, or `dropout` is not in [0, 1) or given without `residual`.
     """
 
     def __init__(
@@ -122,6 +123,7 @@ class MaskedMLP(nnx.Module):
             raise ValueError("give an order or an adjacency, not both: a graph brings its own order")
         if dropout and not residual:
             raise ValueError(f"dropout acts in residual blocks, got dropout = {dropout} without them")
+        _check_wiring(dim, order, adjacency)
         self.dim = dim
         self.context_dim = context_dim
         self.outputs_per_feature = outputs_per_feature
@@ -199,6 +201,16 @@ class MaskedMLP(nnx.Module):
             for index in range(1, last):
                 h = apply(index, act(h))
         return apply(last, act(h))
+
+
+def _check_wiring(dim: int, order: Any, adjacency: Any) -> None:
+    # The orders of members that are built together are not known on the host.
+    if order is not None and not isinstance(order, Tracer):
+        order = np.asarray(order)
+        if sorted(order.tolist()) != list(range(dim)):
+            raise ValueError(f"order must be a permutation of 0..{dim - 1}, got {order.tolist()}")
+    if adjacency is not None and np.shape(adjacency) != (dim, dim):
+        raise ValueError(f"adjacency must have the shape {(dim, dim)}, got {np.shape(adjacency)}")
 
 
 def _by_degrees(order, widths: Sequence[int], conditional: bool, kind: masks.HiddenDegrees, rngs: nnx.Rngs) -> Wiring:

@@ -78,6 +78,9 @@ def walk(
         raise ValueError("features cannot be visited one after the other while dropout is on; call eval() first")
     batch = z.shape[:-1]
     rows = math.prod(batch)
+    z = z.astype(jnp.result_type(z, network.linears[0].kernel[...]))
+    if not rows:
+        return z, jnp.zeros_like(z)
     columns = z.reshape(rows, network.dim).T
     if check_context(context, network.context_dim):
         context = jnp.broadcast_to(context, (*batch, network.context_dim)).reshape(rows, network.context_dim)

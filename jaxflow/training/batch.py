@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxflow.errors import InputError
 
@@ -69,6 +69,15 @@ def as_batch(data: Any, name: str, *, dim: int, context_dim: int, members: int =
     if given != (*x.shape[:-1], context_dim):
         raise InputError(f"the context of {name} has shape {given}, expected {(*x.shape[:-1], context_dim)}")
     return Batch(x, weight, context)
+
+
+def spread_rows(batch: Batch, count: int) -> Int[np.ndarray, "chosen"]:
+    """At most `count` rows, spread evenly over those that count for anyone."""
+    n = batch.x.shape[-2]
+    counted = np.arange(n)
+    if batch.weight is not None:
+        counted = np.flatnonzero(np.asarray(batch.weight).reshape(-1, n).any(axis=0))
+    return counted[:: -(-len(counted) // count)]
 
 
 def padded_blocks(batch: Batch, rows: int) -> Blocks:

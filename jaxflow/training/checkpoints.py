@@ -5,6 +5,7 @@ the process, the last checkpoint that was finished can be read.
 """
 
 import hashlib
+import re
 import time
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from pydantic import Field
 
 from jaxflow.config.spec import Spec
@@ -21,6 +23,7 @@ from jaxflow.errors import InputError, Preempted
 from jaxflow.training import preemption
 from jaxflow.training.history import History
 
+DIGESTS = frozenset({"model", "training data", "held-out data", "random key"})
 COMPARED_ROWS = 4096  # rows of the training data that are compared when a fit goes on
 
 
@@ -150,13 +153,17 @@ def fit_identity(spec: Any, model: Any, train: Any, valid: Any, key: Any) -> dic
 
     Args:
         spec: the `FitSpec`.
-        model: the model as it was built.
+        model: the model as it was built, an `nnx.Module`.
         train: the training rows.
         valid: the held-out rows.
         key: the random key.
     """
-    arrays = {"model": model, "training data": train, "held-out data": valid, "random key": key}
-    return {**spec.model_dump(mode="json"), **{name: _digest(tree) for name, tree in arrays.items()}}
+    graph, variables = nnx.split(model)
+    # The addresses of functions such as activations say nothing.
+    structure = re.sub(r" at 0x[0-9a-f]+", "", repr(graph))
+    built = f"{hashlib.sha256(structure.encode()).hexdigest()}{_digest(variables)}"
+    arrays = {"training data": train, "held-out data": valid, "random key": key}
+    return {**spec.model_dump(mode="json"), "model": built, **{name: _digest(tree) for name, tree in arrays.items()}}
 
 
 def _digest(tree: Any) -> str:
@@ -173,8 +180,7 @@ def _digest(tree: Any) -> str:
 def _require_same(where: str, saved: dict[str, Any], wanted: dict[str, Any]) -> None:
     for name in wanted:
         if saved.get(name) != wanted[name]:
-            digests = isinstance(wanted[name], str) and len(wanted[name]) == hashlib.sha256().digest_size * 2
-            difference = "differs" if digests else f"was {saved.get(name)!r} and is {wanted[name]!r}"
+            difference = "differs" if name in DIGESTS else f"was {saved.get(name)!r} and is {wanted[name]!r}"
             raise InputError(f"{where} is of another fit: {name} {difference}; remove the directory to begin anew")
 
 

@@ -15,7 +15,7 @@ from jaxflow.errors import InputError
 from jaxflow.models.ensemble import Ensemble
 from jaxflow.training import epoch as epochs
 from jaxflow.training import flat
-from jaxflow.training.batch import Batch
+from jaxflow.training.batch import Batch, spread_rows
 from jaxflow.training.checkpoints import CheckpointWriter
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.history import History
@@ -142,8 +142,10 @@ def _bootstrap(key: PRNGKeyArray, train: Batch, members: int) -> Float[Array, "m
 
 
 def _first_rows(train: Batch, axes: Batch, count: int) -> Batch:
+    chosen = spread_rows(train, count)
+
     def first(array: Any, axis: int | None) -> Any:
-        return None if array is None else array[:count] if axis is None else array[:, :count]
+        return None if array is None else array[chosen] if axis is None else array[:, chosen]
 
     parts: Any = zip(train, axes, strict=True)
     return Batch(*(first(array, axis) for array, axis in parts))

@@ -16,7 +16,7 @@ from jaxflow.models.ensemble import Ensemble
 from jaxflow.models.model import DirectlyFitted, Model
 from jaxflow.training import epoch as epochs
 from jaxflow.training import flat
-from jaxflow.training.batch import Batch, as_batch
+from jaxflow.training.batch import Batch, as_batch, spread_rows
 from jaxflow.training.checkpoints import Checkpoints, CheckpointWriter, fit_identity
 from jaxflow.training.ensemble import fit_members
 from jaxflow.training.fit_spec import FitSpec
@@ -111,7 +111,7 @@ def fit(
     watcher = Watchers([*([FitProgress(spec.epochs)] if progress else []), *watchers])
     writer = None
     if checkpoints is not None:
-        identity = fit_identity(spec, nnx.state(model), batch, held_out, key)
+        identity = fit_identity(spec, model, batch, held_out, key)
         writer = CheckpointWriter(checkpoints, identity)
     model.prepare(batch.x)
     if isinstance(model, Ensemble):
@@ -130,7 +130,8 @@ def fit(
             model.calibrate(held_out.x, held_out.context)
         return FitResult(model, history)
     graph, state = nnx.split(model)
-    first_rows = jax.tree.map(lambda array: array[:INITIAL_ROWS], batch)
+    spread = spread_rows(batch, INITIAL_ROWS)
+    first_rows = jax.tree.map(lambda array: array[spread], batch)
     model = nnx.merge(graph, _initialize(state, first_rows, init_key, graph=graph))
     nnx.reseed(model, policy="match_shape", dropout=jax.random.fold_in(init_key, 1))
     plan, fit_state = epochs.start(model, spec, batch.x.shape[0], fit_key, mesh)

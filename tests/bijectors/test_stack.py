@@ -1,5 +1,7 @@
 """A stack is a chain of its layers, compiled as one."""
 
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -53,6 +55,24 @@ def test_the_program_does_not_grow_with_the_depth():
         return len(str(program).splitlines())
 
     assert size(41) == size(21)
+
+
+def test_the_time_to_compile_does_not_grow_with_the_depth():
+    def seconds(depth: int) -> float:
+        stack = Stack(step, depth, rngs=nnx.Rngs(0))
+        graph, params, rest = nnx.split(stack, nnx.Param, ...)
+        rows = jnp.zeros((3, DIM))
+        new = np.random.default_rng().uniform()  # or the program would come out of the store of the tests
+
+        def loss(params):
+            return new * sum(jnp.sum(part) for part in nnx.merge(graph, params, rest).inverse_and_log_det(rows))
+
+        started = time.perf_counter()
+        jax.jit(jax.grad(loss)).lower(params).compile()
+        return time.perf_counter() - started
+
+    # The lesser of two: whatever else the machine does makes it longer.
+    assert min(seconds(40), seconds(40)) < 1.5 * min(seconds(5), seconds(5))
 
 
 def test_biases_of_a_stack_are_still_vectors_to_weight_decay():

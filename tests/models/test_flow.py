@@ -11,6 +11,7 @@ from flax import nnx
 from scipy import stats
 
 from jaxflow.bijectors import Affine, Chain, ElementwiseAffine, MaskedAutoregressive, Sigmoid, Softplus
+from jaxflow.errors import InputError
 from jaxflow.models import (
     BNAF,
     CNF,
@@ -31,6 +32,7 @@ from tests.compiled import call
 SPECS = {
     "maf": MAF(layers=2, hidden=(16,)),
     "maf_residual": MAF(layers=2, hidden=(16, 16), residual=True, permutation="random"),
+    "maf_lu_batch_norm": MAF(layers=2, hidden=(16,), permutation="lu", normalization="batch_norm"),
     "maf_act_norm": MAF(layers=2, hidden=(16,), normalization="act_norm"),
     "realnvp": RealNVP(layers=4, hidden=(16,)),
     "maf_stacked": MAF(layers=13, hidden=(8,)),
@@ -217,6 +219,44 @@ def test_far_outliers_have_finite_scores_and_gradients(name, dtype):
     score, gradient = jax.jit(jax.value_and_grad(lambda x: made.score(x).sum()))(x)
     assert np.isfinite(score)
     assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("name", ["maf", "realnvp", "nsf", "iaf", "cnf"])
+def test_rows_of_another_width_are_refused(name):
+    for width in (1, 2, 4):
+        with pytest.raises(InputError, match=rf"rows have the shape \(5, {width}\), expected \(\.\.\., 3\)"):
+            flow(name, 3).log_prob(jnp.ones((5, width)))
+
+
+@pytest.mark.parametrize("name", ["maf", "iaf", "nsf"])
+def test_no_rows_whole_numbers_and_half_precision(name):
+    made = flow(name, 3)
+    assert made.log_prob(jnp.zeros((0, 3))).shape == (0,)
+    assert made.sample(jax.random.key(0), (0,)).shape == (0, 3)
+    expected = made.log_prob(jnp.ones((2, 3)))
+    for dtype in (int, jnp.float16, jnp.float32):
+        np.testing.assert_array_equal(made.log_prob(jnp.ones((2, 3), dtype)), expected)
+
+
+@pytest.mark.parametrize("name", ["maf", "realnvp", "iaf", "cnf"])
+def test_infinitely_far_out_there_is_no_density(name):
+    made = flow(name, 2)
+    rows = jnp.array([[jnp.inf, 0.0], [0.0, -jnp.inf], [0.0, 0.0], [jnp.nan, 0.0]])
+    infinite, also, finite, unknown = jax.jit(made.log_prob)(rows)
+    assert infinite == also == -jnp.inf
+    assert np.isfinite(finite)
+    assert np.isnan(unknown)
+    assert np.isfinite(jax.grad(lambda rows: made.log_prob(rows).sum())(rows[2:3])).all()
+
+
+def test_draws_without_a_noise_are_refused():
+    with pytest.raises(ValueError, match="draws = 64 is for dequantized columns, but dequantize = none"):
+        MAF(draws=64)
+
+
+def test_a_flow_without_features_is_refused():
+    with pytest.raises(InputError, match="a flow needs at least 1 feature, got 0"):
+        MAF().build(0, rngs=nnx.Rngs(0))
 
 
 def test_realnvp_needs_two_features():

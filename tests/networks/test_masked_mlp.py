@@ -77,9 +77,12 @@ def test_a_graph_is_walked_level_by_level():
         ({"adjacency": GRAPH | GRAPH.T}, r"cycle among features \[0, 1, 2, 4\]"),
         ({"adjacency": GRAPH, "hidden": (2,)}, "2 hidden units cannot serve 3 different sets of parents"),
         ({"adjacency": GRAPH, "order": np.arange(DIM)}, "an order or an adjacency, not both"),
+        ({"adjacency": np.zeros((2, 2), bool)}, r"adjacency must have the shape \(5, 5\), got \(2, 2\)"),
+        ({"order": np.array([0, 0, 1, 2, 3])}, r"order must be a permutation of 0\.\.4, got \[0, 0, 1, 2, 3\]"),
+        ({"order": np.array([1, 0])}, r"order must be a permutation of 0\.\.4, got \[1, 0\]"),
     ],
 )
-def test_graphs_that_are_refused(options, sentence):
+def test_wirings_that_are_refused(options, sentence):
     with pytest.raises(ValueError, match=sentence):
         network(**options)
 

@@ -91,6 +91,7 @@ def test_time_goes_on_counting(tmp_path):
         ({"rows": ROWS[2]}, "training data differs"),
         ({"seed": 2}, "random key differs"),
         ({"spec": MAF(layers=3, hidden=(8,))}, "model differs"),
+        ({"spec": MEMBER.model_copy(update={"activation": "tanh"})}, "model differs"),  # with the very same arrays
     ],
 )
 def test_another_fit_is_not_resumed(changed, complaint, tmp_path):

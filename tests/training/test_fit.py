@@ -299,3 +299,11 @@ def test_large_arrays_train_as_small_ones_do(monkeypatch):
         return fit(maf(), rows(), rows(seed=1), spec, key=jax.random.key(0)).history.column("valid_loss")
 
     np.testing.assert_allclose(losses(30), losses(10_000), rtol=1e-5)
+
+
+def test_layers_start_from_rows_that_count():
+    x = np.concatenate([np.full((5000, 2), 1e3), np.random.default_rng(0).normal(size=(5000, 2))])
+    weight = np.repeat([0.0, 1.0], 5000)
+    model = MAF(layers=1, hidden=(4,), normalization="act_norm").build(2, rngs=nnx.Rngs(0))
+    result = fit(model, Batch(x, weight), spec=FitSpec(epochs=1, batch_size=1000), key=jax.random.key(0))
+    assert result.history.column("train_loss")[0] < 4  # that of a standard normal is 2.84
