@@ -72,7 +72,8 @@ class FlowSpec(ModelSpec):
     @model_validator(mode="after")
     def _draws_of_a_noise(self):
         noise = (self.dequantize,) if isinstance(self.dequantize, str) else self.dequantize
-        if "draws" in self.model_fields_set and set(noise) == {"none"}:
+        # A saved spec names all its fields, so the number by default says nothing.
+        if self.draws != type(self).model_fields["draws"].default and set(noise) == {"none"}:
             raise ValueError(f"draws = {self.draws} is for dequantized columns, but dequantize = none")
         return self
 
