@@ -1,4 +1,10 @@
-"""The one exception that scripts turn into a line of text."""
+"""What can go wrong."""
+
+from collections.abc import Sequence
+from copy import copy
+from typing import Any
+
+NAMED_ROWS = 5  # the others are counted
 
 
 class InputError(ValueError):
@@ -11,3 +17,55 @@ class InputError(ValueError):
 
 class Preempted(Exception):
     """A fit was asked to stop by SIGTERM, and its state has been saved."""
+
+
+class NonFiniteLoss(FloatingPointError):
+    """A fit ended at a step whose loss or gradient was not finite.
+
+    Attributes:
+        epoch: the epoch of that step, from 1.
+        step: the step in that epoch, from 1.
+        rows: the rows of the training data that make it so each by itself; empty if none does.
+        diverged: whether all rows of the step do, which is a sign of bad parameters rather than of bad rows.
+        result: what `fit` would have returned, with the best parameters of the epochs before; None if there are none.
+        source: what the rows are rows of, and where their numbers begin.
+        subject: what was not finite.
+    """
+
+    def __init__(
+        self,
+        epoch: int,
+        step: int,
+        rows: Sequence[int],
+        *,
+        diverged: bool = False,
+        result: Any = None,
+        source: str = "the training data, counted from 0",
+        subject: str = "the loss or its gradient",
+    ):
+        super().__init__(epoch, step, rows)
+        self.epoch, self.step, self.rows = epoch, step, tuple(rows)
+        self.diverged, self.result, self.source, self.subject = diverged, result, source, subject
+
+    def renamed(self, numbers: Any, source: str | None = None) -> "NonFiniteLoss":
+        """The same error for who knows row i as row `numbers[i]`, of `source`."""
+        renamed = copy(self)
+        renamed.rows = tuple(int(numbers[row]) for row in self.rows)
+        renamed.source = self.source if source is None else source
+        return renamed
+
+    def __str__(self) -> str:
+        """One sentence: where, why, and what can be done."""
+        named = ", ".join(str(row) for row in self.rows[:NAMED_ROWS])
+        more = f" and {len(self.rows) - NAMED_ROWS} more" if len(self.rows) > NAMED_ROWS else ""
+        if self.diverged:
+            why = "for every row of that step: try a lower learning_rate or data on a smaller scale"
+        elif self.rows:
+            why = f"because of row{'s' if len(self.rows) > 1 else ''} {named}{more} of {self.source}"
+        else:
+            why = "though for no row of that step by itself"
+        kept = "no epoch before it gave parameters to keep" if self.result is None else "the best parameters are kept"
+        return (
+            f"{self.subject} was not finite in epoch {self.epoch}, step {self.step}, {why}; {kept}; "
+            "bad_steps = skip leaves such steps out"
+        )

@@ -16,7 +16,7 @@ from jaxflow.config.command_line import ScriptParser, load_spec, override_argume
 from jaxflow.detection.saving import require_free_place
 from jaxflow.errors import InputError
 from jaxflow.evaluation import format_number, metrics_table, print_table, provenance
-from jaxflow.experiment.run import Run, run_experiment
+from jaxflow.experiment.run import Run, StoppedRun, run_experiment
 from jaxflow.experiment.run_files import has_density_figure, require_writable, write_run
 from jaxflow.experiment.spec import Experiment
 from jaxflow.training import Checkpoints, LiveFile, TensorBoard, Trace, Watcher
@@ -84,9 +84,14 @@ def _run(options: Namespace, arguments: Sequence[str] | None) -> None:
         checkpoints = Checkpoints(directory=kept, seconds=options.checkpoint_seconds, resume=options.resume)
         watchers = [] if changed.fits_itself else _watchers(folder, options)
         how = {"progress": not options.quiet, "devices": options.devices, "checkpoints": checkpoints}
-        return run_experiment(changed, **how, watchers=watchers)
+        try:
+            return run_experiment(changed, **how, watchers=watchers)
+        except StoppedRun as stopped:
+            stops.append(stopped)
+            return stopped.run
 
     runs: dict[str, Run] = {}
+    stops: list[StoppedRun] = []
     for name, changed in variants.items():
         print(f"{title}: variant {name}", file=sys.stderr)
         runs[name] = carry_out(changed, out / name)
@@ -113,6 +118,8 @@ def _run(options: Namespace, arguments: Sequence[str] | None) -> None:
     for heading, header, rows in tables:
         print_table(heading, header, rows)
     print(f"report: {out / 'report.md'}")
+    if stops:
+        raise stops[0]
 
 
 def _watchers(folder: Path, options: Namespace) -> list[Watcher]:

@@ -32,10 +32,7 @@ class ParquetTable(Table):
         self, columns: Sequence[str], label: str | None = None
     ) -> Iterator[Float64[np.ndarray, "rows columns"]]:
         """See `Table.batches`; also raises for a column of another type than a number or a boolean."""
-        for name in columns:
-            kind = self._types.field(name).type
-            if not (_is_number(kind) or pa.types.is_boolean(kind)):
-                raise InputError(f"{self.path}: column {name} holds {kind}, expected numbers")
+        self.require_numbers(columns)
         rows = 0
         try:
             with parquet.ParquetFile(self.path) as file:
@@ -54,6 +51,17 @@ class ParquetTable(Table):
             raise damaged(self.path, "Parquet", error) from None
         if rows == 0:
             raise InputError(f"{self.path}: there are no rows, expected at least one")
+
+    def require_numbers(self, columns: Sequence[str]) -> None:
+        """Refuse columns of another type.
+
+        Raises:
+            InputError: if one of these columns holds neither numbers nor booleans.
+        """
+        for name in columns:
+            kind = self._types.field(name).type
+            if not (_is_number(kind) or pa.types.is_boolean(kind)):
+                raise InputError(f"{self.path}: column {name} holds {kind}, expected numbers")
 
 
 def _is_number(kind: pa.DataType) -> bool:

@@ -44,6 +44,7 @@ class Split:
         x_test: rows to score, in the order of the data set.
         y_test: 0 = normal, 1 = anomaly for each test row; None when the data set has no labels.
         feature_names: the columns.
+        train_rows: the number of each training row in the data set, from 0.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Split:
     x_test: Float64[np.ndarray, "n_test dim"]
     y_test: Int64[np.ndarray, "n_test"] | None
     feature_names: tuple[str, ...]
+    train_rows: Int64[np.ndarray, "n_train"]
 
 
 def split_dataset(dataset: Dataset, spec: SplitSpec, *, seed: int = 0) -> Split:
@@ -80,7 +82,7 @@ def split_dataset(dataset: Dataset, spec: SplitSpec, *, seed: int = 0) -> Split:
         train = normal[kept]
         test = np.setdiff1d(rows, train, assume_unique=True)
     y_test = None if dataset.y is None else dataset.y[test]
-    return Split(dataset.name, dataset.x[train], dataset.x[test], y_test, dataset.feature_names)
+    return Split(dataset.name, dataset.x[train], dataset.x[test], y_test, dataset.feature_names, train)
 
 
 def hold_out(

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 
 from jaxflow.data.dataset import require_distinct
 from jaxflow.errors import InputError
@@ -51,7 +51,7 @@ class Table(ABC):
 
 
 def first_bad_cell(
-    values: Float64[np.ndarray, "rows columns"], columns: Sequence[str], label: str | None
+    values: Float[np.ndarray, "rows columns"], columns: Sequence[str], label: str | None
 ) -> tuple[int, int] | None:
     """Row and column index, counted from 0, of the first cell that is not finite or is a label but not 0 or 1."""
     bad = ~np.isfinite(values)

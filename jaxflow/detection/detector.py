@@ -2,7 +2,7 @@
 
 import os
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -18,11 +18,13 @@ from jaxflow.data.preprocessing import DropConstant, Preprocessing, Preprocessin
 from jaxflow.data.splits import hold_out
 from jaxflow.detection.scoring import draw_rows, score_rows
 from jaxflow.detection.thresholds import BestF1, TargetFalsePositiveRate, ThresholdRule, checked_labels
-from jaxflow.errors import InputError
+from jaxflow.errors import InputError, NonFiniteLoss
 from jaxflow.models.model import Density, Model, ModelSpec
 from jaxflow.training.batch import Batch
 from jaxflow.training.fit import FitResult, fit
 from jaxflow.training.fit_spec import FitSpec
+from jaxflow.training.precision import float_type, floats_of
+from jaxflow.training.sources import Source
 
 DEFAULT_STEPS = (DropConstant(), Standardize())
 DEFAULT_RULE = TargetFalsePositiveRate()
@@ -41,6 +43,7 @@ class Detector(OutlierMixin, BaseEstimator):
 
     Attributes after `fit`:
         model_: the fitted model.
+        float_type_: the type of its numbers, "float32" or "float64".
         model_spec_: the spec it was built from, the default where `model` is None.
         preprocessing_: the fitted steps.
         history_: the fit, epoch by epoch.
@@ -72,11 +75,12 @@ class Detector(OutlierMixin, BaseEstimator):
     def _fit_model(self, model: Model, rows: Float[np.ndarray, "n dim"], rng: np.random.Generator) -> FitResult:
         """Fit the model to preprocessed rows."""
 
-    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> "Detector":
+    def fit(self, X: ArrayLike | Source, y: ArrayLike | None = None) -> "Detector":
         """Learn from normal rows, and calibrate the threshold on some of them held out.
 
         Args:
-            X: rows, shape (n, n_features).
+            X: rows, shape (n, n_features); for detectors that are fitted by gradient steps also a `training.Source`
+                of rows that need not fit into memory.
             y: ignored, as in scikit-learn, unless the threshold rule needs labels (`BestF1`): then 0 = normal and
                 1 = anomaly. The model learns from normal rows only; the threshold is chosen on the held-out normal
                 rows and all anomalies.
@@ -84,23 +88,35 @@ class Detector(OutlierMixin, BaseEstimator):
         Raises:
             ValueError: if `X` is not a finite matrix; in particular an `InputError` if it has too few rows or labels do
                 not suit the rule, and if a parameter is of the wrong kind or out of range.
+            NonFiniteLoss: if the fit ended at a loss that was not finite; it names epoch, step and rows of `X`. With
+                the best parameters of the epochs before, if there are any, the detector is then ready for use.
             FloatingPointError: if no epoch of the fit ended with a finite loss.
         """
         spec, steps, rule = self._checked_parameters()
+        self.float_type_ = float_type(getattr(self, "train", None))
+        with floats_of(self.float_type_):
+            if isinstance(X, Source):
+                return self._fit_source(spec, steps, rule, X)
+            return self._fit(spec, steps, rule, X, y)
+
+    def _fit(
+        self, spec: Any, steps: tuple[PreprocessingStep, ...], rule: ThresholdRule, X: ArrayLike, y: ArrayLike | None
+    ) -> "Detector":
         x = self._rows(X, reset=True)
         names = getattr(self, "feature_names_in_", [f"x{i}" for i in range(x.shape[1])])
         self.columns_ = tuple(str(name) for name in names)
         self.n_train_ = len(x)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
 
-        anomalies = x[:0]
+        anomalies, normal = x[:0], np.arange(len(x))
         if isinstance(rule, BestF1):
             if y is None:
                 raise InputError(
                     "the threshold rule best_f1 needs labels: fit(X, y) with y = 0 (normal) or 1 (anomaly)"
                 )
             labels = checked_labels(np.asarray(y), x[:, 0])
-            x, anomalies = x[labels == 0], x[labels == 1]
+            normal = np.flatnonzero(labels == 0)
+            x, anomalies = x[normal], x[labels == 1]
             if not len(anomalies):
                 raise InputError(f"the threshold rule best_f1 needs anomalies, and all {len(x)} labels are 0")
         self._require_rows(len(x))
@@ -112,10 +128,19 @@ class Detector(OutlierMixin, BaseEstimator):
         self.preprocessing_ = Preprocessing.fit(steps, x[learn])
         z = self.preprocessing_.transform(x[learn])
         model = spec.build(z.shape[1], rngs=nnx.Rngs(int(rng.integers(2**31))))
-        self.model_, self.history_ = self._fit_model(model, z, rng)
+        result, stopped = finished(lambda: self._fit_model(model, z, rng), normal[learn], "X, counted from 0")
+        self.model_, self.history_ = result
         scores = self.scores_of_rows(np.concatenate([x[calibrate], anomalies]))
         labels = np.repeat([0, 1], [len(calibrate), len(anomalies)]) if len(anomalies) else None
-        return self._decide(rule, scores, labels)
+        self._decide(rule, scores, labels)
+        if stopped is not None:
+            raise stopped
+        return self
+
+    def _fit_source(
+        self, spec: Any, steps: tuple[PreprocessingStep, ...], rule: ThresholdRule, source: Source
+    ) -> "Detector":
+        raise InputError(f"{type(self).__name__} is fitted to rows in memory, not to a source")
 
     def calibrate(self, X: ArrayLike, y: ArrayLike | None = None, rule: ThresholdRule | None = None) -> "Detector":
         """Replace the calibration rows, and with them the threshold; the model stays as it is.
@@ -206,14 +231,17 @@ class Detector(OutlierMixin, BaseEstimator):
         if not isinstance(self.model_, Density):
             raise InputError(f"{type(self).__name__} cannot draw rows: {type(self.model_).__name__} is no density")
         key = jax.random.key(check_random_state(random_state).randint(2**31 - 1))
-        return self.preprocessing_.inverse_transform(draw_rows(self.model_, key, count))
+        with floats_of(self.float_type_):
+            draws = draw_rows(self.model_, key, count)
+        return self.preprocessing_.inverse_transform(draws)
 
     def scores_of_rows(self, x: Float[np.ndarray, "n n_features"]) -> Float[np.ndarray, "n"]:
         """`anomaly_score` for a plain matrix of finite numbers, its columns in the order of `columns_`."""
         # A value so far out that preprocessing overflows is infinitely far, and `score_rows` knows what to do with it.
         with np.errstate(over="ignore"):
             z = self.preprocessing_.transform(x)
-        scores = score_rows(self.model_, z)
+        with floats_of(self.float_type_):
+            scores = score_rows(self.model_, z)
         # log p(x) = log p(z) + log |det dz/dx|: the density of the data, not of what preprocessing made of it.
         in_nats = isinstance(self.model_, Density) and self.model_.scores_in_nats
         return scores - self.preprocessing_.log_det if in_nats else scores
@@ -269,6 +297,28 @@ def _checked_rule(rule: Any) -> ThresholdRule:
     return rule
 
 
+def finished(
+    fit_model: Callable[[], FitResult], numbers: Any, source: str | None = None
+) -> tuple[FitResult, NonFiniteLoss | None]:
+    """The result of a fit, and the error that ended it early if there are parameters to keep all the same.
+
+    Args:
+        fit_model: carries it out.
+        numbers: what the caller's caller calls row i of the fit.
+        source: what these rows are rows of; None for what the error says itself.
+
+    Raises:
+        NonFiniteLoss: if there is nothing to keep.
+    """
+    try:
+        return fit_model(), None
+    except NonFiniteLoss as error:
+        renamed = error.renamed(numbers, source)
+        if error.result is None:
+            raise renamed from None
+        return error.result, renamed
+
+
 def fit_by_gradient(
     model: Model,
     rows: Float[np.ndarray, "n dim"],
@@ -280,11 +330,17 @@ def fit_by_gradient(
     """Fit with some rows held out to choose the epoch; with a fraction of 0 the training loss chooses it.
 
     `how` is what `fit` wants to know besides: progress, mesh, checkpoints, watchers.
+
+    Raises:
+        NonFiniteLoss: as `fit`; it speaks of `rows`.
     """
-    train, valid = rows, None
+    train, valid, learn = rows, None, np.arange(len(rows))
     if validation_fraction:
         learn, held = hold_out(len(rows), validation_fraction, rng)
         train, valid = rows[learn], Batch(jnp.asarray(rows[held]))
     key = jax.random.key(int(rng.integers(2**31)))
     spec = FitSpec() if spec is None else spec
-    return fit(model, Batch(jnp.asarray(train)), valid, spec, key=key, **how)
+    try:
+        return fit(model, Batch(jnp.asarray(train)), valid, spec, key=key, **how)
+    except NonFiniteLoss as error:
+        raise error.renamed(learn) from None

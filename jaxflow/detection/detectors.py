@@ -5,10 +5,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from sklearn.utils.validation import check_random_state
 
-from jaxflow.data.preprocessing import PreprocessingStep
-from jaxflow.detection.detector import Detector, fit_by_gradient
-from jaxflow.detection.thresholds import ThresholdRule
+from jaxflow.data.preprocessing import Preprocessing, PreprocessingStep
+from jaxflow.detection.detector import Detector, finished, fit_by_gradient
+from jaxflow.detection.from_source import Remaining, divide, take_rows
+from jaxflow.detection.thresholds import BestF1, ThresholdRule
 from jaxflow.errors import InputError
 from jaxflow.models import (
     MAF,
@@ -17,6 +21,7 @@ from jaxflow.models import (
     FlowSpec,
     GaussianMixtureSpec,
     GaussianSpec,
+    Model,
     ModelSpec,
 )
 from jaxflow.training.batch import Batch
@@ -73,13 +78,48 @@ class GradientDetector(Detector):
         self.watchers = watchers
 
     def _fit_model(self, model, rows, rng):
-        how = {
+        return fit_by_gradient(model, rows, self.train, self.validation_fraction, rng, **self._how(model))
+
+    def _fit_source(self, spec, steps, rule, source):
+        if isinstance(rule, BestF1):
+            raise InputError("the threshold rule best_f1 needs labels, and a source has none: calibrate afterwards")
+        self._require_rows(source.rows)
+        self.columns_, self.n_features_in_, self.n_train_ = source.columns, len(source.columns), source.rows
+        rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
+        parts = divide(source.rows, self.calibration_fraction, self.validation_fraction, rng)
+        needed = np.union1d(parts.held, np.union1d(parts.prepare, parts.calibrate))
+        rows = take_rows(source, needed)
+
+        self.model_spec_ = spec
+        self.preprocessing_ = Preprocessing.fit(steps, rows[np.isin(needed, parts.prepare)])
+        model = spec.build(self.preprocessing_.dim_out, rngs=nnx.Rngs(int(rng.integers(2**31))))
+        names = tuple(f"{index} after preprocessing" for index in range(self.preprocessing_.dim_out))
+        train = Remaining(source, parts.held, self.preprocessing_.transform, names)
+        valid = None
+        if len(parts.validate):
+            valid = self.preprocessing_.transform(rows[np.isin(needed, parts.validate)])
+        spec = FitSpec() if self.train is None else self.train
+        key = jax.random.key(int(rng.integers(2**31)))
+        calibration = rows[np.isin(needed, parts.calibrate)]
+        del rows
+
+        result, stopped = finished(
+            lambda: fit(model, train, valid, spec, key=key, **self._how(model)), _Originals(train)
+        )
+        self.model_, self.history_ = result
+        self._decide(rule, self.scores_of_rows(calibration), None)
+        if stopped is not None:
+            raise stopped
+        return self
+
+    def _how(self, model: Model) -> dict[str, Any]:
+        """What `fit` is to know besides."""
+        return {
             "progress": self.progress,
             "mesh": mesh_for(model, self.devices),
             "checkpoints": self.checkpoints,
             "watchers": self.watchers,
         }
-        return fit_by_gradient(model, rows, self.train, self.validation_fraction, rng, **how)
 
 
 class FlowDetector(GradientDetector):
@@ -139,3 +179,13 @@ def _expect(detector: Detector, spec: Any, kinds: tuple[type, ...]) -> Any:
         names = " or ".join(kind.__name__ for kind in kinds)
         raise InputError(f"model of {type(detector).__name__} = {spec!r}: expected {names}")
     return spec
+
+
+class _Originals:
+    """The numbers in the source of what remains of it."""
+
+    def __init__(self, remaining: Remaining):
+        self.remaining = remaining
+
+    def __getitem__(self, row: int) -> int:
+        return self.remaining.original(row)

@@ -11,12 +11,10 @@ import json
 import os
 import shutil
 import uuid
-import warnings
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from pydantic import Field
@@ -34,6 +32,7 @@ from jaxflow.detection.thresholds import AnyThresholdRule
 from jaxflow.errors import InputError
 from jaxflow.models import AnyModelSpec, CustomFlow, restore_state, state_arrays
 from jaxflow.training.fit_spec import FitSpec
+from jaxflow.training.precision import floats_of
 
 FORMAT_VERSION = 1
 DESCRIPTION, WEIGHTS = "detector.json", "weights.safetensors"
@@ -64,7 +63,7 @@ class SavedDetector(Spec):
     n_features: int = Field(ge=1)
     columns: tuple[str, ...]
     fitted_with_names: bool
-    float_type: str
+    float_type: Literal["float32", "float64"]
     weights_sha256: str
     checksum: str
 
@@ -136,12 +135,6 @@ def load(path: str | os.PathLike[str]) -> Any:
     weights = _read(path / WEIGHTS)
     if hashlib.sha256(weights).hexdigest() != description.weights_sha256:
         raise InputError(f"{path / WEIGHTS} is damaged: it is not the file that {DESCRIPTION} describes")
-    if description.float_type != str(jnp.result_type(float)):
-        warnings.warn(
-            f"the detector was saved in {description.float_type} and is loaded in {jnp.result_type(float)}: its scores "
-            "will differ in the last digits",
-            stacklevel=2,
-        )
     detector = _unfitted(description, path / DESCRIPTION)
     try:
         _restore(detector, description, load_arrays(weights))
@@ -168,7 +161,7 @@ def _description(detector: Any, weights_sha256: str) -> SavedDetector:
         "n_features": detector.n_features_in_,
         "columns": detector.columns_,
         "fitted_with_names": hasattr(detector, "feature_names_in_"),
-        "float_type": str(jnp.result_type(float)),
+        "float_type": detector.float_type_,
         "weights_sha256": weights_sha256,
     }
     description = SavedDetector(**values, checksum="")
@@ -263,8 +256,10 @@ def _restore(detector: Any, description: SavedDetector, arrays: dict[str, np.nda
         description.preprocessing, part("preprocessing."), description.n_features
     )
     detector.model_spec_ = description.model
-    detector.model_ = description.model.build(detector.preprocessing_.dim_out, rngs=nnx.Rngs(0))
-    restore_state(detector.model_, _with_integers_as_in(detector.model_, part("model.")))
+    detector.float_type_ = description.float_type
+    with floats_of(description.float_type):
+        detector.model_ = description.model.build(detector.preprocessing_.dim_out, rngs=nnx.Rngs(0))
+        restore_state(detector.model_, part("model."))
     detector.history_ = restored_history(part("history."))
     detector.n_train_ = description.n_train
     detector.n_features_in_ = description.n_features
@@ -281,14 +276,3 @@ def _restore(detector: Any, description: SavedDetector, arrays: dict[str, np.nda
     detector.threshold_rule_ = description.threshold_rule
     detector.threshold_ = description.threshold
     detector.offset_ = -description.threshold
-
-
-def _with_integers_as_in(model: nnx.Module, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays with whole numbers as wide as the model has them, which depends on JAX's precision as floats do."""
-    types = {name: array.dtype for name, array in state_arrays(model).items()}
-    return {
-        name: array.astype(types[name])
-        if array.dtype.kind == "i" and types.get(name, array.dtype).kind == "i"
-        else array
-        for name, array in arrays.items()
-    }

@@ -93,9 +93,11 @@ def plot_density_2d(
 
     figure, axes = new_axes("Log-density and flagged rows", feature_names[0], feature_names[1], notes)
     bottom = max(lowest, highest - DEPTH if threshold is None else min(highest - DEPTH, threshold - 2.0))
-    levels = np.linspace(bottom if bottom < highest else highest - 1.0, highest, N_LEVELS)
+    # Among huge numbers a difference of 1 would be lost.
+    gap = max(1.0, 1e-6 * abs(highest))
+    levels = np.linspace(bottom if bottom < highest - 1e-6 * gap else highest - gap, highest, N_LEVELS)
     # Without the clip a region of density 0 would have neither a colour nor a contour around it.
-    clipped = np.clip(height, levels[0] - 1.0, None)
+    clipped = np.clip(height, levels[0] - gap, None)
     extend = "min" if lowest < levels[0] else "neither"
     filled = axes.contourf(*axes_values, clipped, levels=levels, cmap=DENSITY_COLORS, extend=extend)
     bar = figure.colorbar(filled, ax=axes, label="log-density (nats)")

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 from jaxflow.data import Split, load_dataset, split_dataset
 from jaxflow.detection import BestF1, Detector
-from jaxflow.errors import InputError
+from jaxflow.errors import InputError, NonFiniteLoss
 from jaxflow.evaluation.metrics import Metrics, evaluate_scores
 from jaxflow.experiment.spec import Experiment
 from jaxflow.training import Checkpoints, Watcher
@@ -58,6 +58,8 @@ class ExperimentRows(NamedTuple):
         x_test: rows to score.
         y_test: 0 = normal, 1 = anomaly for each of them; None when the data set has no labels.
         feature_names: the columns.
+        train_rows: the numbers, in the data set and from 0, of the training rows that are taken as normal, which come
+            first.
     """
 
     name: str
@@ -66,6 +68,19 @@ class ExperimentRows(NamedTuple):
     x_test: Float[np.ndarray, "n_test dim"]
     y_test: Int[np.ndarray, "n_test"] | None
     feature_names: tuple[str, ...]
+    train_rows: Int[np.ndarray, "n_normal"]
+
+
+class StoppedRun(InputError):
+    """A fit ended at a loss that was not finite, and its best parameters were judged.
+
+    Attributes:
+        run: what they achieve.
+    """
+
+    def __init__(self, message: str, run: Run):
+        super().__init__(message)
+        self.run = run
 
 
 def run_experiment(
@@ -87,21 +102,29 @@ def run_experiment(
 
     Raises:
         InputError: if the data is missing or does not suit the experiment, there are not as many devices, the
-            checkpoints are of another fit, or the fit diverges.
+            checkpoints are of another fit, or the fit diverges; in particular a `StoppedRun` if there are parameters
+            to keep.
         Preempted: if SIGTERM came while fitting with checkpoints, once the state is saved.
     """
     how = {"progress": progress, "devices": devices, "checkpoints": checkpoints, "watchers": watchers}
     detector = experiment.detector(**how)
     rows = experiment_rows(experiment)
-    started = time.perf_counter()
+    started, stopped = time.perf_counter(), None
     try:
         detector.fit(rows.x_train, rows.y_train)
+    except NonFiniteLoss as error:
+        stopped = f"{rows.name}: {error.renamed(rows.train_rows + 1, f'{rows.name}, counted from 1')}"
+        if error.result is None:
+            raise InputError(stopped) from error
     except FloatingPointError as error:
         # Of all that can go wrong in a computation, this is in the hands of whoever chose the hyperparameters.
         raise InputError(f"{rows.name}: {error}") from error
     fit_seconds = time.perf_counter() - started
     detector.columns_ = rows.feature_names
-    return score_run(detector, rows.x_test, rows.y_test, fit_seconds=fit_seconds, n_train=len(rows.x_train))
+    run = score_run(detector, rows.x_test, rows.y_test, fit_seconds=fit_seconds, n_train=len(rows.x_train))
+    if stopped is not None:
+        raise StoppedRun(stopped, run)
+    return run
 
 
 def score_run(
@@ -161,7 +184,9 @@ def experiment_rows(experiment: Experiment) -> ExperimentRows:
         InputError: if the data is missing or does not suit the experiment.
     """
     split = experiment_split(experiment)
-    rows = ExperimentRows(split.name, split.x_train, None, split.x_test, split.y_test, split.feature_names)
+    rows = ExperimentRows(
+        split.name, split.x_train, None, split.x_test, split.y_test, split.feature_names, split.train_rows
+    )
     if not isinstance(experiment.detection.threshold, BestF1):
         return rows
     if split.y_test is None:

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxflow.networks.products import matmul
+
 # Below this width the products are so small that starting them costs what is saved.
 HALVED_FROM = 256
 
@@ -52,11 +54,11 @@ def linear_in_halves(
     looked at.
     """
     if not isinstance(values, tuple):
-        return values @ weights[:, :lower] + bias[:lower], values @ weights[:, lower:] + bias[lower:]
+        return matmul(values, weights[:, :lower]) + bias[:lower], matmul(values, weights[:, lower:]) + bias[lower:]
     low, high = values
     cut = low.shape[-1]
-    first = low @ weights[:cut, :lower] + bias[:lower]
-    return first, low @ weights[:cut, lower:] + high @ weights[cut:, lower:] + bias[lower:]
+    first = matmul(low, weights[:cut, :lower]) + bias[:lower]
+    return first, matmul(low, weights[:cut, lower:]) + matmul(high, weights[cut:, lower:]) + bias[lower:]
 
 
 def joined(halves: tuple[Float[Array, "*batch lower"], Float[Array, "*batch upper"]]) -> Float[Array, "*batch both"]:

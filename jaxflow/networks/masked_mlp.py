@@ -18,10 +18,11 @@ from jaxflow.networks.buffer import Buffer
 from jaxflow.networks.dropout import make_dropout
 from jaxflow.networks.halves import cut_in_halves, joined, linear_in_halves, pays
 from jaxflow.networks.mlp import join_context
+from jaxflow.networks.products import InBfloat16, matmul
 from jaxflow.networks.row_blocks import in_row_blocks
 
 
-class MaskedLinear(nnx.Module):
+class MaskedLinear(nnx.Module, InBfloat16):
     """A linear layer, `x @ (kernel * mask) + bias`, whose masked connections do not exist.
 
     Args:
@@ -43,7 +44,7 @@ class MaskedLinear(nnx.Module):
 
     def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
         """Apply the layer."""
-        return x @ self.weights() + self.bias[...]
+        return matmul(x, self.weights()) + self.bias[...]
 
 
 class Wiring(NamedTuple):

@@ -9,6 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxflow.networks.activations import ACTIVATIONS, Activation
+from jaxflow.networks.products import dot_general
 
 
 class MLP(nnx.Module):
@@ -56,7 +57,14 @@ def linear(inputs: int, outputs: int, *, zero: bool = False, rngs: nnx.Rngs) -> 
     """An `nnx.Linear` whose weights start at zero or, before a ReLU, with unit gain (He et al. 2015)."""
     kernel_init = nnx.initializers.zeros_init() if zero else nnx.initializers.he_normal()
     # jax's default float is float64 only where the user switched it on; a network follows.
-    return nnx.Linear(inputs, outputs, kernel_init=kernel_init, param_dtype=jnp.result_type(float), rngs=rngs)
+    return nnx.Linear(
+        inputs,
+        outputs,
+        kernel_init=kernel_init,
+        param_dtype=jnp.result_type(float),
+        dot_general=dot_general,
+        rngs=rngs,
+    )
 
 
 def join_context(

@@ -8,6 +8,7 @@ from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.history import History
 from jaxflow.training.search import SearchResult, Trial, search
 from jaxflow.training.sharding import make_mesh
+from jaxflow.training.sources import NpyFile, Source, TableFiles
 from jaxflow.training.watchers import LiveFile, TensorBoard, Trace, Watcher
 
 __all__ = [
@@ -17,7 +18,10 @@ __all__ = [
     "FitSpec",
     "History",
     "LiveFile",
+    "NpyFile",
     "SearchResult",
+    "Source",
+    "TableFiles",
     "TensorBoard",
     "Trace",
     "Trial",

@@ -32,7 +32,10 @@ class Checkpoints(Spec):
 
     directory: Path = Field(description="directory of the checkpoints")
     seconds: float = Field(
-        default=60.0, ge=0, description="least time between two checkpoints; they are written at the end of an epoch"
+        default=60.0,
+        ge=0,
+        description="least time between two checkpoints; they are written at the end of an epoch, or of a block "
+        "of rows that come from files",
     )
     keep: int = Field(default=2, ge=1, description="number of checkpoints that are kept")
     resume: bool = Field(default=False, description="go on from the last checkpoint, if there is one")
@@ -69,7 +72,7 @@ class CheckpointWriter:
     def __init__(self, checkpoints: Checkpoints, identity: dict[str, Any]):
         self.place = checkpoints.directory.absolute()
         self.checkpoints, self.identity = checkpoints, identity
-        self.saved_at, self.saved_epoch = time.perf_counter(), -1
+        self.saved_at, self.saved_position = time.perf_counter(), -1
         if not checkpoints.resume and has_checkpoints(self.place):
             raise InputError(
                 f"{checkpoints.directory} holds checkpoints of an earlier fit: resume it, or remove the directory"
@@ -106,21 +109,21 @@ class CheckpointWriter:
         Raises:
             InputError: if the checkpoint is of another fit, or cannot be read.
         """
-        epoch = self._manager.latest_step() if has_checkpoints(self.place) else None
-        if epoch is None:
+        position = self._manager.latest_step() if has_checkpoints(self.place) else None
+        if position is None:
             return None
-        where = f"checkpoint {self.checkpoints.directory / str(epoch)}"
+        where = f"checkpoint {self.checkpoints.directory / str(position)}"
         args = self._orbax.args
         try:
-            about = self._manager.restore(epoch, args=args.Composite(fit=args.JsonRestore()))["fit"]
+            about = self._manager.restore(position, args=args.Composite(fit=args.JsonRestore()))["fit"]
             _require_same(where, about["identity"], self.identity)
             like = jax.tree.map(_description, _storable(state))
-            arrays = self._manager.restore(epoch, args=args.Composite(state=args.StandardRestore(like)))
+            arrays = self._manager.restore(position, args=args.Composite(state=args.StandardRestore(like)))
         except InputError:
             raise
         except Exception as error:  # Orbax raises whatever its many parts do.
             raise InputError(f"{where} cannot be read, remove it to go on from the one before: {error}") from error
-        self.saved_epoch = epoch
+        self.saved_position = position
         histories = [History(rows) for rows in about["histories"]]
         return Restored(_put_back(arrays["state"], state), histories)
 
@@ -129,23 +132,29 @@ class CheckpointWriter:
         """Whether it is time to save: a while has passed, or the process has been asked to stop."""
         return preemption.asked_to_stop() or time.perf_counter() - self.saved_at >= self.checkpoints.seconds
 
-    def save(self, epoch: int, state: Any, histories: list[History]) -> None:
-        """Save the state after an epoch; in the background, so the arrays of `state` may be given up at once.
+    def save(self, position: int, state: Any, histories: list[History], when: str) -> None:
+        """Save the state; in the background, so its arrays may be given up at once.
+
+        Args:
+            position: epochs done, or parts of epochs; the checkpoint's name.
+            state: the state of the fit.
+            histories: up to the last epoch that is done.
+            when: the same in words.
 
         Raises:
             Preempted: when it is written, if the process has been asked to stop.
         """
         args = self._orbax.args
-        if epoch != self.saved_epoch:
+        if position != self.saved_position:
             # Copied, as the fit goes on and adds rows while these are written.
             rows = [list(history.rows) for history in histories]
             about = {"identity": self.identity, "histories": rows}
             arguments = {"state": args.StandardSave(_storable(state)), "fit": args.JsonSave(about)}
-            self._manager.save(epoch, args=args.Composite(**arguments), force=True)
-        self.saved_at, self.saved_epoch = time.perf_counter(), epoch
+            self._manager.save(position, args=args.Composite(**arguments), force=True)
+        self.saved_at, self.saved_position = time.perf_counter(), position
         if preemption.asked_to_stop():
             self._manager.wait_until_finished()
-            raise Preempted(f"stopped after epoch {epoch}, saved in {self.checkpoints.directory}")
+            raise Preempted(f"stopped {when}, saved in {self.checkpoints.directory}")
 
 
 def fit_identity(spec: Any, model: Any, train: Any, valid: Any, key: Any) -> dict[str, Any]:

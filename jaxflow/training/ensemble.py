@@ -11,15 +11,17 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Key, PRNGKeyArray
 
-from jaxflow.errors import InputError
+from jaxflow.errors import InputError, NonFiniteLoss
 from jaxflow.models.ensemble import Ensemble
 from jaxflow.training import epoch as epochs
 from jaxflow.training import flat
+from jaxflow.training.bad_steps import explained
 from jaxflow.training.batch import Batch, spread_rows
 from jaxflow.training.checkpoints import CheckpointWriter
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.history import History
 from jaxflow.training.loop import run_epochs
+from jaxflow.training.plan import Knobs, Plan, follows_data, make_plan, split
 from jaxflow.training.records import mean_history
 from jaxflow.training.sharding import MEMBER, at_home, by_member, on_all
 from jaxflow.training.watchers import Watcher
@@ -36,7 +38,7 @@ def fit_members(
     watcher: Watcher,
     mesh: Mesh | None = None,
     writer: CheckpointWriter | None = None,
-) -> tuple[Ensemble, History]:
+) -> tuple[Ensemble, History, NonFiniteLoss | None]:
     """Fit every member on its own, all in one program: each has its own best parameters and its own early end.
 
     Args:
@@ -51,12 +53,13 @@ def fit_members(
         writer: saves the states.
 
     Returns:
-        The ensemble with the best parameters of each member, and a history of means over the members, whose `members`
-        has that of each up to the epoch in which it stopped.
+        The ensemble with the best parameters of each member; a history of means over the members, whose `members` has
+        that of each up to the epoch in which it stopped; and the error of the first, if the losses of all that were
+        usable ended up not finite. As long as there is a better one, such a member is left out with a warning.
 
     Raises:
         InputError: if scores are to be combined by tails and there are no held-out rows.
-        FloatingPointError: if no member had a finite loss; one that had none is left out with a warning.
+        FloatingPointError: if no member had a finite loss in any epoch.
     """
     if model.combination == "tail" and valid is None:
         raise InputError("combination = tail needs held-out rows, and there are none")
@@ -71,21 +74,21 @@ def fit_members(
     state = _initialize(state, first, jax.random.split(init_key, members), graph=graph, axes=axes[0])
     member = nnx.merge(graph, state)
     nnx.reseed(member, policy="match_shape", dropout=jax.random.fold_in(init_key, 1))
-    graph, train_graph, params, buffers = epochs.split(member)
+    graph, train_graph, params, buffers = split(member)
     knobs = _knobs(model, spec)
     # What is switched on for one member is part of the program of all.
     greatest = {"weight_decay": knobs.weight_decay, "input_noise": knobs.input_noise}
     spec = spec.model_copy(update={name: float(jnp.max(values)) for name, values in greatest.items()})
     one = jax.tree.map(lambda array: array[0], params)
     rows = train.x.shape[-2]
-    plan = epochs.make_plan(graph, train_graph, one, spec, rows, follows_data=epochs.follows_data(member), mesh=mesh)
+    plan = make_plan(graph, train_graph, one, spec, rows, follows_data=follows_data(member), mesh=mesh)
     states = _first_states(params, buffers, jax.random.split(fit_key, members), knobs, plan=plan)
     together = not _in_turn() or (mesh is not None and mesh.shape[MEMBER] > 1)
     if mesh is not None:
         train, valid = _placed(train, axes[0], mesh), _placed(valid, axes[1], mesh)
     states, histories = run_epochs(
         states,
-        lambda states: _run_epoch(states, train, valid, plan=plan, axes=axes, in_turn=not together),
+        lambda states, _: _run_epoch(states, train, valid, plan=plan, axes=axes, in_turn=not together),
         epochs=spec.epochs,
         validated=valid is not None,
         steps_per_epoch=plan.steps_per_epoch,
@@ -95,19 +98,38 @@ def fit_members(
     )
 
     taken = [len(history.rows) * plan.steps_per_epoch - sum(history.column("skipped_steps")) for history in histories]
-    kept = np.isfinite(states.best_loss) & (np.array(taken) > 0)
+    usable = np.isfinite(states.best_loss) & (np.array(taken) > 0)
+    bad_steps = np.asarray(states.trained.bad_step)
+    kept, error = usable & (bad_steps < 0), None
+    if not kept.any() and (bad_steps >= 0).any():
+        index = int(np.argmax(bad_steps >= 0))
+        error = explained(jax.tree.map(lambda array: array[index], states), _rows_of(train, axes[0], index), plan)
+        error.subject = f"no member is left of {members}: {error.subject} of member {index}"
+        kept = usable
     if not kept.any():
-        raise FloatingPointError(
+        raise error or FloatingPointError(
             f"the loss of all {members} members was not finite in any epoch; try a lower learning rate or data on a "
             "smaller scale"
         )
     if not kept.all():
-        lost = ", ".join(str(index) for index in np.flatnonzero(~kept))
-        warnings.warn(f"left out of the ensemble, as their loss was never finite: members {lost}", stacklevel=3)
+        fates = [_fate(index, history, int(bad_steps[index])) for index, history in enumerate(histories)]
+        lost = ", ".join(fates[index] for index in np.flatnonzero(~kept))
+        warnings.warn(f"left out of the ensemble, as their loss was not finite: {lost}", stacklevel=3)
     best = _as_trees(states.best_params, plan=plan), states.best_buffers
     params, buffers = best if mesh is None else at_home(best)
     model.replace_members(plan.model(params, buffers), kept)
-    return model, mean_history(histories)
+    return model, mean_history(histories), error
+
+
+def _fate(index: int, history: History, bad_step: int) -> str:
+    where = f"epoch {len(history.rows)}, step {bad_step + 1}" if bad_step >= 0 else "every epoch"
+    return f"member {index} ({where})"
+
+
+def _rows_of(batch: Batch, axes: Batch, index: int) -> Batch:
+    """The rows of one member."""
+    parts: Any = zip(batch, axes, strict=True)
+    return Batch(*(array[index] if axis == 0 else array for array, axis in parts))
 
 
 def _in_turn() -> bool:
@@ -151,15 +173,15 @@ def _first_rows(train: Batch, axes: Batch, count: int) -> Batch:
     return Batch(*(first(array, axis) for array, axis in parts))
 
 
-def _knobs(model: Ensemble, spec: FitSpec) -> epochs.Knobs:
+def _knobs(model: Ensemble, spec: FitSpec) -> Knobs:
     own = {
         "learning_rate": model.learning_rates,
         "weight_decay": model.weight_decays,
         "input_noise": model.input_noises,
     }
     dtype = jnp.result_type(float)
-    return epochs.Knobs(
-        *(jnp.asarray(own.get(name) or (getattr(spec, name),) * model.members, dtype) for name in epochs.Knobs._fields)
+    return Knobs(
+        *(jnp.asarray(own.get(name) or (getattr(spec, name),) * model.members, dtype) for name in Knobs._fields)
     )
 
 
@@ -174,12 +196,12 @@ def _initialize(state: Any, rows: Batch, keys: Key[Array, "members"], *, graph: 
 
 
 @partial(jax.jit, static_argnames="plan")
-def _first_states(params, buffers, keys, knobs, *, plan: epochs.Plan) -> epochs.FitState:
+def _first_states(params, buffers, keys, knobs, *, plan: Plan) -> epochs.FitState:
     return jax.vmap(partial(epochs.first_state, plan=plan))(params, buffers, keys, knobs)
 
 
 @partial(jax.jit, static_argnames="plan")
-def _as_trees(params: flat.Flat, *, plan: epochs.Plan) -> Any:
+def _as_trees(params: flat.Flat, *, plan: Plan) -> Any:
     return jax.vmap(partial(flat.unflatten, layout=plan.layout))(params)
 
 
@@ -189,7 +211,7 @@ def _run_epoch(
     train: Batch,
     valid: Batch | None,
     *,
-    plan: epochs.Plan,
+    plan: Plan,
     axes: tuple[Batch, Batch | None],
     in_turn: bool,
 ) -> tuple[epochs.FitState, epochs.Record]:

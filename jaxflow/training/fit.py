@@ -16,14 +16,18 @@ from jaxflow.models.ensemble import Ensemble
 from jaxflow.models.model import DirectlyFitted, Model
 from jaxflow.training import epoch as epochs
 from jaxflow.training import flat
-from jaxflow.training.batch import Batch, as_batch, spread_rows
+from jaxflow.training.batch import Batch, as_batch
 from jaxflow.training.checkpoints import Checkpoints, CheckpointWriter, fit_identity
 from jaxflow.training.ensemble import fit_members
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.history import History, Row
 from jaxflow.training.loop import run_epochs
+from jaxflow.training.precision import check_precision
 from jaxflow.training.progress import FitProgress
+from jaxflow.training.resident import Resident
 from jaxflow.training.sharding import at_home, check_mesh, on_all
+from jaxflow.training.sources import Source
+from jaxflow.training.stream import Stream
 from jaxflow.training.watchers import Watcher, Watchers
 
 INITIAL_ROWS = 4096  # rows from which layers such as ActNorm take their first values
@@ -66,9 +70,10 @@ def fit(
     Args:
         model: what to fit; not changed.
         train: rows (n, dim), or a `Batch` with weights and context. Of an ensemble also (members, n, dim), rows of
-            each member's own.
-        valid: held-out rows of the same form. Their loss decides which parameters are best and when to stop; without
-            them the training loss does.
+            each member's own. Or a `Source` of rows that need not fit into memory; its columns after the first `dim`
+            are the context.
+        valid: held-out rows in memory, of the same form. Their loss decides which parameters are best and when to stop;
+            without them the training loss does.
         spec: epochs, batch size, learning rate and the rest.
         key: the random key; the same key gives the same result.
         progress: show a progress bar on standard error.
@@ -83,14 +88,21 @@ def fit(
 
     Raises:
         InputError: if a shape does not fit, a value is not finite, `spec`, `mesh`, `checkpoints` or `watchers` are
-            given to a model that fits itself, the mesh does not suit the model, or the checkpoints are of another fit.
+            given to a model that fits itself, a source does not suit the model, `spec.precision` is not that of the
+            process, the mesh does not suit the model, or the checkpoints are of another fit.
+        NonFiniteLoss: if a step's loss or gradient was not finite, unless `spec.bad_steps` is "skip". It names epoch,
+            step and rows, and its `result` is what would have been returned, with the best parameters so far.
         FloatingPointError: if no step, or no epoch, had a finite loss.
         Preempted: if SIGTERM came while fitting with checkpoints, once the state is saved.
     """
+    if spec is not None and not isinstance(model, DirectlyFitted):
+        check_precision(spec, model)
     expected = {"dim": model.dim, "context_dim": model.context_dim}
     if isinstance(model, Ensemble):
         expected["members"] = model.members
-    batch = as_batch(train, "train", **expected)
+    batch = None if isinstance(train, Source) else as_batch(train, "train", **expected)
+    if isinstance(valid, Source):
+        raise InputError("valid is a source, expected rows in memory")
     held_out = None if valid is None else as_batch(valid, "valid", **expected)
     model = nnx.clone(model)
     init_key, fit_key = jax.random.split(key)
@@ -103,6 +115,8 @@ def fit(
             raise InputError(f"{type(model).__name__} fits itself, at once, and takes no checkpoints")
         if watchers:
             raise InputError(f"{type(model).__name__} fits itself, at once, and takes no watchers")
+        if batch is None:
+            raise InputError(f"{type(model).__name__} fits itself, to rows in memory, and takes no source")
         return _fit_directly(model, batch, held_out, fit_key)
     spec = FitSpec() if spec is None else spec
     if mesh is not None:
@@ -110,12 +124,14 @@ def fit(
 
     watcher = Watchers([*([FitProgress(spec.epochs)] if progress else []), *watchers])
     writer = None
+    rows = Stream(train, model, spec) if batch is None else Resident(batch)
     if checkpoints is not None:
-        identity = fit_identity(spec, model, batch, held_out, key)
+        identity = fit_identity(spec, model, rows.identity(), held_out, key)
         writer = CheckpointWriter(checkpoints, identity)
-    model.prepare(batch.x)
+    rows.prepare(model)
     if isinstance(model, Ensemble):
-        model, history = fit_members(
+        assert batch is not None
+        model, history, error = fit_members(
             model,
             batch,
             held_out,
@@ -128,19 +144,21 @@ def fit(
         )
         if held_out is not None:
             model.calibrate(held_out.x, held_out.context)
+        if error is not None:
+            error.result = FitResult(model, history)
+            raise error
         return FitResult(model, history)
     graph, state = nnx.split(model)
-    spread = spread_rows(batch, INITIAL_ROWS)
-    first_rows = jax.tree.map(lambda array: array[spread], batch)
-    model = nnx.merge(graph, _initialize(state, first_rows, init_key, graph=graph))
+    model = nnx.merge(graph, _initialize(state, rows.first_rows(INITIAL_ROWS), init_key, graph=graph))
     nnx.reseed(model, policy="match_shape", dropout=jax.random.fold_in(init_key, 1))
-    plan, fit_state = epochs.start(model, spec, batch.x.shape[0], fit_key, mesh)
-    if mesh is not None:
-        batch, held_out = on_all((batch, held_out), mesh)
+    plan, fit_state = epochs.start(model, spec, rows.rows, fit_key, mesh, in_parts=rows.parts is not None)
+    rows.place(mesh)
+    held_out = held_out if mesh is None else on_all(held_out, mesh)
     fit_state, (history,) = run_epochs(
         fit_state,
-        lambda state: epochs.run_epoch(state, batch, held_out, plan=plan),
+        lambda state, rest: rows.advance(state, held_out, plan, rest),
         epochs=spec.epochs,
+        parts=rows.parts,
         validated=held_out is not None,
         steps_per_epoch=plan.steps_per_epoch,
         watcher=watcher,
@@ -149,14 +167,21 @@ def fit(
     )
 
     taken = len(history.rows) * plan.steps_per_epoch - sum(history.column("skipped_steps"))
-    if not np.isfinite(fit_state.best_loss) or not taken:
+    result = None
+    if np.isfinite(fit_state.best_loss) and taken:
+        best = fit_state.best_params, fit_state.best_buffers
+        params, buffers = best if mesh is None else at_home(best)
+        result = FitResult(plan.model(flat.unflatten(params, plan.layout), buffers), history)
+    if fit_state.trained.bad_step >= 0:
+        error = rows.explained(fit_state, plan)
+        error.result = result
+        raise error
+    if result is None:
         raise FloatingPointError(
             f"the loss was not finite in any of {len(history.rows)} epochs; try a learning rate below "
             f"{spec.learning_rate:g} or data on a smaller scale"
         )
-    best = fit_state.best_params, fit_state.best_buffers
-    params, buffers = best if mesh is None else at_home(best)
-    return FitResult(plan.model(flat.unflatten(params, plan.layout), buffers), history)
+    return result
 
 
 @partial(jax.jit, static_argnames="graph")

@@ -1,6 +1,8 @@
 """The hyperparameters of a fit."""
 
-from pydantic import Field
+from typing import Literal
+
+from pydantic import Field, model_validator
 
 from jaxflow.config.spec import Spec
 
@@ -10,7 +12,9 @@ class FitSpec(Spec):
 
     Loshchilov and Hutter 2019 (AdamW) and 2017 (cosine decay). Weight decay acts on matrices alone, not on biases and
     scales. Input noise is drawn anew at every step and smooths the density that is learnt; of the regularisers compared
-    by Rothfuss et al. 2019 for densities from few rows it did best.
+    by Rothfuss et al. 2019 for densities from few rows it did best. A moving average of the parameters (Polyak and
+    Juditsky 1992) smooths the path of the steps; it begins with a short memory, min(decay, (1 + t) / (10 + t)) after t
+    steps, so that it does not hold on to the first parameters.
     """
 
     epochs: int = Field(default=200, ge=1, description="largest number of passes over the training data")
@@ -29,8 +33,35 @@ class FitSpec(Spec):
     input_noise: float = Field(
         default=0.0, ge=0, description="standard deviation of the Gaussian noise added to the rows of each step"
     )
+    final_input_noise: float = Field(
+        default=1.0,
+        ge=0,
+        description="input noise at the end, as a share of that at the start; falls or rises linearly",
+    )
+    average_decay: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="decay of a moving average of the parameters that is judged and kept in their place; 0 for none",
+    )
+    precision: Literal["float32", "bfloat16", "float64"] | None = Field(
+        default=None,
+        description="number type of the model and its fit, by default JAX's own; bfloat16 is float32 but for the "
+        "factors of the networks' matrix products in training steps",
+    )
+    bad_steps: Literal["stop", "skip"] = Field(
+        default="stop",
+        description="what a loss or gradient that is not finite means: stop ends the fit, names the rows and keeps the "
+        "best parameters; skip leaves the step out, counts it and goes on",
+    )
     patience: int | None = Field(
         default=30,
         ge=1,
         description="stop after so many epochs without a lower held-out loss; null to never stop early",
     )
+
+    @model_validator(mode="after")
+    def _a_schedule_has_a_noise(self):
+        if self.final_input_noise != 1 and not self.input_noise:
+            raise ValueError(f"final_input_noise = {self.final_input_noise:g} needs an input_noise above 0")
+        return self

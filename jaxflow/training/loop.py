@@ -20,11 +20,12 @@ Report = TypeVar("Report")
 
 def run_epochs(
     state: FitState,
-    advance: Callable[[FitState], tuple[FitState, Record]],
+    advance: Callable[[FitState, Callable[[FitState], None]], tuple[FitState, Record]],
     *,
     epochs: int,
     steps_per_epoch: int,
     validated: bool,
+    parts: int | None = None,
     watcher: Watcher,
     writer: CheckpointWriter | None = None,
     place: Callable[[Any], Any] = lambda state: state,
@@ -33,10 +34,12 @@ def run_epochs(
 
     Args:
         state: the first state; given up.
-        advance: makes one epoch; it may give up the state it is given.
+        advance: makes one epoch; it may give up the state it is given. The function that it is handed besides is for
+            epochs of several parts: called with the state after a part, it saves that if it is time.
         epochs: the largest number of epochs.
         steps_per_epoch: of one member.
         validated: whether there are held-out rows.
+        parts: number of programs an epoch consists of, where they are several.
         watcher: is told of each epoch.
         writer: saves the state; a fit that was saved before goes on from there.
         place: puts a state where `advance` wants it.
@@ -49,6 +52,7 @@ def run_epochs(
     """
     stopped = np.atleast_1d(np.asarray(state.stopped))
     histories = [History() for _ in stopped]
+    per_epoch = 1 if parts is None else parts
     with ExitStack() as contexts:
         if writer is not None:
             contexts.enter_context(writer)
@@ -69,15 +73,22 @@ def run_epochs(
 
         def step() -> Record:
             nonlocal state
-            state, record = advance(state)
+            state, record = advance(state, rest)
             return record
 
         def due() -> bool:
             return writer is not None and writer.due
 
+        def rest(partway: FitState) -> None:
+            if writer is not None and writer.due:
+                assert partway.part is not None
+                done = len(histories[0].rows)
+                writer.save(done * per_epoch + int(partway.part.done), partway, histories, f"in epoch {done + 1}")
+
         number = first
         remaining = 0 if stopped.all() else epochs
-        for number, report, at_rest in lagging(first, remaining, step, due):
+        # An epoch of several parts is long, and is not begun in vain; there is nothing to gain by reading late either.
+        for number, report, at_rest in lagging(first, remaining, step, due if parts is None else lambda: True):
             record = jax.device_get(report)
             before, read = read, time.perf_counter()
             measured = {
@@ -91,12 +102,12 @@ def run_epochs(
                 histories[index].rows.append(rows[index])
             watcher.update(mean_row([rows[index] for index in running]))
             stopped = np.atleast_1d(record.stopped)
-            if at_rest and writer is not None:
-                writer.save(number, state, histories)
+            if at_rest and writer is not None and writer.due:
+                writer.save(number * per_epoch, state, histories, f"after epoch {number}")
             if stopped.all():
                 break
         if writer is not None and writer.due:
-            writer.save(number, state, histories)
+            writer.save(number * per_epoch, state, histories, f"after epoch {number}")
     return state, histories
 
 

@@ -11,10 +11,10 @@ from scipy.stats import qmc
 
 from jaxflow.errors import InputError
 from jaxflow.models import Density, FlowSpec
-from jaxflow.training.epoch import Knobs
 from jaxflow.training.fit_ensemble import fit_ensemble
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.history import History
+from jaxflow.training.plan import Knobs
 
 
 class Trial(NamedTuple):

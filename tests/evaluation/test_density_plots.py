@@ -94,6 +94,10 @@ def test_a_flat_density_and_a_constant_feature(assert_legible):
     assert_legible(plot_density_2d(lambda z: np.zeros(len(z)), x, None, np.zeros(5, bool)))
 
 
+def test_densities_so_low_that_a_difference_of_one_is_lost(assert_legible):
+    assert_legible(plot_density_2d(lambda x: np.full(len(x), -1e60), X, None, np.zeros(65, bool)))
+
+
 def test_the_grid_has_the_precision_of_the_data():
     seen = []
 

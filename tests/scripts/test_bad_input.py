@@ -204,7 +204,7 @@ def test_a_fit_that_diverges_leaves_its_history_alone(script, folder, monkeypatc
     before = contents(folder)
     options = "--model.kind autoencoder --model.hidden 2 --train.input_noise 1e30 --train.epochs 1"
     with pytest.raises(
-        InputError, match=r"^good: the loss was not finite in any of 1 epochs; try a learning rate below"
+        InputError, match=r"^good: the loss or its gradient was not finite in epoch 1, step 1, for every row of that"
     ):
         script(*f"{TRAIN} {options} --detection.validation_fraction 0".split())
     left = {path.relative_to(folder).as_posix() for path in contents(folder).keys() - before.keys()}

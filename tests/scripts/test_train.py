@@ -175,6 +175,28 @@ def test_a_model_that_fits_itself_cannot_be_watched(script, config, tmp_path, op
     assert not (tmp_path / "out").exists()
 
 
+def test_a_poisoned_row_ends_the_run_and_what_was_learnt_is_kept(script, tmp_path, strict_json):
+    x = np.random.default_rng(0).normal(size=(200, 2))
+    x[::40] = 1e30  # some of these are to learn from
+    (tmp_path / "rows.csv").write_text("a,b\n" + "\n".join(f"{a},{b}" for a, b in x))
+    path = tmp_path / "poisoned.yaml"
+    path.write_text(
+        "data: {path: rows.csv, label: null}\npreprocessing: []\n"
+        "model: {kind: maf, layers: 1, hidden: [4]}\ntrain: {epochs: 3, batch_size: 8}\n"
+        "detection: {validation_fraction: 0.0}\n"
+    )
+    options = ("--config", path, "--data.path", tmp_path / "rows.csv", "--out", tmp_path / "out", "--quiet")
+    with pytest.raises(InputError, match=r"^rows: the loss .* epoch 1, step \d+, because of row") as error:
+        script("train", *options)
+    [named] = re.findall(r"because of rows? ([\d, ]+) of rows, counted from 1; the best", str(error.value))
+    assert all((int(number) - 1) % 40 == 0 for number in named.split(", "))
+    assert (tmp_path / "out" / "report.md").is_file()
+    assert np.isfinite(load(tmp_path / "out" / "model").anomaly_score(x[1:9])).all()
+    script("train", *options, "--train.bad_steps", "skip")
+    with (tmp_path / "out" / "history.csv").open() as file:
+        assert all(int(row["skipped_steps"]) > 0 for row in csv.DictReader(file))
+
+
 @pytest.mark.parametrize("quiet", [True, False])
 def test_progress_is_shown_unless_quiet(script, config, tmp_path, monkeypatch, quiet):
     asked = []

@@ -74,7 +74,7 @@ PROGRAM = """
 
     def watched(states, *arguments, **options):
         states, records = run_epoch(states, *arguments, **options)
-        specs.add(str(states.params[0].sharding.spec))
+        specs.add(str(states.trained.params[0].sharding.spec))
         return states, records
 
     ensemble._run_epoch = watched
