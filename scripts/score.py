@@ -1,8 +1,9 @@
-"""Score the rows of a CSV or Parquet file of any size with a saved detector, in chunks.
+"""Score the rows of a CSV or Parquet file of any size, or of a directory of them, with a saved detector, in chunks.
 
 Writes one answer a row: `row` (from 1), `score` (higher = more anomalous), `p_value` (share of normal calibration rows
 that score at least as high), `anomaly` (1 above the threshold). With --follow, rows come as JSON lines on standard
-input (`{"column": number, ...}`) and each is answered at once with a JSON line on standard output.
+input (`{"column": number, ...}`) and each is answered at once with a JSON line on standard output. Of a directory each
+file is answered in a file of its own, of the same name; with --distributed the files are divided among the processes.
 """
 
 import json
@@ -10,16 +11,18 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import jax
 import numpy as np
 import pyarrow as pa
 
 from jaxflow.config.command_line import ScriptParser, import_modules, run_script
 from jaxflow.data.table_writer import write_batches
-from jaxflow.data.tabular import read_chunks
+from jaxflow.data.tabular import read_chunks, table_files
 from jaxflow.detection import load
 from jaxflow.detection.answers import SCHEMA, answer_chunks, answer_record
 from jaxflow.detection.detector import Detector
 from jaxflow.errors import InputError
+from jaxflow.training.hosts import join_as_told, wait_for_all
 
 CHUNK_ROWS = 65536
 
@@ -29,12 +32,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = ScriptParser(prog="score.py", description=__doc__)
     parser.add_saved_model()
     parser.add_argument(
-        "--input", type=Path, help="CSV or Parquet file; its columns are found by name, others are ignored"
+        "--input",
+        type=Path,
+        help="CSV or Parquet file, or a directory of them; columns are found by name, others are ignored",
     )
-    parser.add_argument("--output", type=Path, help="where to write: .csv, .parquet or .jsonl")
+    parser.add_argument(
+        "--output", type=Path, help="where to write: .csv, .parquet or .jsonl; a directory if the input is one"
+    )
     parser.add_argument("--follow", action="store_true", help="score JSON lines from standard input as they come")
     parser.add_argument("--chunk-rows", type=int, help=f"rows in memory at once (default: {CHUNK_ROWS})")
+    parser.add_distributed()
     options = parser.parse_args(arguments)
+    if options.follow and options.distributed:
+        raise InputError("--follow reads one stream, expected no --distributed")
     if options.follow and (options.input or options.output or options.chunk_rows is not None):
         raise InputError(
             "--follow reads standard input and writes standard output, row by row: leave out --input, --output and "
@@ -44,14 +54,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise InputError("give --input and --output, or --follow for JSON lines on standard input")
     if options.input and options.output and options.input.resolve() == options.output.resolve():
         raise InputError(f"--output {options.output}: this is the input file, expected another one")
+    if options.distributed and not options.input.is_dir():
+        raise InputError(f"--input {options.input}: expected a directory, whose files --distributed divides")
+    join_as_told(options)
     import_modules(options.modules)
     detector = load(options.model)
+    chunk_rows = CHUNK_ROWS if options.chunk_rows is None else options.chunk_rows
     if options.follow:
         _follow(detector)
+    elif options.input.is_dir():
+        _score_directory(detector, options.input, options.output, chunk_rows)
     else:
-        _score_file(
-            detector, options.input, options.output, CHUNK_ROWS if options.chunk_rows is None else options.chunk_rows
-        )
+        _score_file(detector, options.input, options.output, chunk_rows)
+
+
+def _score_directory(detector: Detector, source: Path, output: Path, chunk_rows: int) -> None:
+    """Score this process's share of the files."""
+    if output.exists() and not output.is_dir():
+        raise InputError(f"--output {output}: this is a file, expected a directory, as the input is one")
+    files = table_files(source)
+    names = [_answer_name(file) for file in files]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{source}: two files would have their answers in {twice}, expected names that differ")
+    output.mkdir(parents=True, exist_ok=True)
+    for file, name in list(zip(files, names, strict=True))[jax.process_index() :: jax.process_count()]:
+        _score_file(detector, file, output / name, chunk_rows)
+    wait_for_all("all files are scored")
+
+
+def _answer_name(file: Path) -> str:
+    return f"{file.name.split('.')[0]}{'.parquet' if file.suffix.lower() == '.parquet' else '.csv'}"
 
 
 def _score_file(detector: Detector, source: Path, output: Path, chunk_rows: int) -> None:

@@ -11,16 +11,18 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jaxflow.config.command_line import ScriptParser, load_spec, override_arguments, run_script
 from jaxflow.detection.saving import require_free_place
 from jaxflow.errors import InputError
 from jaxflow.evaluation import format_number, metrics_table, print_table, provenance
 from jaxflow.experiment.run import Run, StoppedRun, run_experiment
-from jaxflow.experiment.run_files import has_density_figure, require_writable, write_run
+from jaxflow.experiment.run_files import TableEntry, has_density_figure, require_writable, write_run
 from jaxflow.experiment.spec import Experiment
 from jaxflow.training import Checkpoints, LiveFile, TensorBoard, Trace, Watcher
 from jaxflow.training.checkpoints import has_checkpoints
+from jaxflow.training.hosts import is_first, join_as_told, wait_for_all
 from jaxflow.training.preemption import listening
 
 COMPARED = ("roc_auc", "pr_auc", "precision", "recall", "f1", "false_positive_rate")
@@ -35,8 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="directory for the results (default: out/<config name>)")
     parser.add_argument("--quiet", action="store_true", help="show no progress while fitting")
     parser.add_argument(
-        "--devices", type=int, default=1, help="number of devices to fit on; -1 for all that JAX sees (default: 1)"
+        "--devices", type=int, help="number of devices to fit on; -1 for all that JAX sees (default: 1)"
     )
+    parser.add_distributed()
     parser.add_argument(
         "--resume", action="store_true", help="go on from the checkpoints of a run that was interrupted"
     )
@@ -53,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.checkpoint_seconds < 0:
         raise InputError(f"--checkpoint-seconds {options.checkpoint_seconds:g}: expected at least 0")
+    if options.distributed and options.devices is not None:
+        raise InputError(f"--devices {options.devices}: expected no value, as --distributed uses all devices")
+    join_as_told(options)
     with listening():
         _run(options, arguments)
 
@@ -77,28 +83,36 @@ def _run(options: Namespace, arguments: Sequence[str] | None) -> None:
         ["python", *(sys.argv if arguments is None else ["scripts/train.py", *arguments])], experiment.seed
     )
 
+    def say(text: str) -> None:
+        if is_first():
+            print(text, file=sys.stderr)
+
     def carry_out(changed: Experiment, folder: Path) -> Run:
         kept = folder / "checkpoints"
         if options.resume and not has_checkpoints(kept):
-            print(f"no checkpoints in {kept}: beginning from the start", file=sys.stderr)
+            say(f"no checkpoints in {kept}: beginning from the start")
         checkpoints = Checkpoints(directory=kept, seconds=options.checkpoint_seconds, resume=options.resume)
-        watchers = [] if changed.fits_itself else _watchers(folder, options)
-        how = {"progress": not options.quiet, "devices": options.devices, "checkpoints": checkpoints}
+        watchers = [] if changed.fits_itself or not is_first() else _watchers(folder, options)
+        devices = -1 if options.distributed else 1 if options.devices is None else options.devices
+        how = {"progress": is_first() and not options.quiet, "devices": devices, "checkpoints": checkpoints}
         try:
             return run_experiment(changed, **how, watchers=watchers)
         except StoppedRun as stopped:
             stops.append(stopped)
             return stopped.run
 
+    def keep(run: Run, folder: Path, **how: Any) -> None:
+        if is_first():
+            run.detector.save(folder / "model")
+            write_run(run, folder, **how)
+
     runs: dict[str, Run] = {}
     stops: list[StoppedRun] = []
     for name, changed in variants.items():
-        print(f"{title}: variant {name}", file=sys.stderr)
+        say(f"{title}: variant {name}")
         runs[name] = carry_out(changed, out / name)
-        runs[name].detector.save(out / name / "model")
-        about = {**made, "seed": changed.seed}
-        write_run(runs[name], out / name, title=f"{title}: {name}", provenance=about)
-    print(f"{title}: {experiment.model.kind} on {experiment.data.name or experiment.data.path}", file=sys.stderr)
+        keep(runs[name], out / name, title=f"{title}: {name}", provenance={**made, "seed": changed.seed})
+    say(f"{title}: {experiment.model.kind} on {experiment.data.name or experiment.data.path}")
     run = carry_out(experiment, out)
     tables = [_comparison({"(main)": run, **runs})] if runs else []
     figures = [
@@ -106,11 +120,17 @@ def _run(options: Namespace, arguments: Sequence[str] | None) -> None:
         for name, changed in runs.items()
         if has_density_figure(changed)
     ]
-    run.detector.save(out / "model")
-    write_run(run, out, title=title, provenance=made, tables=tables, figures=figures)
-    for folder in (out, *(out / name for name in variants)):
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # all that they could bring back is written
+    keep(run, out, title=title, provenance=made, tables=tables, figures=figures)
+    if is_first():
+        for folder in (out, *(out / name for name in variants)):
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # all that they could bring back is written
+        _show(run, title, tables, out)
+    wait_for_all("the results are written")
+    if stops:
+        raise stops[0]
 
+
+def _show(run: Run, title: str, tables: Sequence[TableEntry], out: Path) -> None:
     if run.metrics is None:
         print_table(title, ("rows", "count"), [("scored", len(run.scores)), ("flagged", run.n_flagged)])
     else:
@@ -118,8 +138,6 @@ def _run(options: Namespace, arguments: Sequence[str] | None) -> None:
     for heading, header, rows in tables:
         print_table(heading, header, rows)
     print(f"report: {out / 'report.md'}")
-    if stops:
-        raise stops[0]
 
 
 def _watchers(folder: Path, options: Namespace) -> list[Watcher]:

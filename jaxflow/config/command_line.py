@@ -70,6 +70,20 @@ class ScriptParser(argparse.ArgumentParser):
             help="import this module first: a model with layers of your own needs theirs (may be repeated)",
         )
 
+    def add_distributed(self) -> None:
+        """Add --distributed, and what it may need to be told."""
+        self.add_argument(
+            "--distributed",
+            action="store_true",
+            help="work together with other processes that run the same command; under Slurm, Open MPI and Kubernetes "
+            "and on TPU pods they find each other",
+        )
+        self.add_argument(
+            "--coordinator", metavar="HOST:PORT", help="elsewhere: address of process 0 and a free port there"
+        )
+        self.add_argument("--processes", type=int, metavar="N", help="elsewhere: number of processes")
+        self.add_argument("--process-id", type=int, metavar="I", help="elsewhere: number of this process, from 0")
+
     def error(self, message: str) -> NoReturn:
         """Raise what argparse has to say as an `InputError`."""
         raise InputError(f"{message}; {self.prog} --help lists the options")

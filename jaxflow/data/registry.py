@@ -41,7 +41,17 @@ class DataSpec(Spec):
     name: str | None = Field(
         default=None, description="a data set of the registry, such as breast_cancer or adbench/thyroid"
     )
-    path: Path | None = Field(default=None, description="a file of your own: .csv, .csv.gz, .parquet or .npz")
+    path: Path | None = Field(
+        default=None,
+        description="a file of your own: .csv, .csv.gz, .parquet or .npz; with stream also a directory, or .npy",
+    )
+    stream: bool = Field(
+        default=False,
+        description="read the path through a buffer instead of into memory; all its rows count as normal",
+    )
+    buffer_rows: int | None = Field(
+        default=None, ge=1, description="stream: rows in memory at once, shuffled among each other (default 262144)"
+    )
     label: str | None = Field(
         default=None, description="label column of your file, 0 normal and 1 anomaly (default: label; null: no labels)"
     )
@@ -70,6 +80,8 @@ class DataSpec(Spec):
         # Here and not as the field's default: then a label that was given could not be told from one that was not,
         # and a spec that was saved and read again would differ.
         if not isinstance(values, Mapping) or values.get("path") is None or values.get("name") is not None:
+            return values
+        if values.get("stream"):
             return values
         return {"label": "label", **values}
 
@@ -107,6 +119,16 @@ class DataSpec(Spec):
         return value
 
     @model_validator(mode="after")
+    def _what_streams(self) -> "DataSpec":
+        if self.stream and self.name is not None:
+            raise ValueError(f"stream: expected no value, as {self.name} is small")
+        if self.stream and self.label is not None:
+            raise ValueError(f"label = {self.label}: expected no value, as all rows of a stream count as normal")
+        if self.buffer_rows is not None and not self.stream:
+            raise ValueError(f"buffer_rows = {self.buffer_rows}: expected no value, as it is an option of stream")
+        return self
+
+    @model_validator(mode="after")
     def _one_source(self) -> "DataSpec":
         if (self.name is None) == (self.path is None):
             raise ValueError("expected either name or path, one of them and not both")
@@ -129,6 +151,8 @@ def load_dataset(spec: DataSpec | str, *, seed: int = 0) -> Dataset:
         spec = DataSpec(name=spec)
     if spec.name is None:
         assert spec.path is not None
+        if spec.stream:
+            raise InputError(f"{spec.path}: a stream is not read into memory, expected data without stream here")
         return read_table(spec.path, label=spec.label, features=spec.features)
     dataset = _named(spec, spec.name, seed)
     return dataset if spec.features is None else dataset.select(spec.features)

@@ -78,9 +78,30 @@ def read_chunks(
         raise InputError(f"chunk_rows is {chunk_rows}, expected at least 1")
     if not features:
         raise InputError(f"{path}: no feature is named, expected at least one")
-    table = _open(path, _STREAMED)
+    table = open_streamed(path)
     require_columns(path, features, table.names)
     return _of_equal_length(table.batches(list(features)), chunk_rows)
+
+
+def table_files(folder: Path | str) -> tuple[Path, ...]:
+    """The CSV and Parquet files of a directory, in the order of their names.
+
+    Raises:
+        InputError: if there is none.
+    """
+    files = sorted(file for file in Path(folder).iterdir() if file.name.lower().endswith(tuple(_STREAMED)))
+    if not files:
+        raise InputError(f"{folder}: there is no file in it, expected some that end in {' or '.join(_STREAMED)}")
+    return tuple(files)
+
+
+def open_streamed(path: Path) -> Table:
+    """A CSV or Parquet file as a table.
+
+    Raises:
+        InputError: if it is missing, of another format or damaged.
+    """
+    return _open(path, _STREAMED)
 
 
 def _open(path: Path, formats: Mapping[str, Callable[[Path], Table]]) -> Table:

@@ -80,16 +80,20 @@ class Remaining(Source):
         return self.transform(values)
 
     def original(self, row: int) -> int:
-        """The number of a row in the source."""
+        """The number of a row in the source; where that is itself what remains of another, in the first of all."""
         chunk = int(np.searchsorted(self.starts, row, side="right")) - 1
         first, last = self._bounds[chunk : chunk + 2]
         start = self.source.starts[chunk]
         numbers = np.delete(np.arange(self.source.lengths[chunk]), self.left_out[first:last] - start)
-        return int(start + numbers[row - self.starts[chunk]])
+        number = int(start + numbers[row - self.starts[chunk]])
+        return self.source.original(number) if isinstance(self.source, Remaining) else number
 
     def where(self, row):
         """The place of the row in the source."""
-        return self.source.where(self.original(row))
+        first = self.source
+        while isinstance(first, Remaining):
+            first = first.source
+        return first.where(self.original(row))
 
     def identity(self):
         """That of the source, and how many rows are left out."""

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -13,6 +13,7 @@ from jaxflow.detection import BestF1, Detector
 from jaxflow.errors import InputError, NonFiniteLoss
 from jaxflow.evaluation.metrics import Metrics, evaluate_scores
 from jaxflow.experiment.spec import Experiment
+from jaxflow.experiment.streamed import streamed_rows
 from jaxflow.training import Checkpoints, Watcher
 
 LABELLED_FRACTION = 0.2  # share of the anomalies that best_f1 may see, unless the config says otherwise
@@ -53,22 +54,22 @@ class ExperimentRows(NamedTuple):
 
     Attributes:
         name: the data set's name.
-        x_train: rows to fit.
+        x_train: rows to fit, (n_train, dim); a `Source` where the data is streamed.
         y_train: their labels, where the threshold rule needs them; otherwise None, and all count as normal.
         x_test: rows to score.
         y_test: 0 = normal, 1 = anomaly for each of them; None when the data set has no labels.
         feature_names: the columns.
         train_rows: the numbers, in the data set and from 0, of the training rows that are taken as normal, which come
-            first.
+            first; None for a source.
     """
 
     name: str
-    x_train: Float[np.ndarray, "n_train dim"]
+    x_train: Any
     y_train: Int[np.ndarray, "n_train"] | None
     x_test: Float[np.ndarray, "n_test dim"]
     y_test: Int[np.ndarray, "n_test"] | None
     feature_names: tuple[str, ...]
-    train_rows: Int[np.ndarray, "n_normal"]
+    train_rows: Int[np.ndarray, "n_normal"] | None
 
 
 class StoppedRun(InputError):
@@ -113,7 +114,9 @@ def run_experiment(
     try:
         detector.fit(rows.x_train, rows.y_train)
     except NonFiniteLoss as error:
-        stopped = f"{rows.name}: {error.renamed(rows.train_rows + 1, f'{rows.name}, counted from 1')}"
+        if rows.train_rows is not None:
+            error = error.renamed(rows.train_rows + 1, f"{rows.name}, counted from 1")
+        stopped = f"{rows.name}: {error}"
         if error.result is None:
             raise InputError(stopped) from error
     except FloatingPointError as error:
@@ -121,7 +124,7 @@ def run_experiment(
         raise InputError(f"{rows.name}: {error}") from error
     fit_seconds = time.perf_counter() - started
     detector.columns_ = rows.feature_names
-    run = score_run(detector, rows.x_test, rows.y_test, fit_seconds=fit_seconds, n_train=len(rows.x_train))
+    run = score_run(detector, rows.x_test, rows.y_test, fit_seconds=fit_seconds, n_train=detector.n_train_)
     if stopped is not None:
         raise StoppedRun(stopped, run)
     return run
@@ -183,6 +186,9 @@ def experiment_rows(experiment: Experiment) -> ExperimentRows:
     Raises:
         InputError: if the data is missing or does not suit the experiment.
     """
+    if experiment.data.stream:
+        source, x_test = streamed_rows(experiment)
+        return ExperimentRows(str(experiment.data.path), source, None, x_test, None, source.columns, None)
     split = experiment_split(experiment)
     rows = ExperimentRows(
         split.name, split.x_train, None, split.x_test, split.y_test, split.feature_names, split.train_rows

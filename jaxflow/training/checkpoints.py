@@ -22,6 +22,7 @@ from jaxflow.config.spec import Spec
 from jaxflow.errors import InputError, Preempted
 from jaxflow.training import preemption
 from jaxflow.training.history import History
+from jaxflow.training.hosts import any_host
 
 DIGESTS = frozenset({"model", "training data", "held-out data", "random key"})
 COMPARED_ROWS = 4096  # rows of the training data that are compared when a fit goes on
@@ -72,7 +73,7 @@ class CheckpointWriter:
     def __init__(self, checkpoints: Checkpoints, identity: dict[str, Any]):
         self.place = checkpoints.directory.absolute()
         self.checkpoints, self.identity = checkpoints, identity
-        self.saved_at, self.saved_position = time.perf_counter(), -1
+        self.saved_at, self.saved_position, self.stopping = time.perf_counter(), -1, False
         if not checkpoints.resume and has_checkpoints(self.place):
             raise InputError(
                 f"{checkpoints.directory} holds checkpoints of an earlier fit: resume it, or remove the directory"
@@ -129,11 +130,16 @@ class CheckpointWriter:
 
     @property
     def due(self) -> bool:
-        """Whether it is time to save: a while has passed, or the process has been asked to stop."""
-        return preemption.asked_to_stop() or time.perf_counter() - self.saved_at >= self.checkpoints.seconds
+        """Whether it is time to save: a while has passed, or the process has been asked to stop.
+
+        Where several processes fit together, whether it is for any of them; all must ask at the same point.
+        """
+        waited = time.perf_counter() - self.saved_at >= self.checkpoints.seconds
+        self.stopping, waited = any_host(preemption.asked_to_stop(), waited)
+        return self.stopping or waited
 
     def save(self, position: int, state: Any, histories: list[History], when: str) -> None:
-        """Save the state; in the background, so its arrays may be given up at once.
+        """Save the state, when that is due; in the background, so its arrays may be given up at once.
 
         Args:
             position: epochs done, or parts of epochs; the checkpoint's name.
@@ -152,7 +158,7 @@ class CheckpointWriter:
             arguments = {"state": args.StandardSave(_storable(state)), "fit": args.JsonSave(about)}
             self._manager.save(position, args=args.Composite(**arguments), force=True)
         self.saved_at, self.saved_position = time.perf_counter(), position
-        if preemption.asked_to_stop():
+        if self.stopping:
             self._manager.wait_until_finished()
             raise Preempted(f"stopped {when}, saved in {self.checkpoints.directory}")
 

@@ -52,6 +52,7 @@ def run_epochs(
     """
     stopped = np.atleast_1d(np.asarray(state.stopped))
     histories = [History() for _ in stopped]
+    state = place(state)
     per_epoch = 1 if parts is None else parts
     with ExitStack() as contexts:
         if writer is not None:
@@ -60,8 +61,8 @@ def run_epochs(
             restored = writer.restore(state)
             if restored is not None:
                 state, histories = restored
+                state = place(state)
                 stopped = np.atleast_1d(np.asarray(state.stopped)).copy()
-        state = place(state)
         first = max(len(history.rows) for history in histories)
         longest = max(histories, key=lambda history: len(history.rows))
         before = float(longest.rows[-1]["seconds"] or 0.0) if longest.rows else 0.0

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
@@ -42,7 +43,8 @@ def make_mesh(data: int | None = None, member: int = 1, *, devices: Sequence[Any
 def mesh_for(model: Model, devices: int) -> Mesh | None:
     """A mesh of that many devices that suits a model, None for one; -1 stands for all.
 
-    As many as can be are given to members, which need not speak to each other; the others divide batches.
+    As many as can be are given to members, which need not speak to each other; the others divide batches. Where several
+    processes work together, all their devices divide batches: no process could read the members of another.
 
     Raises:
         InputError: if there are not as many devices.
@@ -51,6 +53,10 @@ def mesh_for(model: Model, devices: int) -> Mesh | None:
     count = available if devices == -1 else devices
     if not 1 <= count <= available:
         raise InputError(f"devices = {devices}: expected between 1 and {available}, or -1 for all of them")
+    if jax.process_count() > 1:
+        if count < available:
+            raise InputError(f"devices = {devices}: expected -1, all {available}, where processes work together")
+        return make_mesh()
     if count == 1:
         return None
     member = math.gcd(model.members, count) if isinstance(model, Ensemble) else 1
@@ -72,12 +78,37 @@ def check_mesh(mesh: Mesh, model: Model) -> None:
 
 def on_all(tree: Any, mesh: Mesh) -> Any:
     """Every array of the tree in full on every device."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    return _put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 def by_member(tree: Any, mesh: Mesh) -> Any:
     """Every array divided along its first axis, which counts members."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec(MEMBER)))
+    return _put(tree, NamedSharding(mesh, PartitionSpec(MEMBER)))
+
+
+def _put(tree: Any, sharding: NamedSharding) -> Any:
+    if jax.process_count() == 1:
+        return jax.device_put(tree, sharding)
+    return jax.tree.map(lambda array: _across_hosts(array, sharding), tree)
+
+
+def _across_hosts(array: Any, sharding: NamedSharding) -> jax.Array:
+    """An array of which every process holds the same values, as one array of all processes."""
+    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+        data = _across_hosts(jax.random.key_data(array), sharding)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(array))
+    values = np.asarray(array)
+    return jax.make_array_from_callback(values.shape, sharding, lambda index: values[index])
+
+
+def from_hosts(values: np.ndarray, mesh: Mesh) -> jax.Array:
+    """The rows that each process holds, as many in each, as one array divided along its rows."""
+    return jax.make_array_from_process_local_data(NamedSharding(mesh, PartitionSpec(DATA)), values)
+
+
+def gathered(tree: Any, mesh: Mesh) -> Any:
+    """Arrays inside a program, in full on every device."""
+    return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 def rows_divided(tree: Any, mesh: Mesh) -> Any:
@@ -86,5 +117,7 @@ def rows_divided(tree: Any, mesh: Mesh) -> Any:
 
 
 def at_home(tree: Any) -> Any:
-    """Every array of the tree in full on the first device alone."""
+    """Every array of the tree in full on the first device of this process alone."""
+    if jax.process_count() > 1:
+        tree = jax.tree.map(np.asarray, tree)
     return jax.device_put(tree, SingleDeviceSharding(jax.local_devices()[0]))

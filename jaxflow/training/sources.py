@@ -12,15 +12,14 @@ import pyarrow as pa
 from jaxtyping import Float, Int64
 from pyarrow import parquet
 
-from jaxflow.data.csv_table import CsvTable
 from jaxflow.data.dataset import require_columns
 from jaxflow.data.parquet_table import ParquetTable
-from jaxflow.data.table import Table, damaged, first_bad_cell
+from jaxflow.data.table import damaged, first_bad_cell
+from jaxflow.data.tabular import open_streamed, table_files
 from jaxflow.errors import InputError
 
 BUFFER_ROWS = 262_144
 MAPPED_ROWS = 65_536  # rows of a chunk of a memory-mapped file
-FORMATS = (".parquet", ".csv", ".csv.gz")
 
 
 class Source(ABC):
@@ -143,8 +142,13 @@ class TableFiles(Source):
         buffer_rows: int = BUFFER_ROWS,
     ):
         self.buffer_rows = _checked(buffer_rows)
-        self.files = _files(path)
-        tables = [_table(file) for file in self.files]
+        if isinstance(path, Path | str):
+            self.files = table_files(path) if Path(path).is_dir() else (Path(path),)
+        else:
+            self.files = tuple(Path(file) for file in path)
+        if not self.files:
+            raise InputError("a list of no files, expected at least one")
+        tables = [open_streamed(file) for file in self.files]
         self.columns = tuple(tables[0].names if columns is None else columns)
         if not self.columns:
             raise InputError(f"{self.files[0]}: no column is named, expected at least one")
@@ -191,27 +195,6 @@ class TableFiles(Source):
         """Of each file path, size and age; and the columns."""
         about = [[str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns] for file in self.files]
         return [about, list(self.columns)]
-
-
-def _files(path: Path | str | Sequence[Path | str]) -> tuple[Path, ...]:
-    if not isinstance(path, Path | str):
-        files = tuple(Path(file) for file in path)
-    elif Path(path).is_dir():
-        files = tuple(sorted(file for file in Path(path).iterdir() if file.name.lower().endswith(FORMATS)))
-    else:
-        files = (Path(path),)
-    if not files:
-        raise InputError(f"{path}: there is no file, expected some with the extension {' or '.join(FORMATS)}")
-    for file in files:
-        if not file.is_file():
-            raise InputError(f"{file}: there is no such file")
-        if not file.name.lower().endswith(FORMATS):
-            raise InputError(f"{file}: unknown extension, expected one of {', '.join(FORMATS)}")
-    return files
-
-
-def _table(file: Path) -> Table:
-    return ParquetTable(file) if file.name.lower().endswith(".parquet") else CsvTable(file)
 
 
 def _checked(buffer_rows: int) -> int:

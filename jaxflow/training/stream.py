@@ -1,7 +1,7 @@
 """Training rows that come from a source, a block at a time."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.plan import Knobs, Plan, follows_data
 from jaxflow.training.precision import floats_of
 from jaxflow.training.read_ahead import read_ahead
-from jaxflow.training.sharding import on_all
+from jaxflow.training.sharding import from_hosts, gathered, on_all
 from jaxflow.training.shuffle import random_order
 from jaxflow.training.sources import Source
 from jaxflow.training.step import Totals, Trained, run_steps
@@ -89,7 +89,7 @@ class Stream:
         trained, totals = state.trained, state.part.totals
         keys = EpochKeys.of(key, epoch)
         first = int(state.part.done)
-        with closing(read_ahead(self._blocks(keys, first))) as blocks:
+        with closing(read_ahead(self._blocks(self._layout(keys)[first:]))) as blocks:
             for number, block in enumerate(blocks, start=first):
                 # Waits for the block before: blocks that wait for the device would fill the memory.
                 jax.block_until_ready(totals)
@@ -102,10 +102,12 @@ class Stream:
                     knobs,
                     epoch,
                     np.int32(number * self.steps),
+                    count=min(self.block_rows, self.rows - number * self.block_rows),
                     plan=plan,
                 )
-                done = jnp.asarray(number + 1, state.part.done.dtype)
                 if number + 1 < self.parts:
+                    # Added, not made anew, so that it lies where the rest of the state does.
+                    done = state.part.done + (number + 1 - first)
                     rest(state._replace(trained=trained, part=Part(totals, done)))
         return _finish(state._replace(trained=None), trained, totals, valid, plan=plan)
 
@@ -114,7 +116,7 @@ class Stream:
         keys = EpochKeys.of(state.key, state.epoch - 1)
         number, step = divmod(int(state.trained.bad_step), self.steps)
         pieces = self._layout(keys)[number]
-        order = random_order(self._shuffle_key(keys, number), sum(stop - start for _, start, stop in pieces))
+        order = random_order(self._shuffle_key(keys, number), _count(pieces))
         within = np.asarray(rows_of_step(order, step, plan))
         starts = self.source.starts
         numbers = np.concatenate([starts[chunk] + np.arange(start, stop) for chunk, start, stop in pieces])[within]
@@ -152,15 +154,29 @@ class Stream:
     def _shuffle_key(self, keys: EpochKeys, number: int) -> PRNGKeyArray:
         return keys.shuffle if self.parts == 1 else jax.random.fold_in(keys.shuffle, number)
 
-    def _blocks(self, keys: EpochKeys, first: int) -> Iterator[Batch]:
+    def _blocks(self, layout: list[list[Piece]]) -> Iterator[Batch]:
         with floats_of(self.float_type):  # which a thread does not inherit
-            for pieces in self._layout(keys)[first:]:
-                batch = self._batch(self._read(pieces))
-                yield batch if self.mesh is None else on_all(batch, self.mesh)
+            for pieces in layout:
+                if self.mesh is None:
+                    yield self._batch(self._read(pieces))
+                elif jax.process_count() == 1:
+                    yield on_all(self._batch(self._read(pieces)), self.mesh)
+                else:
+                    yield self._shared(pieces, self.mesh)
+
+    def _shared(self, pieces: list[Piece], mesh: Mesh) -> Batch:
+        """A block of which each process has read its part, with rows of zeros after the last."""
+        count = _count(pieces)
+        share = -(-count // jax.device_count()) * jax.local_device_count()
+        first = min(count, jax.process_index() * share)
+        mine = _cut(pieces, first, min(count, first + share))
+        values = np.zeros((share, len(self.source.columns)), self.float_type)
+        values[: _count(mine)] = self._read(mine)
+        context = from_hosts(values[:, self.dim :], mesh) if values.shape[1] > self.dim else None
+        return Batch(from_hosts(values[:, : self.dim], mesh), None, context)
 
     def _read(self, pieces: list[Piece]) -> Float[np.ndarray, "rows columns"]:
-        count = sum(stop - start for _, start, stop in pieces)
-        values, filled = np.empty((count, len(self.source.columns)), self.float_type), 0
+        values, filled = np.empty((_count(pieces), len(self.source.columns)), self.float_type), 0
         for chunk, start, stop in pieces:
             # A chunk may end one block and begin the next.
             if self._last is None or self._last[0] != chunk:
@@ -173,6 +189,21 @@ class Stream:
     def _batch(self, values: Float[np.ndarray, "rows columns"]) -> Batch:
         context = jnp.asarray(values[:, self.dim :]) if values.shape[1] > self.dim else None
         return Batch(jnp.asarray(values[:, : self.dim]), None, context)
+
+
+def _count(pieces: Sequence[Piece]) -> int:
+    return sum(stop - start for _, start, stop in pieces)
+
+
+def _cut(pieces: Sequence[Piece], first: int, last: int) -> list[Piece]:
+    """The pieces of the rows `first` to `last` of all these rows."""
+    cut, seen = [], 0
+    for chunk, start, stop in pieces:
+        begin, end = max(first - seen, 0), min(last - seen, stop - start)
+        if begin < end:
+            cut.append(Piece(chunk, start + begin, start + end))
+        seen += stop - start
+    return cut
 
 
 def _refuse_unsuitable(source: Source, model: Model) -> None:
@@ -192,7 +223,7 @@ def _refuse_unsuitable(source: Source, model: Model) -> None:
         )
 
 
-@partial(jax.jit, static_argnames="plan", donate_argnames="trained")
+@partial(jax.jit, static_argnames=("count", "plan"), donate_argnames="trained")
 def _run_block(
     trained: Trained,
     totals: Totals,
@@ -203,9 +234,12 @@ def _run_block(
     epoch: Int[Array, ""],
     first: Int[Array, ""],
     *,
+    count: int,
     plan: Plan,
 ) -> tuple[Trained, Totals]:
-    order = random_order(shuffle_key, rows.x.shape[0])
+    """The steps over the first `count` of these rows; what several processes have read is first brought together."""
+    rows = rows if plan.mesh is None else gathered(rows, plan.mesh)
+    order = random_order(shuffle_key, count)
     blocks = plan.blocks(jax.tree.map(lambda array: array[order], rows))
     trained, more = run_steps(trained, blocks, steps_key, knobs, plan, epoch=epoch, first=first)
     return trained, jax.tree.map(jnp.add, totals, more)
