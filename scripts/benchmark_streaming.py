@@ -207,12 +207,13 @@ def summary(options: Namespace, files: int, size: int, quality: tuple[float, flo
     return (
         f"{files} Parquet files of {options.file_rows:,} rows of {options.dim} features, {size / 2**30:.2f} GiB, drawn "
         f"from a known density; an affine masked autoregressive flow of {options.layers} layers with hidden layers of "
-        f"{hidden} units, one epoch in batches of {options.batch}, rows shuffled within {options.buffer_rows:,}. Train: "
-        "train.py with data.stream, compilation included; in memory train.py on one of the files, four epochs of which "
-        "the first, with the compilation, is left out. Score: all of score.py, start and compilation and the writing of "
-        "the answers included; in memory anomaly_score of as many rows as a file has, compiled before. Peak memory: the "
-        f"greatest resident set of the process. Fresh rows have a mean log-density of {quality[0]:.3f} nats under the "
-        f"flow that was fitted to the files and of {quality[1]:.3f} under the density they come from."
+        f"{hidden} units, one epoch in batches of {options.batch}, rows shuffled within {options.buffer_rows:,}. "
+        "Train: train.py with data.stream, compilation included; in memory train.py on one of the files, four epochs "
+        "of which the first, with the compilation, is left out. Score: all of score.py, start and compilation and the "
+        "writing of the answers included; in memory anomaly_score of as many rows as a file has, compiled before. Peak "
+        "memory: the greatest resident set of the process. Fresh rows have a mean log-density of "
+        f"{quality[0]:.3f} nats under the flow that was fitted to the files and of {quality[1]:.3f} under the density "
+        "they come from."
     )
 
 

@@ -20,7 +20,7 @@ Report = TypeVar("Report")
 
 def run_epochs(
     state: FitState,
-    advance: Callable[[FitState, Callable[[FitState], None]], tuple[FitState, Record]],
+    advance: Callable[[FitState, Callable[[FitState, int], None]], tuple[FitState, Record]],
     *,
     epochs: int,
     steps_per_epoch: int,
@@ -35,7 +35,8 @@ def run_epochs(
     Args:
         state: the first state; given up.
         advance: makes one epoch; it may give up the state it is given. The function that it is handed besides is for
-            epochs of several parts: called with the state after a part, it saves that if it is time.
+            epochs of several parts: called with the state after a part and the number of parts done, it saves the state
+            if it is time.
         epochs: the largest number of epochs.
         steps_per_epoch: of one member.
         validated: whether there are held-out rows.
@@ -80,11 +81,11 @@ def run_epochs(
         def due() -> bool:
             return writer is not None and writer.due
 
-        def rest(partway: FitState) -> None:
+        def rest(partway: FitState, part: int) -> None:
+            done = len(histories[0].rows)
+            watcher.partway(done + 1, part / per_epoch)
             if writer is not None and writer.due:
-                assert partway.part is not None
-                done = len(histories[0].rows)
-                writer.save(done * per_epoch + int(partway.part.done), partway, histories, f"in epoch {done + 1}")
+                writer.save(done * per_epoch + part, partway, histories, f"in epoch {done + 1}")
 
         number = first
         remaining = 0 if stopped.all() else epochs

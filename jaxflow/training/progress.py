@@ -69,6 +69,14 @@ class FitProgress(Watcher):
         elif first or time.perf_counter() - self.last_line > SECONDS_BETWEEN_LINES:
             self._line(row)
 
+    def partway(self, epoch: int, share: float) -> None:
+        """Show how far a long epoch has come."""
+        if self.bar is not None:
+            self.bar.update(self.task, completed=epoch - 1 + share)
+        elif time.perf_counter() - self.last_line > SECONDS_BETWEEN_LINES:
+            self.last_line = time.perf_counter()
+            print(f"epoch {epoch}/{self.epochs}  {share:.0%} of it done", file=self.stream, flush=True)
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:

@@ -43,7 +43,7 @@ class Resident:
         self.batch = self.batch if mesh is None else on_all(self.batch, mesh)
 
     def advance(
-        self, state: FitState, valid: Batch | None, plan: Plan, rest: Callable[[FitState], Any]
+        self, state: FitState, valid: Batch | None, plan: Plan, rest: Callable[[FitState, int], Any]
     ) -> tuple[FitState, Record]:
         """Make an epoch."""
         return run_epoch(state, self.batch, valid, plan=plan)

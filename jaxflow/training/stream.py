@@ -81,7 +81,7 @@ class Stream:
         self.mesh = mesh
 
     def advance(
-        self, state: FitState, valid: Batch | None, plan: Plan, rest: Callable[[FitState], Any]
+        self, state: FitState, valid: Batch | None, plan: Plan, rest: Callable[[FitState, int], Any]
     ) -> tuple[FitState, Record]:
         """Make an epoch, or what is left of it; `rest` is called after each block but the last."""
         assert state.part is not None
@@ -108,7 +108,7 @@ class Stream:
                 if number + 1 < self.parts:
                     # Added, not made anew, so that it lies where the rest of the state does.
                     done = state.part.done + (number + 1 - first)
-                    rest(state._replace(trained=trained, part=Part(totals, done)))
+                    rest(state._replace(trained=trained, part=Part(totals, done)), number + 1)
         return _finish(state._replace(trained=None), trained, totals, valid, plan=plan)
 
     def explained(self, state: FitState, plan: Plan) -> NonFiniteLoss:

@@ -35,6 +35,9 @@ class Watcher:
     def update(self, row: Row) -> None:
         """An epoch is over; its row of the history, or the means over the members of an ensemble."""
 
+    def partway(self, epoch: int, share: float) -> None:
+        """So much of an epoch (from 1) is over, where rows come from files and an epoch may be long."""
+
 
 class Watchers(Watcher):
     """Several as one."""
@@ -64,6 +67,11 @@ class Watchers(Watcher):
         """Pass on."""
         for watcher in self.watchers:
             watcher.update(row)
+
+    def partway(self, epoch: int, share: float) -> None:
+        """Pass on."""
+        for watcher in self.watchers:
+            watcher.partway(epoch, share)
 
 
 class LiveFile(Watcher):

@@ -43,12 +43,22 @@ def test_a_resumed_fit_says_from_where_it_goes_on():
     assert lines[:2] == ["going on after epoch 1/5", "epoch 2/5  loss 1.0000  best 1.0000"]
 
 
+def test_a_long_epoch_says_how_far_it_has_come(monkeypatch):
+    monkeypatch.setattr("jaxflow.training.progress.SECONDS_BETWEEN_LINES", -1.0)
+    stream = io.StringIO()
+    with FitProgress(5, stream) as progress:
+        progress.partway(1, 0.25)
+        progress.update(ROWS[0])
+    assert stream.getvalue().splitlines()[0] == "epoch 1/5  25% of it done"
+
+
 @pytest.mark.filterwarnings("ignore:.*install .ipywidgets.*")
 def test_a_bar_with_loss_best_epochs_and_time_left_on_a_terminal(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
     stream = Terminal()
     with FitProgress(5, stream) as progress:
+        progress.partway(1, 0.5)
         for row in ROWS:
             progress.update(row)
     shown = stream.getvalue()

@@ -13,7 +13,7 @@ from pyarrow import csv, parquet
 from jaxflow.errors import InputError, NonFiniteLoss, Preempted
 from jaxflow.models import MAF, EnsembleSpec, Gaussian, Model, RealNVP, state_arrays
 from jaxflow.models.model import weighted_mean
-from jaxflow.training import Batch, Checkpoints, FitSpec, NpyFile, TableFiles, fit, preemption
+from jaxflow.training import Batch, Checkpoints, FitSpec, NpyFile, TableFiles, Watcher, fit, preemption
 from jaxflow.training.read_ahead import read_ahead
 
 SPEC = FitSpec(epochs=3, batch_size=16, learning_rate=1e-2, patience=None)
@@ -118,6 +118,18 @@ def _adam(means, spec):
         direction = (first / (1 - 0.9 ** (step + 1))) / (np.sqrt(second / (1 - 0.999 ** (step + 1))) + 1e-8)
         point = point - spec.learning_rate * share * direction
     return point
+
+
+def test_a_watcher_is_told_of_every_block_but_the_last_of_an_epoch(folder):
+    told = []
+
+    class Listener(Watcher):
+        def partway(self, epoch, share):
+            told.append((epoch, share))
+
+    source = TableFiles(folder, buffer_rows=32)
+    fit(maf(), source, None, SPEC.model_copy(update={"epochs": 2}), key=jax.random.key(0), watchers=[Listener()])
+    assert told == [(epoch, part / 4) for epoch in (1, 2) for part in (1, 2, 3)]
 
 
 def test_a_second_epoch_compiles_nothing(folder, compilations):
