@@ -22,7 +22,7 @@ from jaxflow.detection import load
 from jaxflow.detection.answers import SCHEMA, answer_chunks, answer_record
 from jaxflow.detection.detector import Detector
 from jaxflow.errors import InputError
-from jaxflow.training.hosts import join_as_told, wait_for_all
+from jaxflow.training.hosts import any_host, join_as_told
 
 CHUNK_ROWS = 65536
 
@@ -78,13 +78,23 @@ def _score_directory(detector: Detector, source: Path, output: Path, chunk_rows:
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"{source}: two files would have their answers in {twice}, expected names that differ")
     output.mkdir(parents=True, exist_ok=True)
-    for file, name in list(zip(files, names, strict=True))[jax.process_index() :: jax.process_count()]:
-        _score_file(detector, file, output / name, chunk_rows)
-    wait_for_all("all files are scored")
+    mine, problem = list(zip(files, names, strict=True))[jax.process_index() :: jax.process_count()], None
+    try:
+        for file, name in mine:
+            _score_file(detector, file, output / name, chunk_rows)
+    except InputError as error:
+        problem = error
+    # All come here, so that none waits for one that has given up.
+    (failed,) = any_host(problem is not None)
+    if problem is not None:
+        raise problem
+    if failed:
+        raise InputError("another process could not score its files")
 
 
 def _answer_name(file: Path) -> str:
-    return f"{file.name.split('.')[0]}{'.parquet' if file.suffix.lower() == '.parquet' else '.csv'}"
+    compressed = ".csv.gz"
+    return f"{file.name[: -len(compressed)]}.csv" if file.name.lower().endswith(compressed) else file.name
 
 
 def _score_file(detector: Detector, source: Path, output: Path, chunk_rows: int) -> None:

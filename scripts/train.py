@@ -48,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         type=float,
         default=60.0,
         metavar="S",
-        help="least time between two checkpoints, which are written at the end of an epoch (default: 60)",
+        help="least time between two checkpoints, which are written at the end of an epoch, or of a block of rows that "
+        "come from files (default: 60)",
     )
     parser.add_argument("--tensorboard", action="store_true", help="write event files for TensorBoard to tensorboard/")
     parser.add_argument("--profile", action="store_true", help="write a JAX trace of three epochs to profile/")

@@ -1,5 +1,6 @@
 """Fitting a detector to rows that need not fit into memory."""
 
+import hashlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -41,6 +42,9 @@ def divide(n: int, calibration_fraction: float, validation_fraction: float, rng:
 
     calibrating = count(calibration_fraction)
     validating = count((1 - calibration_fraction) * validation_fraction)
+    # As in memory, every task has a row at least, learning too.
+    calibrating = min(calibrating, n - 1 - bool(validating))
+    validating = min(validating, n - 1 - calibrating)
     held = np.sort(rng.choice(n, calibrating + validating, replace=False))
     calibrates = np.zeros(len(held), bool)
     calibrates[rng.choice(len(held), calibrating, replace=False)] = True
@@ -96,8 +100,10 @@ class Remaining(Source):
         return first.where(self.original(row))
 
     def identity(self):
-        """That of the source, and how many rows are left out."""
-        return [self.source.identity(), len(self.left_out)]
+        """That of the source, which rows are left out, and what becomes of the others."""
+        probe = self.transform(self.source.read(0)[:16])
+        known = (self.left_out, np.ascontiguousarray(probe))
+        return [self.source.identity(), *(hashlib.sha256(array.tobytes()).hexdigest() for array in known)]
 
 
 def take_rows(source: Source, numbers: Int64[np.ndarray, "n"]) -> Float[np.ndarray, "n columns"]:

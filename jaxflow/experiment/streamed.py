@@ -32,6 +32,10 @@ def streamed_rows(experiment: Experiment) -> tuple[Source, Float[np.ndarray, "n_
         source: Source = NpyFile(data.path, buffer_rows=buffer_rows)
     else:
         source = TableFiles(data.path, data.features, buffer_rows=buffer_rows)
+    if data.features is None and "label" in source.columns:
+        raise InputError(
+            f"{data.path}: there is a column label, and all rows of a stream count as normal: name the features"
+        )
     fraction = DEFAULT_TEST_FRACTION if split.test_fraction is None else split.test_fraction
     count = min(TEST_ROWS, max(1, round(fraction * source.rows)))
     if count == source.rows:

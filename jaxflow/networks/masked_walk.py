@@ -21,6 +21,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxflow.networks.masked_mlp import MaskedMLP
 from jaxflow.networks.mlp import check_context
+from jaxflow.networks.products import matmul
 
 # A segment more saves arithmetic, but each is compiled by itself, and a short one leaves little to save.
 MOST_SEGMENTS = 4
@@ -104,7 +105,7 @@ def walk(
         def apply(index, values):
             if index:  # the features, which the first layer is given, are put in place below
                 own[index] = jax.lax.dynamic_update_slice_in_dim(own[index], values, number * len(values), 0)
-            return received[index] + weights[index] @ own[index]
+            return received[index] + matmul(weights[index], own[index])
 
         parameters = network.compose(apply, offered)
         parameters = parameters.reshape(network.features_per_step, network.outputs_per_feature, rows)
@@ -119,7 +120,7 @@ def walk(
         received = [layer.bias[segment] for layer in layers]
         if segment:
             received = [
-                values + layer.earlier[segment] @ below
+                values + matmul(layer.earlier[segment], below)
                 for values, layer, below in zip(received, layers, given, strict=True)
             ]
         received = [
@@ -165,7 +166,7 @@ def _cut(
         kernel = linear.weights().T
         bias = linear.bias[...][:, None]
         if index == 0 and context is not None:
-            bias = bias + kernel[:, network.dim :] @ context.T.astype(kernel.dtype)
+            bias = bias + matmul(kernel[:, network.dim :], context.T.astype(kernel.dtype))
         cut.append(_cut_layer(kernel, bias, below, above, segments))
     return cut
 

@@ -37,4 +37,7 @@ def check_precision(spec: FitSpec, model: nnx.Module) -> None:
             f"jax.enable_x64({wanted == 'float64'})"
         )
     if spec.precision == "bfloat16" and not any(in_bfloat16(module) for _, module in nnx.iter_modules(model)):
-        raise InputError(f"precision = bfloat16 changes nothing for {type(model).__name__}: it has no network")
+        raise InputError(
+            f"precision = bfloat16 changes nothing for {type(model).__name__}: it has no network whose products it "
+            "reaches"
+        )

@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Float, Int64
@@ -19,7 +18,9 @@ from jaxflow.data.tabular import open_streamed, table_files
 from jaxflow.errors import InputError
 
 BUFFER_ROWS = 262_144
-MAPPED_ROWS = 65_536  # rows of a chunk of a memory-mapped file
+MAPPED_ROWS = 65_536  # most rows of a chunk of a memory-mapped file
+MIXED = 16  # chunks of such a file whose rows are shuffled among each other, at least
+LARGEST_CHUNK = 4  # times the buffer
 
 
 class Source(ABC):
@@ -49,12 +50,12 @@ class Source(ABC):
         return np.cumsum(self.lengths) - self.lengths
 
     def read(self, chunk: int) -> Float[np.ndarray, "rows columns"]:
-        """The rows of one chunk, in JAX's default float type.
+        """The rows of one chunk, in float64, as preprocessing wants them.
 
         Raises:
             InputError: if a value is not finite, or the file cannot be read any more.
         """
-        values = np.asarray(self._read(chunk), dtype=jnp.result_type(float))
+        values = np.asarray(self._read(chunk), dtype=np.float64)
         bad = first_bad_cell(values, self.columns, None)
         if bad is not None:
             row, column = bad
@@ -102,7 +103,7 @@ class NpyFile(Source):
         if not n or not columns:
             raise InputError(f"{path} has shape {self.array.shape}, expected at least one row and one column")
         self.columns = tuple(f"x{index}" for index in range(columns))
-        self.lengths = np.diff([*range(0, n, MAPPED_ROWS), n])
+        self.lengths = np.diff([*range(0, n, min(MAPPED_ROWS, -(-buffer_rows // MIXED))), n])
 
     def _read(self, chunk):
         start = self.starts[chunk]
@@ -120,8 +121,8 @@ class NpyFile(Source):
 class TableFiles(Source):
     """Parquet or CSV files of the same columns, taken as one table in the order of their names.
 
-    A chunk is a row group of a Parquet file, or a whole CSV file: what holds too many rows for the memory at hand must
-    be written in smaller pieces. CSV files are read once at the start to count their rows.
+    A chunk is a row group of a Parquet file, or a whole CSV file; what holds more than four times the rows of the
+    buffer is refused, as memory would not be bounded. CSV files are read once at the start to count their rows.
 
     Args:
         path: a file, a directory of files, or a list of files.
@@ -131,7 +132,8 @@ class TableFiles(Source):
 
     Raises:
         InputError: if there is no file, one is damaged or empty or of another format, or lacks a column, or a column
-            does not hold numbers; for CSV files also if a cell is no finite number.
+            does not hold numbers, or there are too many rows in a piece; for CSV files also if a cell is no finite
+            number.
     """
 
     def __init__(
@@ -166,6 +168,12 @@ class TableFiles(Source):
             lengths += [count for count in counts if count]
             if not any(counts):
                 raise InputError(f"{file}: there are no rows, expected at least one")
+            if max(counts) > LARGEST_CHUNK * buffer_rows:
+                what = "a row group" if isinstance(table, ParquetTable) else "the file"
+                raise InputError(
+                    f"{file}: {what} has {max(counts)} rows, expected at most {LARGEST_CHUNK} times buffer_rows = "
+                    f"{buffer_rows}: write smaller pieces, or take a larger buffer"
+                )
         self.lengths = np.array(lengths, dtype=np.int64)
 
     def _read(self, chunk):
@@ -176,7 +184,7 @@ class TableFiles(Source):
                 return np.concatenate(list(table.batches(self.columns)))
             with parquet.ParquetFile(self.files[number]) as file:
                 rows = file.read_row_group(group, columns=list(self.columns), use_threads=False)
-            values = np.empty((rows.num_rows, len(self.columns)), jnp.result_type(float))
+            values = np.empty((rows.num_rows, len(self.columns)))
             for index, name in enumerate(self.columns):
                 # Not safe: an integer that a float cannot hold becomes the nearest one, as it does in a CSV.
                 values[:, index] = rows.column(name).cast(pa.float64(), safe=False).to_numpy()

@@ -1,5 +1,6 @@
 """Training rows that come from a source, a block at a time."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -54,9 +55,12 @@ class Stream:
         self.source, self.dim = source, model.dim
         self.float_type = str(jnp.result_type(float))
         self.rows = source.rows
-        # Whole steps, so that only the last block has one that is filled up.
-        self.steps = max(1, source.buffer_rows // spec.batch_size)
-        self.block_rows = min(self.steps * spec.batch_size, self.rows)
+        self.block_rows = self.rows
+        self.steps = -(-self.rows // spec.batch_size)
+        if self.rows > source.buffer_rows:
+            # Whole steps, so that only the last block has one that is filled up.
+            self.steps = max(1, source.buffer_rows // spec.batch_size)
+            self.block_rows = min(self.steps * spec.batch_size, self.rows)
         self.parts = -(-self.rows // self.block_rows)
         self.mesh: Mesh | None = None
         self._last: tuple[int, np.ndarray] | None = None
@@ -67,12 +71,12 @@ class Stream:
     def first_rows(self, count: int) -> Batch:
         """At most that many rows, spread evenly over all chunks or over `FIRST_CHUNKS` of them."""
         chunks = range(len(self.source.lengths))
-        chosen = chunks[:: -(-len(chunks) // FIRST_CHUNKS)]
+        chosen = chunks if self.parts == 1 else chunks[:: -(-len(chunks) // FIRST_CHUNKS)]
         step = -(-int(self.source.lengths[list(chosen)].sum()) // count)
         rows, seen = [], 0
         for chunk in chosen:
             values = self.source.read(chunk)
-            rows.append(values[-seen % step :: step])
+            rows.append(values[-seen % step :: step].copy())  # or the whole chunk would be kept
             seen += len(values)
         return self._batch(np.concatenate(rows))
 
@@ -93,6 +97,8 @@ class Stream:
             for number, block in enumerate(blocks, start=first):
                 # Waits for the block before: blocks that wait for the device would fill the memory.
                 jax.block_until_ready(totals)
+                if plan.spec.bad_steps == "stop" and int(trained.bad_step) >= 0:
+                    break
                 trained, totals = _run_block(
                     trained,
                     totals,
@@ -129,7 +135,7 @@ class Stream:
     def identity(self) -> Any:
         """What tells these rows from others."""
         text = json.dumps([self.source.identity(), self.source.buffer_rows])
-        return np.frombuffer(text.encode(), np.uint8)
+        return np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)
 
     def _layout(self, keys: EpochKeys) -> list[list[Piece]]:
         """The pieces of each block of an epoch."""
@@ -182,11 +188,21 @@ class Stream:
             if self._last is None or self._last[0] != chunk:
                 self._last = None
                 self._last = chunk, self.source.read(chunk)
-            values[filled : filled + stop - start] = self._last[1][start:stop]
-            filled += stop - start
+            end = filled + stop - start
+            with np.errstate(over="ignore"):
+                values[filled:end] = self._last[1][start:stop]
+            if not np.isfinite(values[filled:end]).all():
+                row, column = np.argwhere(~np.isfinite(values[filled:end]))[0]
+                place = self.source.where(int(self.source.starts[chunk]) + start + int(row))
+                cell = self._last[1][start + row, column]
+                name = self.source.columns[column]
+                raise InputError(f"{place}, column {name} is {cell:g}, more than {self.float_type} holds")
+            filled = end
         return values
 
     def _batch(self, values: Float[np.ndarray, "rows columns"]) -> Batch:
+        with np.errstate(over="ignore"):  # which `_read` finds
+            values = values.astype(self.float_type)
         context = jnp.asarray(values[:, self.dim :]) if values.shape[1] > self.dim else None
         return Batch(jnp.asarray(values[:, : self.dim]), None, context)
 

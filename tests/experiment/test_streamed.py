@@ -15,7 +15,7 @@ FLOW = {"kind": "maf", "layers": 1, "hidden": [8]}
 
 
 def rows(n: int = 600) -> np.ndarray:
-    return np.random.default_rng(0).normal(size=(n, 3)).astype(np.float32).astype(float)
+    return np.random.default_rng(0).normal(size=(n, 3))
 
 
 @pytest.fixture
@@ -88,6 +88,14 @@ def test_data_that_is_not_there_or_too_small_is_refused(folder, tmp_path):
         run_experiment(experiment(tmp_path / "one.npy"))
     with pytest.raises(InputError, match=r"the columns of .*one\.npy have no names"):
         run_experiment(experiment(tmp_path / "one.npy", data={"features": ["a"]}))
+
+
+def test_a_column_of_labels_is_not_taken_for_a_feature(tmp_path):
+    table = pa.table({"a": rows()[:, 0], "label": np.zeros(600)})
+    parquet.write_table(table, tmp_path / "rows.parquet", row_group_size=100)
+    with pytest.raises(InputError, match="there is a column label, and all rows of a stream count as normal"):
+        run_experiment(experiment(tmp_path / "rows.parquet"))
+    assert run_experiment(experiment(tmp_path / "rows.parquet", data={"features": ["a"]})).detector.columns_ == ("a",)
 
 
 def test_only_a_fit_takes_a_stream(folder):

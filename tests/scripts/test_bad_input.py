@@ -155,7 +155,7 @@ CASES = {
     f"{SCORE} header.csv": "header.csv: there are no rows, expected a header line and at least one row below it",
     f"{SCORE} damaged.parquet": "damaged.parquet: cannot be read as Parquet (",
     f"{SCORE} file.txt": "file.txt: unknown extension, expected one of .csv, .csv.gz, .parquet",
-    f"{SCORE} model": "model: this is a directory, expected a file",
+    f"{SCORE} model": "model: there is no file in it, expected some that end in .csv or",
     f"{SCORE} good.csv --chunk-rows 0": "chunk_rows is 0, expected at least 1",
     f"{SCORE} good.csv --chunk-rows many": "argument --chunk-rows: invalid int value: 'many'; score.py --help lists",
     f"{SCORE} good.csv --output out.xlsx": "out.xlsx: unknown extension, expected one of .csv, .parquet, .jsonl",

@@ -17,7 +17,8 @@ def test_a_small_run_leaves_its_tables(script, tmp_path, capsys):
     assert [(work["task"], work["way"]) for work in works] == tasks
     assert len(list((tmp_path / "work" / "rows").glob("*.parquet"))) == 2
     assert works[2]["rows"] == "4000"
-    assert all(1e8 < int(work["peak"]) < 2**31 for work in works[:3])
+    # A process is said to have been as large as the one that started it, here the one of all tests.
+    assert all(int(work["peak"]) > 1e8 for work in works[:3])
     assert "mean log-density" in (tmp_path / "out" / "summary.md").read_text()
     assert "Rows a second and memory" in capsys.readouterr().out
 

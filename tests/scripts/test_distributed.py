@@ -121,6 +121,14 @@ def test_files_are_divided_among_processes_that_score(start, two, folder):
         assert answers[0].equals(answers[1])
 
 
+@pytest.mark.end_to_end
+def test_a_file_that_cannot_be_scored_ends_all_processes(two, folder, gaussian):
+    (folder / "rows" / "part1.parquet").write_bytes(b"PAR1 broken")
+    outputs = finished(two("score", "--model", gaussian, "--input", "rows", "--output", "answers"), code=2)
+    assert "part1.parquet: cannot be read as Parquet" in outputs[1][1]
+    assert "another process could not score its files" in outputs[0][1]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

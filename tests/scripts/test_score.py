@@ -83,6 +83,23 @@ def test_columns_are_found_by_name_and_others_are_not_looked_at(script, gaussian
     np.testing.assert_array_equal(read(tmp_path / "a.parquet")["score"], load(gaussian).anomaly_score(x))
 
 
+def test_each_file_of_a_directory_is_answered_in_one_of_its_name(script, gaussian, machines, tmp_path):
+    (tmp_path / "rows").mkdir()
+    x = machines(tmp_path / "rows" / "new.2024.csv")
+    machines(tmp_path / "rows" / "new.2025.csv")
+    script("score", "--model", gaussian, "--input", tmp_path / "rows", "--output", tmp_path / "answers")
+    assert sorted(path.name for path in (tmp_path / "answers").iterdir()) == ["new.2024.csv", "new.2025.csv"]
+    scores = [float(score) for score in read(tmp_path / "answers" / "new.2024.csv")["score"]]
+    np.testing.assert_allclose(scores, load(gaussian).anomaly_score(x))
+    with pytest.raises(InputError, match="this is a file, expected a directory, as the input is one"):
+        script(
+            "score", "--model", gaussian, "--input", tmp_path / "rows", "--output", tmp_path / "rows" / "new.2024.csv"
+        )
+    (tmp_path / "rows" / "broken.csv").write_text("speed\n1\n")
+    with pytest.raises(InputError, match=r"broken\.csv: column"):
+        script("score", "--model", gaussian, "--input", tmp_path / "rows", "--output", tmp_path / "answers")
+
+
 def test_rows_far_outside_are_scored(script, gaussian, tmp_path):
     (tmp_path / "new.csv").write_text("speed,weight,heat\n10,-5e4,0\n1e308,-1e300,1e30\n")
     script("score", "--model", gaussian, "--input", tmp_path / "new.csv", "--output", tmp_path / "a.jsonl")

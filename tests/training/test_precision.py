@@ -10,7 +10,7 @@ from jaxflow.bijectors import LULinear
 from jaxflow.config.spec import parse_spec
 from jaxflow.detection import FlowDetector, Percentile
 from jaxflow.errors import InputError
-from jaxflow.models import CNF, MAF, NSF, AutoEncoderSpec, Flow, RealNVP, StandardNormal, state_arrays
+from jaxflow.models import CNF, IAF, MAF, NSF, AutoEncoderSpec, Flow, RealNVP, StandardNormal, state_arrays
 from jaxflow.networks.products import dot_general, matmul, products_in_bfloat16
 from jaxflow.training import FitSpec, fit
 
@@ -65,7 +65,13 @@ def test_a_linear_layer_of_flax_takes_the_same_product():
 
 @pytest.mark.parametrize(
     "spec",
-    [MAF(layers=2, hidden=(32, 32)), NSF(layers=2, hidden=(32,)), RealNVP(layers=2), AutoEncoderSpec(hidden=(8,))],
+    [
+        MAF(layers=2, hidden=(32, 32)),
+        IAF(layers=2, hidden=(32,)),
+        NSF(layers=2, hidden=(32,)),
+        RealNVP(layers=2),
+        AutoEncoderSpec(hidden=(8,)),
+    ],
     ids=lambda spec: spec.kind,
 )
 def test_a_fit_in_bfloat16_is_close_to_one_in_float32_and_is_not_it(spec):

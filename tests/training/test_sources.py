@@ -1,5 +1,6 @@
 """Rows from files: the fit of the same rows in memory, at bounded memory, and errors that name the place."""
 
+import threading
 from itertools import permutations
 
 import jax
@@ -15,13 +16,14 @@ from jaxflow.models import MAF, EnsembleSpec, Gaussian, Model, RealNVP, state_ar
 from jaxflow.models.model import weighted_mean
 from jaxflow.training import Batch, Checkpoints, FitSpec, NpyFile, TableFiles, Watcher, fit, preemption
 from jaxflow.training.read_ahead import read_ahead
+from jaxflow.training.stream import Stream
 
 SPEC = FitSpec(epochs=3, batch_size=16, learning_rate=1e-2, patience=None)
 NAMES = ("a", "b", "c")
 
 
 def rows(n: int = 100, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=(n, 3)).astype(np.float32).astype(np.float64)
+    return np.random.default_rng(seed).normal(size=(n, 3))
 
 
 def write_parquet(folder, x, files: int = 3, group: int = 12):
@@ -151,7 +153,7 @@ def test_columns_after_the_features_are_the_context(folder):
 
 def test_a_large_source_is_looked_at_in_places_for_first_values(tmp_path, monkeypatch):
     monkeypatch.setattr("jaxflow.training.stream.FIRST_CHUNKS", 4)
-    source = TableFiles(write_parquet(tmp_path / "rows", rows(1000), files=2, group=10))
+    source = TableFiles(write_parquet(tmp_path / "rows", rows(1000), files=2, group=10), buffer_rows=500)
     read = []
     original = source._read
     monkeypatch.setattr(source, "_read", lambda chunk: (read.append(chunk), original(chunk))[1])
@@ -193,6 +195,55 @@ def test_other_files_are_another_fit(folder, tmp_path):
     with pytest.raises(InputError, match="is of another fit: training data differs"):
         fit(maf(), TableFiles(folder), None, SPEC, key=jax.random.key(0),
             checkpoints=saved.model_copy(update={"resume": True}))  # fmt: skip
+
+
+@pytest.mark.parametrize("rows_and_buffer", [(100, 100), (100, 101), (100, 1000)])
+def test_many_small_chunks_that_fit_are_the_rows_in_memory(rows_and_buffer, tmp_path, monkeypatch):
+    monkeypatch.setattr("jaxflow.training.stream.FIRST_CHUNKS", 4)
+    n, buffer_rows = rows_and_buffer
+    source = TableFiles(write_parquet(tmp_path / "rows", rows(n), group=5), buffer_rows=buffer_rows)
+    models = [RealNVP(layers=2, hidden=(8,), normalization="act_norm").build(3, rngs=nnx.Rngs(0)) for _ in range(2)]
+    streamed = fit(models[0], source, None, SPEC, key=jax.random.key(0))
+    assert_same_fit(streamed, fit(models[1], rows(n), None, SPEC, key=jax.random.key(0)))
+
+
+def test_of_many_files_every_one_counts_for_the_identity(folder, monkeypatch):
+    source = TableFiles(folder)
+    names = [f"part{number:05}.parquet" for number in range(2000)]
+    seen = []
+    for changed in range(0, 2000, 400):
+        monkeypatch.setattr(source, "identity", lambda changed=changed: [*names[:changed], "other", *names[changed:]])
+        seen.append(Stream(source, maf(), SPEC).identity().tobytes())
+    assert len(set(seen)) == 5
+
+
+def test_after_a_bad_step_no_more_is_read(tmp_path, monkeypatch):
+    folder = write_parquet(tmp_path / "rows", np.full((1600, 3), 1e30), files=1, group=16)
+    source = TableFiles(folder, buffer_rows=16)
+    read = []
+    original = source._read
+    monkeypatch.setattr(source, "_read", lambda chunk: (read.append(chunk), original(chunk))[1])
+    model = Recorder()
+    with pytest.raises(NonFiniteLoss):
+        fit(model, source, None, SPEC, key=jax.random.key(0))
+    assert len(read) < 50 + 64  # of 100 blocks, and 50 chunks for first values
+
+
+def test_pieces_that_do_not_fit_are_refused(tmp_path):
+    folder = write_parquet(tmp_path / "rows", rows(), files=1, group=50)
+    with pytest.raises(InputError, match=r"part0\.parquet: a row group has 50 rows, expected at most 4 times"):
+        TableFiles(folder, buffer_rows=12)
+    csv.write_csv(pa.table(dict(zip(NAMES, rows().T, strict=True))), tmp_path / "rows.csv")
+    with pytest.raises(InputError, match=r"rows\.csv: the file has 100 rows, expected at most 4 times"):
+        TableFiles(tmp_path / "rows.csv", buffer_rows=24)
+
+
+def test_a_number_that_float32_does_not_hold_is_named(tmp_path):
+    x = rows()
+    x[60, 2] = 1e200
+    source = TableFiles(write_parquet(tmp_path / "rows", x, files=2))
+    with pytest.raises(InputError, match=r"part1\.parquet: row 11, column c is 1e\+200, more than float32 holds"):
+        fit(maf(), source, None, SPEC, key=jax.random.key(0))
 
 
 @pytest.mark.parametrize("bad", [0, 37, 99])
@@ -292,3 +343,4 @@ def test_a_reader_that_gives_up_ends_the_thread():
     assert next(items) == 0
     items.close()
     assert len(made) <= 5
+    assert not [thread for thread in threading.enumerate() if thread.name == "read ahead"]
