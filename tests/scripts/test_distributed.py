@@ -123,6 +123,9 @@ def test_files_are_divided_among_processes_that_score(start, two, folder):
 
 @pytest.mark.end_to_end
 def test_a_file_that_cannot_be_scored_ends_all_processes(two, folder, gaussian):
+    for number in range(3):  # the columns of the saved detector
+        table = pa.table(dict(zip(("speed", "weight", "heat"), rows(number, 50).T, strict=True)))
+        parquet.write_table(table, folder / "rows" / f"part{number}.parquet")
     (folder / "rows" / "part1.parquet").write_bytes(b"PAR1 broken")
     outputs = finished(two("score", "--model", gaussian, "--input", "rows", "--output", "answers"), code=2)
     assert "part1.parquet: cannot be read as Parquet" in outputs[1][1]
