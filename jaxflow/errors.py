@@ -1,6 +1,6 @@
 """What can go wrong."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any
 
@@ -47,10 +47,10 @@ class NonFiniteLoss(FloatingPointError):
         self.epoch, self.step, self.rows = epoch, step, tuple(rows)
         self.diverged, self.result, self.source, self.subject = diverged, result, source, subject
 
-    def renamed(self, numbers: Any, source: str | None = None) -> "NonFiniteLoss":
-        """The same error for who knows row i as row `numbers[i]`, of `source`."""
+    def renamed(self, number: Callable[[int], Any], source: str | None = None) -> "NonFiniteLoss":
+        """The same error for who knows row i as row `number(i)`, of `source`."""
         renamed = copy(self)
-        renamed.rows = tuple(int(numbers[row]) for row in self.rows)
+        renamed.rows = tuple(int(number(row)) for row in self.rows)
         renamed.source = self.source if source is None else source
         return renamed
 

@@ -26,6 +26,7 @@ from jaxflow.atomic_write import replacing, write_text
 from jaxflow.config.command_line import ScriptParser, run_script
 from jaxflow.errors import InputError
 from jaxflow.evaluation import format_number, print_table, provenance, write_report
+from jaxflow.training.sources import BUFFER_ROWS
 
 SEED = 0
 GROUP_ROWS = 1 << 16
@@ -65,7 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--layers", type=int, default=5, help="autoregressive layers (default: 5)")
     parser.add_argument("--hidden", type=int, nargs="+", default=[64, 64], help="hidden widths (default: 64 64)")
     parser.add_argument("--batch", type=int, default=1024, help="rows a training step (default: 1024)")
-    parser.add_argument("--buffer-rows", type=int, default=262_144, help="rows shuffled at once (default: 262144)")
+    parser.add_argument(
+        "--buffer-rows", type=int, default=BUFFER_ROWS, help=f"rows shuffled at once (default: {BUFFER_ROWS})"
+    )
     parser.add_argument("--work", type=Path, default=Path("out/streaming"), help="where files and models go")
     parser.add_argument("--out", type=Path, default=Path("out/streaming"), help="where to write the tables")
     options = parser.parse_args(arguments)

@@ -2,11 +2,10 @@
 
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Float, Int
@@ -16,12 +15,12 @@ from sklearn.utils.validation import check_is_fitted, check_random_state, valida
 
 from jaxflow.data.preprocessing import DropConstant, Preprocessing, PreprocessingStep, Standardize, Step
 from jaxflow.data.splits import hold_out
+from jaxflow.detection.fitting import finished
 from jaxflow.detection.scoring import draw_rows, score_rows
 from jaxflow.detection.thresholds import BestF1, TargetFalsePositiveRate, ThresholdRule, checked_labels
 from jaxflow.errors import InputError, NonFiniteLoss
 from jaxflow.models.model import Density, Model, ModelSpec
-from jaxflow.training.batch import Batch
-from jaxflow.training.fit import FitResult, fit
+from jaxflow.training.fit import FitResult
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.precision import float_type, floats_of
 from jaxflow.training.sources import Source
@@ -96,12 +95,17 @@ class Detector(OutlierMixin, BaseEstimator):
         self.float_type_ = float_type(getattr(self, "train", None))
         with floats_of(self.float_type_):
             if isinstance(X, Source):
-                return self._fit_source(spec, steps, rule, X)
-            return self._fit(spec, steps, rule, X, y)
+                stopped = self._fit_source(spec, steps, rule, X)
+            else:
+                stopped = self._fit(spec, steps, rule, X, y)
+        if stopped is not None:
+            raise stopped
+        return self
 
     def _fit(
         self, spec: Any, steps: tuple[PreprocessingStep, ...], rule: ThresholdRule, X: ArrayLike, y: ArrayLike | None
-    ) -> "Detector":
+    ) -> NonFiniteLoss | None:
+        """Fit and calibrate; the error that ended the fit early, if the detector is ready for use all the same."""
         x = self._rows(X, reset=True)
         names = getattr(self, "feature_names_in_", [f"x{i}" for i in range(x.shape[1])])
         self.columns_ = tuple(str(name) for name in names)
@@ -128,18 +132,19 @@ class Detector(OutlierMixin, BaseEstimator):
         self.preprocessing_ = Preprocessing.fit(steps, x[learn])
         z = self.preprocessing_.transform(x[learn])
         model = spec.build(z.shape[1], rngs=nnx.Rngs(int(rng.integers(2**31))))
-        result, stopped = finished(lambda: self._fit_model(model, z, rng), normal[learn], "X, counted from 0")
+        result, stopped = finished(
+            lambda: self._fit_model(model, z, rng), normal[learn].__getitem__, "X, counted from 0"
+        )
         self.model_, self.history_ = result
         scores = self.scores_of_rows(np.concatenate([x[calibrate], anomalies]))
         labels = np.repeat([0, 1], [len(calibrate), len(anomalies)]) if len(anomalies) else None
         self._decide(rule, scores, labels)
-        if stopped is not None:
-            raise stopped
-        return self
+        return stopped
 
     def _fit_source(
         self, spec: Any, steps: tuple[PreprocessingStep, ...], rule: ThresholdRule, source: Source
-    ) -> "Detector":
+    ) -> NonFiniteLoss | None:
+        """`_fit` to rows that are read from files."""
         raise InputError(f"{type(self).__name__} is fitted to rows in memory, not to a source")
 
     def calibrate(self, X: ArrayLike, y: ArrayLike | None = None, rule: ThresholdRule | None = None) -> "Detector":
@@ -295,52 +300,3 @@ def _checked_rule(rule: Any) -> ThresholdRule:
     if not isinstance(rule, ThresholdRule):
         raise InputError(f"threshold = {rule!r}: expected a rule such as Percentile(percentile=95)")
     return rule
-
-
-def finished(
-    fit_model: Callable[[], FitResult], numbers: Any, source: str | None = None
-) -> tuple[FitResult, NonFiniteLoss | None]:
-    """The result of a fit, and the error that ended it early if there are parameters to keep all the same.
-
-    Args:
-        fit_model: carries it out.
-        numbers: what the caller's caller calls row i of the fit.
-        source: what these rows are rows of; None for what the error says itself.
-
-    Raises:
-        NonFiniteLoss: if there is nothing to keep.
-    """
-    try:
-        return fit_model(), None
-    except NonFiniteLoss as error:
-        renamed = error.renamed(numbers, source)
-        if error.result is None:
-            raise renamed from None
-        return error.result, renamed
-
-
-def fit_by_gradient(
-    model: Model,
-    rows: Float[np.ndarray, "n dim"],
-    spec: FitSpec | None,
-    validation_fraction: float,
-    rng: np.random.Generator,
-    **how: Any,
-) -> FitResult:
-    """Fit with some rows held out to choose the epoch; with a fraction of 0 the training loss chooses it.
-
-    `how` is what `fit` wants to know besides: progress, mesh, checkpoints, watchers.
-
-    Raises:
-        NonFiniteLoss: as `fit`; it speaks of `rows`.
-    """
-    train, valid, learn = rows, None, np.arange(len(rows))
-    if validation_fraction:
-        learn, held = hold_out(len(rows), validation_fraction, rng)
-        train, valid = rows[learn], Batch(jnp.asarray(rows[held]))
-    key = jax.random.key(int(rng.integers(2**31)))
-    spec = FitSpec() if spec is None else spec
-    try:
-        return fit(model, Batch(jnp.asarray(train)), valid, spec, key=key, **how)
-    except NonFiniteLoss as error:
-        raise error.renamed(learn) from None

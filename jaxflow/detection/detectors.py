@@ -10,7 +10,8 @@ from flax import nnx
 from sklearn.utils.validation import check_random_state
 
 from jaxflow.data.preprocessing import Preprocessing, PreprocessingStep
-from jaxflow.detection.detector import Detector, finished, fit_by_gradient
+from jaxflow.detection.detector import Detector
+from jaxflow.detection.fitting import finished, fit_by_gradient
 from jaxflow.detection.from_source import Remaining, divide, take_rows
 from jaxflow.detection.thresholds import BestF1, ThresholdRule
 from jaxflow.errors import InputError
@@ -87,7 +88,7 @@ class GradientDetector(Detector):
         self.columns_, self.n_features_in_, self.n_train_ = source.columns, len(source.columns), source.rows
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
         parts = divide(source.rows, self.calibration_fraction, self.validation_fraction, rng)
-        needed = np.union1d(parts.held, np.union1d(parts.prepare, parts.calibrate))
+        needed = np.union1d(parts.held, parts.prepare)  # those that calibrate are among them
         rows = take_rows(source, needed)
 
         self.model_spec_ = spec
@@ -103,14 +104,10 @@ class GradientDetector(Detector):
         calibration = rows[np.isin(needed, parts.calibrate)]
         del rows
 
-        result, stopped = finished(
-            lambda: fit(model, train, valid, spec, key=key, **self._how(model)), _Originals(train)
-        )
+        result, stopped = finished(lambda: fit(model, train, valid, spec, key=key, **self._how(model)), train.original)
         self.model_, self.history_ = result
         self._decide(rule, self.scores_of_rows(calibration), None)
-        if stopped is not None:
-            raise stopped
-        return self
+        return stopped
 
     def _how(self, model: Model) -> dict[str, Any]:
         """What `fit` is to know besides."""
@@ -179,13 +176,3 @@ def _expect(detector: Detector, spec: Any, kinds: tuple[type, ...]) -> Any:
         names = " or ".join(kind.__name__ for kind in kinds)
         raise InputError(f"model of {type(detector).__name__} = {spec!r}: expected {names}")
     return spec
-
-
-class _Originals:
-    """The numbers in the source of what remains of it."""
-
-    def __init__(self, remaining: Remaining):
-        self.remaining = remaining
-
-    def __getitem__(self, row: int) -> int:
-        return self.remaining.original(row)

@@ -85,7 +85,7 @@ class Remaining(Source):
 
     def original(self, row: int) -> int:
         """The number of a row in the source; where that is itself what remains of another, in the first of all."""
-        chunk = int(np.searchsorted(self.starts, row, side="right")) - 1
+        chunk = self.chunk_of(row)
         first, last = self._bounds[chunk : chunk + 2]
         start = self.source.starts[chunk]
         numbers = np.delete(np.arange(self.source.lengths[chunk]), self.left_out[first:last] - start)

@@ -115,7 +115,7 @@ def run_experiment(
         detector.fit(rows.x_train, rows.y_train)
     except NonFiniteLoss as error:
         if rows.train_rows is not None:
-            error = error.renamed(rows.train_rows + 1, f"{rows.name}, counted from 1")
+            error = error.renamed((rows.train_rows + 1).__getitem__, f"{rows.name}, counted from 1")
         stopped = f"{rows.name}: {error}"
         if error.result is None:
             raise InputError(stopped) from error

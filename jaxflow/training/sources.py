@@ -26,7 +26,7 @@ LARGEST_CHUNK = 4  # times the buffer
 class Source(ABC):
     """Rows in chunks, of which any can be read at any time.
 
-    A subclass sets `columns` and `lengths` and writes `_read` and `where`.
+    A subclass sets `columns` and `lengths` and writes `_read`, `where` and `identity`.
 
     Attributes:
         columns: names of the columns: the features, and after them the context features of a conditional model.
@@ -48,6 +48,10 @@ class Source(ABC):
     def starts(self) -> Int64[np.ndarray, "chunks"]:
         """Number of the first row of each chunk, from 0."""
         return np.cumsum(self.lengths) - self.lengths
+
+    def chunk_of(self, row: int) -> int:
+        """The chunk that holds a row, given by its number from 0."""
+        return int(np.searchsorted(self.starts, row, side="right")) - 1
 
     def read(self, chunk: int) -> Float[np.ndarray, "rows columns"]:
         """The rows of one chunk, in float64, as preprocessing wants them.
@@ -107,7 +111,7 @@ class NpyFile(Source):
 
     def _read(self, chunk):
         start = self.starts[chunk]
-        return np.array(self.array[start : start + self.lengths[chunk]])
+        return np.array(self.array[start : start + self.lengths[chunk]], dtype=np.float64)
 
     def where(self, row):
         """The file and the index of the row, from 0."""
@@ -194,8 +198,7 @@ class TableFiles(Source):
 
     def where(self, row):
         """The file and the number of the row in it, from 1."""
-        chunk = int(np.searchsorted(self.starts, row, side="right")) - 1
-        number = self._chunks[chunk][0]
+        number = self._chunks[self.chunk_of(row)][0]
         first = next(index for index, (file, _) in enumerate(self._chunks) if file == number)
         return f"{self.files[number]}: row {row - self.starts[first] + 1}"
 

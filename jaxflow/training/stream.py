@@ -202,7 +202,7 @@ class Stream:
 
     def _batch(self, values: Float[np.ndarray, "rows columns"]) -> Batch:
         with np.errstate(over="ignore"):  # which `_read` finds
-            values = values.astype(self.float_type)
+            values = values.astype(self.float_type, copy=False)
         context = jnp.asarray(values[:, self.dim :]) if values.shape[1] > self.dim else None
         return Batch(jnp.asarray(values[:, : self.dim]), None, context)
 
