@@ -36,27 +36,31 @@ def solve_increasing(
     """
     tolerance = 4 * jnp.finfo(target.dtype).eps
 
+    def done(y, previous):
+        # What is unknown does not become known.
+        return ~(jnp.abs(y - previous) > tolerance * jnp.maximum(jnp.abs(y), 1.0))
+
     def unfinished(state):
-        step, *_, done = state
-        return (step < MAX_STEPS) & ~jnp.all(done)
+        step, y, previous, *_ = state
+        return (step < MAX_STEPS) & ~jnp.all(done(y, previous))
 
     def advance(state):
-        step, y, low, high, done = state
+        step, y, previous, low, high = state
         value, derivative = function(y, parameters)
         error = value - target
         low, high = jnp.where(error <= 0, y, low), jnp.where(error >= 0, y, high)
         newton = y - error / jnp.where(derivative > 0, derivative, 1.0)
         inside = (derivative > 0) & (newton > low) & (newton < high)
-        # Newton may crawl along one side of a kink; every third step is therefore a halving, whatever Newton says.
-        proposed = jnp.where(inside & (step % 3 != 2), newton, low + 0.5 * (high - low))
-        scale = tolerance * jnp.maximum(jnp.abs(y), 1.0)
-        settled = (error == 0) | (high - low <= scale) | (inside & (jnp.abs(newton - y) <= scale))
-        finished = jnp.where(inside, newton, y)
-        following = jnp.where(done, y, jnp.where(settled, finished, proposed))
-        return step + 1, following, low, high, done | settled
+        # Newton may crawl along one side of a kink; every third step is therefore a halving, unless it has arrived.
+        trusted = inside & ((step % 3 != 2) | done(newton, y))
+        following = jnp.where(trusted, newton, low + 0.5 * (high - low))
+        # Both kinds of step end at most this far from the root, so one that moves y by no more was the last. That is
+        # judged by what has been stored: a compiler may evaluate the function twice, rounding otherwise, and a flag
+        # from one evaluation with a step from the other would stop at the middle of the bracket.
+        return step + 1, jnp.where(done(y, previous), y, following), y, low, high
 
     start = low + 0.5 * (high - low)
-    state = (jnp.asarray(0), start, low, high, jnp.zeros(start.shape, bool))
+    state = (jnp.asarray(0), start, jnp.full_like(start, jnp.inf), low, high)
     return jax.lax.while_loop(unfinished, advance, state)[1]
 
 

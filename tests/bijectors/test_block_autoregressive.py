@@ -9,6 +9,7 @@ from flax import nnx
 from jaxflow.bijectors import BlockAutoregressive
 from jaxflow.bijectors.block_autoregressive import BlockLinear
 from tests.bijectors.cases import shaken
+from tests.compiled import normal
 
 DIM = 4
 
@@ -24,7 +25,7 @@ def layer(seed=0, noise=0.5, **options) -> BlockAutoregressive:
 @pytest.mark.parametrize("direction", ["forward", "inverse"])
 def test_a_feature_depends_on_itself_and_those_before_it(layers, direction):
     made = layer(layers=layers)
-    rows = jax.random.normal(jax.random.key(2), (30, DIM))
+    rows = normal(2, (30, DIM))
     jacobian = np.asarray(jax.jit(jax.vmap(jax.jacrev(getattr(made, direction))))(rows))
     later = np.triu(np.ones((DIM, DIM), bool), 1)
     assert np.all(jacobian[:, later] == 0)
@@ -34,15 +35,15 @@ def test_a_feature_depends_on_itself_and_those_before_it(layers, direction):
 
 def test_every_feature_sees_the_whole_context():
     made = layer(context_dim=2)
-    x = jax.random.normal(jax.random.key(2), (30, DIM))
-    context = jax.random.normal(jax.random.key(3), (30, 2))
+    x = normal(2, (30, DIM))
+    context = normal(3, (30, 2))
     by_context = jax.jit(jax.vmap(jax.jacrev(made.inverse, argnums=1)))(x, context)
     assert np.all(np.abs(by_context).max(axis=0) > 0)
 
 
 def test_the_weights_are_one_block_triangular_matrix():
     linear = BlockLinear(3, 2, 2, spread=1.0, rngs=nnx.Rngs(0))
-    h = jax.random.normal(jax.random.key(0), (5, 3, 2))
+    h = normal(0, (5, 3, 2))
     whole = np.array(linear.cross_weights())
     for feature in range(3):
         assert np.all(whole[feature, :, : feature + 1] == 0)
@@ -58,8 +59,9 @@ def test_the_weights_are_one_block_triangular_matrix():
 def test_large_weights_and_gates_at_their_limits_still_invert(noise, gate):
     made = layer(noise=noise)
     made.gate[...] = jnp.full(DIM, gate)
-    x = jnp.concatenate([jnp.zeros((1, DIM)), 1e3 * jax.random.normal(jax.random.key(4), (20, DIM))])
-    x = jnp.concatenate([x, jax.random.normal(jax.random.key(5), (20, DIM))])
+    # Of these very rows one was once not found again, because the search for its root ended in the middle of nowhere.
+    draws = [jax.random.normal(jax.random.key(key), (20, DIM)) for key in (4, 5)]
+    x = jnp.concatenate([jnp.zeros((1, DIM)), 1e3 * draws[0], draws[1]])
     z, log_det = jax.jit(made.inverse_and_log_det)(x)
     again, log_det_back = jax.jit(made.forward_and_log_det)(z)
     np.testing.assert_allclose(again, x, rtol=1e-8, atol=1e-8)
@@ -76,7 +78,7 @@ def test_the_bound_holds_wherever_the_units_saturate():
 
 
 def test_starts_near_the_identity():
-    x = jax.random.normal(jax.random.key(7), (500, DIM))
+    x = normal(7, (500, DIM))
     keys = jax.random.split(jax.random.key(8), 5)
     start = jax.jit(jax.vmap(lambda key: BlockAutoregressive(DIM, rngs=nnx.Rngs(key)).inverse_and_log_det(x)))
     z, log_det = start(keys)
@@ -88,9 +90,9 @@ def test_starts_near_the_identity():
 def test_gradients_of_the_parameters_agree_in_both_directions(direction):
     # With x = forward(z), moving a parameter at fixed z moves x by -(dz/dx)^-1 times what it moves z at fixed x.
     made = layer(context_dim=2)
-    context = jax.random.normal(jax.random.key(3), (2,))
+    context = normal(3, (2,))
     graph, params, rest = nnx.split(made, nnx.Param, ...)
-    point = jax.random.normal(jax.random.key(8), (DIM,))
+    point = normal(8, (DIM,))
 
     def mapped(params, point, way):
         return getattr(nnx.merge(graph, params, rest), way)(point, context)
