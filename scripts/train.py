@@ -6,7 +6,7 @@ A config with variants makes one more run for each, in a folder of its own benea
 saved in `checkpoints/`, from which --resume goes on after an interruption; SIGTERM saves it at once and ends the run.
 """
 
-import shutil
+import math
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from jaxflow.experiment.run import Run, StoppedRun, run_experiment
 from jaxflow.experiment.run_files import TableEntry, has_density_figure, require_writable, write_run
 from jaxflow.experiment.spec import Experiment
 from jaxflow.training import Checkpoints, LiveFile, TensorBoard, Trace, Watcher
-from jaxflow.training.checkpoints import has_checkpoints
+from jaxflow.training.checkpoints import discard, has_checkpoints
 from jaxflow.training.hosts import is_first, join_as_told, wait_for_all
 from jaxflow.training.preemption import listening
 
@@ -55,8 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--profile", action="store_true", help="write a JAX trace of three epochs to profile/")
     override_arguments(parser, Experiment)
     options = parser.parse_args(arguments)
-    if options.checkpoint_seconds < 0:
-        raise InputError(f"--checkpoint-seconds {options.checkpoint_seconds:g}: expected at least 0")
+    if not 0 <= options.checkpoint_seconds < math.inf:
+        raise InputError(f"--checkpoint-seconds {options.checkpoint_seconds:g}: expected a number from 0 on")
     if options.distributed and options.devices is not None:
         raise InputError(f"--devices {options.devices}: expected no value, as --distributed uses all devices")
     join_as_told(options)
@@ -124,7 +124,7 @@ def _run(options: Namespace, arguments: Sequence[str] | None) -> None:
     keep(run, out, title=title, provenance=made, tables=tables, figures=figures)
     if is_first():
         for folder in (out, *(out / name for name in variants)):
-            shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # all that they could bring back is written
+            discard(folder / "checkpoints")  # all that they could bring back is written
         _show(run, title, tables, out)
     wait_for_all("the results are written")
     if stops:

@@ -6,6 +6,7 @@ the process, the last checkpoint that was finished can be read.
 
 import hashlib
 import re
+import shutil
 import time
 from functools import cached_property
 from pathlib import Path
@@ -57,6 +58,15 @@ class Restored(NamedTuple):
 def has_checkpoints(directory: Path) -> bool:
     """Whether a directory holds a checkpoint that was finished; those that were not have longer names."""
     return directory.is_dir() and any(file.name.isdigit() for file in directory.iterdir())
+
+
+def discard(directory: Path) -> None:
+    """Remove checkpoints that are no longer needed; what an interruption leaves of them is no checkpoint any more."""
+    rest = directory.with_name(f".{directory.name}-discarded")
+    shutil.rmtree(rest, ignore_errors=True)
+    if directory.is_dir():
+        directory.rename(rest)
+        shutil.rmtree(rest, ignore_errors=True)
 
 
 class CheckpointWriter:

@@ -100,11 +100,14 @@ def fit_members(
     taken = [len(history.rows) * plan.steps_per_epoch - sum(history.column("skipped_steps")) for history in histories]
     usable = np.isfinite(states.best_loss) & (np.array(taken) > 0)
     bad_steps = np.asarray(states.trained.bad_step)
-    kept, error = usable & (bad_steps < 0), None
-    if not kept.any() and (bad_steps >= 0).any():
-        index = int(np.argmax(bad_steps >= 0))
-        error = explained(jax.tree.map(lambda array: array[index], states), _rows_of(train, axes[0], index), plan)
-        error.subject = f"no member is left of {members}: {error.subject} of member {index}"
+    # With bad steps skipped, a member from which nothing but bad steps came in the end has diverged all the same.
+    ended = [history.rows[-1]["skipped_steps"] == plan.steps_per_epoch for history in histories]
+    kept, error = usable & (bad_steps < 0) & ~np.array(ended), None
+    if not kept.any():
+        if (bad_steps >= 0).any():
+            index = int(np.argmax(bad_steps >= 0))
+            error = explained(jax.tree.map(lambda array: array[index], states), _rows_of(train, axes[0], index), plan)
+            error.subject = f"no member is left of {members}: {error.subject} of member {index}"
         kept = usable
     if not kept.any():
         raise error or FloatingPointError(
@@ -112,8 +115,10 @@ def fit_members(
             "smaller scale"
         )
     if not kept.all():
-        fates = [_fate(index, history, int(bad_steps[index])) for index, history in enumerate(histories)]
-        lost = ", ".join(fates[index] for index in np.flatnonzero(~kept))
+        lost = ", ".join(
+            f"member {index} ({_fate(histories[index], int(bad_steps[index]), bool(usable[index]))})"
+            for index in np.flatnonzero(~kept)
+        )
         warnings.warn(f"left out of the ensemble, as their loss was not finite: {lost}", stacklevel=3)
     best = _as_trees(states.best_params, plan=plan), states.best_buffers
     params, buffers = best if mesh is None else at_home(best)
@@ -121,9 +126,10 @@ def fit_members(
     return model, mean_history(histories), error
 
 
-def _fate(index: int, history: History, bad_step: int) -> str:
-    where = f"epoch {len(history.rows)}, step {bad_step + 1}" if bad_step >= 0 else "every epoch"
-    return f"member {index} ({where})"
+def _fate(history: History, bad_step: int, usable: bool) -> str:
+    if bad_step >= 0:
+        return f"epoch {len(history.rows)}, step {bad_step + 1}"
+    return f"every step of epoch {len(history.rows)}" if usable else "every epoch"
 
 
 def _rows_of(batch: Batch, axes: Batch, index: int) -> Batch:

@@ -39,8 +39,8 @@ def fit_ensemble(
     """Fit several flows of one kind in one compiled program.
 
     Members differ in their seeds, and with them in their permutations and first weights, and in whatever of the rest is
-    given. Each stops by itself and keeps its own best parameters; one whose loss is never finite is reported by a
-    warning and left out.
+    given. Each stops by itself and keeps its own best parameters; one whose loss
+    does not stay finite is reported by a warning and left out.
 
     Data sets of equal shape train together as well, such as the folds of a benchmark: give (members, n, dim). Sets with
     fewer rows can be filled up with rows of weight zero.

@@ -95,6 +95,8 @@ CASES = {
     f"{TRAIN} --out file.txt/out": "file.txt/out cannot be written: ",
     f"{TRAIN} --out notes": "notes/model is a directory that holds mine.txt, expected a saved detector or a new place",
     # train.py: the config
+    f"{TRAIN} --checkpoint-seconds nan": "--checkpoint-seconds nan: expected a number from 0 on",
+    f"{TRAIN} --checkpoint-seconds inf": "--checkpoint-seconds inf: expected a number from 0 on",
     "train --out out --config missing.yaml": "missing.yaml: there is no such file, expected a YAML file",
     "train --out out --config model": "model: this is a directory, expected a YAML file",
     "train --out out --config empty.yaml": "empty.yaml: the file is empty, expected a mapping of keys to values",

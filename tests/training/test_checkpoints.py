@@ -13,6 +13,7 @@ from flax import nnx
 from jaxflow.errors import InputError, Preempted
 from jaxflow.models import MAF, EnsembleSpec, Gaussian
 from jaxflow.training import Batch, Checkpoints, FitSpec, fit
+from jaxflow.training.checkpoints import discard, has_checkpoints
 from jaxflow.training.preemption import listening
 from jaxflow.training.watchers import Watcher
 
@@ -111,6 +112,18 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     shutil.rmtree(tmp_path / "4" / "state")
     with pytest.raises(InputError, match=r"checkpoint .*4 cannot be read, remove it to go on from the one before"):
         fitted(MEMBER, Checkpoints(directory=tmp_path, resume=True))
+
+
+def test_what_is_discarded_is_no_checkpoint_at_any_moment(tmp_path, monkeypatch):
+    kept = tmp_path / "checkpoints"
+    fitted(MEMBER, Checkpoints(directory=kept, seconds=0))
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(shutil, "rmtree", lambda *_, **__: None)
+        discard(kept)
+    assert not has_checkpoints(kept)
+    fitted(MEMBER, Checkpoints(directory=kept, seconds=0))
+    discard(kept)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_model_that_fits_itself_takes_none(tmp_path):

@@ -1,5 +1,7 @@
 """Members trained together are members trained alone."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -122,6 +124,15 @@ def test_a_member_that_diverges_is_reported_and_left_out():
     assert np.all(np.isfinite(fitted.score(jnp.asarray(rows()))))
 
 
+@pytest.mark.filterwarnings("always:left out of the ensemble")
+def test_a_member_that_ends_in_nothing_but_skipped_steps_is_left_out_too():
+    spec = SPEC.model_copy(update={"bad_steps": "skip", "epochs": 20, "warmup": 0.9})
+    with pytest.warns(UserWarning, match=r"as their loss was not finite: member 1 \(every step of epoch 20\)"):
+        fitted = fit(build(2, learning_rates=(1e-2, 1e4)), rows(), rows(seed=1), spec, key=jax.random.key(0)).model
+    np.testing.assert_array_equal(fitted.kept[...], [True, False])
+    assert np.all(fitted.score(jnp.asarray(rows())) < 100)
+
+
 def test_a_second_fit_and_other_rates_compile_nothing(compilations):
     def train(rate):
         fit(build(learning_rates=(rate,) * 3), rows(), rows(seed=1), SPEC, key=jax.random.key(1))
@@ -130,6 +141,13 @@ def test_a_second_fit_and_other_rates_compile_nothing(compilations):
     with compilations() as second:
         train(2e-2)
     assert not second
+
+
+def test_an_epoch_of_all_members_is_one_program():
+    epoch: Any = ensemble._run_epoch
+    before = epoch._cache_size()
+    fit(build(5), rows(), rows(seed=1), SPEC, key=jax.random.key(1))
+    assert epoch._cache_size() == before + 1
 
 
 def test_tails_need_held_out_rows():
