@@ -222,7 +222,6 @@ for _name, _make in TRANSFORMERS.items():
 def shaken(module: AnyModule, seed: int = 0, scale: float = 0.5) -> AnyModule:
     """The module with noise on all its parameters: layers that start as the identity would hide every mistake."""
     graph, params, rest = nnx.split(module, nnx.Param, ...)
-    leaves, structure = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(seed), max(len(leaves), 1))
-    noisy = [p + scale * jax.random.normal(k, p.shape, p.dtype) for p, k in zip(leaves, keys, strict=False)]
-    return nnx.merge(graph, jax.tree.unflatten(structure, noisy), rest)
+    rng = np.random.default_rng(seed)  # of numpy, because JAX compiles a program for each shape that it draws
+    noisy = jax.tree.map(lambda p: jnp.asarray(p + scale * rng.normal(size=p.shape), p.dtype), jax.device_get(params))
+    return nnx.merge(graph, noisy, rest)

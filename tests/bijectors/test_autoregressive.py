@@ -12,6 +12,7 @@ from flax import nnx
 from jaxflow.bijectors import Affine, MaskedAutoregressive, RationalQuadratic
 from jaxflow.networks import MaskedMLP, masked_mlp
 from tests.bijectors.cases import GRAPH, shaken
+from tests.compiled import normal
 
 WIRINGS = {
     "one feature": {"dim": 1},
@@ -55,8 +56,8 @@ def feature_by_feature(layer: MaskedAutoregressive, z, context):
 def test_forward_is_that_of_whole_passes(name, sampling):
     transformer = RationalQuadratic(bins=3) if name == "two segments" else Affine()
     made = layer(name, transformer, sampling)
-    z = jax.random.normal(jax.random.key(1), (2, 3, made.conditioner.dim))
-    context = jax.random.normal(jax.random.key(2), (3, 3)) if made.conditioner.context_dim else None
+    z = normal(1, (2, 3, made.conditioner.dim))
+    context = normal(2, (3, 3)) if made.conditioner.context_dim else None
     x, log_det = jax.jit(made.forward_and_log_det)(z, context)
     expected, expected_log_det = jax.jit(lambda z, context: feature_by_feature(made, z, context))(z, context)
     np.testing.assert_allclose(x, expected, rtol=1e-11, atol=1e-11)
@@ -66,8 +67,8 @@ def test_forward_is_that_of_whole_passes(name, sampling):
 @pytest.mark.parametrize("sampling", ["walk", "jacobi"])
 def test_gradients_are_those_of_whole_passes(sampling):
     made = layer("residual blocks, conditional", Affine(), sampling)
-    z = jax.random.normal(jax.random.key(1), (4, 5))
-    context = jax.random.normal(jax.random.key(2), (4, 3))
+    z = normal(1, (4, 5))
+    context = normal(2, (4, 3))
     graph, params, rest = nnx.split(made, nnx.Param, ...)
 
     def gradients(method):
@@ -92,7 +93,7 @@ def test_members_with_orders_of_their_own_walk_together():
         x, log_det = made.forward_and_log_det(z)
         return x, log_det, made.inverse_and_log_det(x)
 
-    z = jax.random.normal(jax.random.key(0), (3, 6))
+    z = normal(0, (3, 6))
     together = jax.jit(jax.vmap(member, in_axes=(0, None)))
     x, log_det, (back, back_log_det) = together(jax.random.split(jax.random.key(1), 4), z)
     np.testing.assert_allclose(back, jnp.broadcast_to(z, back.shape), rtol=1e-9, atol=1e-9)
@@ -131,10 +132,10 @@ def test_jacobi_needs_few_passes_where_features_hardly_depend_on_each_other():
             return super().__call__(x, context)
 
     made = MaskedAutoregressive(Affine(), Counted(20, 2, (32,), rngs=nnx.Rngs(0)), sampling="jacobi")
-    z = jax.random.normal(jax.random.key(1), (8, 20))
+    z = normal(1, (8, 20))
     for scale, most in ((1e-3, 8), (1.0, 22)):
         kernel = made.conditioner.linears[-1].kernel
-        kernel[...] = scale * jax.random.normal(jax.random.key(2), kernel.shape)
+        kernel[...] = scale * normal(2, kernel.shape)
         calls.clear()
         x, _ = jax.jit(made.forward_and_log_det)(z)
         jax.effects_barrier()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxflow.bijectors import CircularRationalQuadratic, RationalQuadratic
+from tests.compiled import normal
 
 BINS = 5
 
@@ -16,7 +17,7 @@ def spline(bound: float = 2.0) -> RationalQuadratic:
 
 
 def parameters(count: int, scale: float = 1.0, rows: int = 1):
-    return scale * jax.random.normal(jax.random.key(0), (rows, count))
+    return scale * normal(0, (rows, count))
 
 
 def knots(sizes, bound: float = 2.0):
@@ -68,7 +69,7 @@ def test_at_the_exact_knots_all_is_finite_and_meets(dtype, scale):
 def test_next_to_knots_and_ends_nothing_is_lost_in_single_precision(made, scale):
     """Rounded sums of bins disagree on where a bin ends, and outside of its bin a steep spline is not monotone."""
     count = 3000
-    raw = scale * jax.random.normal(jax.random.key(1), (count, made.num_parameters), jnp.float32)
+    raw = scale * normal(1, (count, made.num_parameters), jnp.float32)
     end = made.bound if isinstance(made, RationalQuadratic) else np.float32(made.half_circle)
     last = np.nextafter(np.float32(end), np.float32(0))
     pieces = made._spline(raw)

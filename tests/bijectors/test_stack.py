@@ -14,6 +14,7 @@ from jaxflow.networks import MaskedMLP
 from jaxflow.training import FitSpec, fit
 from jaxflow.training.flat import layout_of
 from tests.bijectors.cases import DIM, step
+from tests.compiled import call, normal
 
 
 def layers_of(stack: Stack) -> Chain:
@@ -25,11 +26,11 @@ def layers_of(stack: Stack) -> Chain:
 @pytest.mark.parametrize("unroll_below", [1, 10])
 def test_is_the_chain_of_its_layers(unroll_below):
     stack = Stack(step, 4, unroll_below=unroll_below, rngs=nnx.Rngs(0))
-    rows = 3.0 * jax.random.normal(jax.random.key(0), (20, DIM)) + 1.0
+    rows = 3.0 * normal(0, (20, DIM)) + 1.0
     chain = layers_of(stack)
     np.testing.assert_allclose(stack.initialize(rows), chain.initialize(rows), rtol=1e-12)
     for method in ("forward_and_log_det", "inverse_and_log_det"):
-        for ours, expected in zip(getattr(stack, method)(rows), getattr(chain, method)(rows), strict=True):
+        for ours, expected in zip(call(stack, method, rows), call(chain, method, rows), strict=True):
             np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-12)
 
 
@@ -84,7 +85,7 @@ def test_biases_of_a_stack_are_still_vectors_to_weight_decay():
 
 
 def test_a_deep_flow_trains():
-    rows = 2.0 * jax.random.normal(jax.random.key(0), (512, 3)) + 5.0
+    rows = 2.0 * normal(0, (512, 3)) + 5.0
     flow = RealNVP(layers=15, hidden=(8,), normalization="act_norm").build(3, rngs=nnx.Rngs(0))
     result = fit(flow, rows, spec=FitSpec(epochs=10, batch_size=128), key=jax.random.key(1))
     assert result.history.column("train_loss")[-1] < 1.05 * 3 * (0.5 * np.log(2 * np.pi * np.e) + np.log(2))
@@ -117,7 +118,7 @@ def test_dropout_leaves_out_other_units_at_each_call_and_in_each_layer(depth):
 
 
 def test_a_deep_flow_trains_with_dropout():
-    rows = 2.0 * jax.random.normal(jax.random.key(0), (256, 3)) + 5.0
+    rows = 2.0 * normal(0, (256, 3)) + 5.0
     flow = MAF(layers=14, hidden=(8, 8), residual=True, dropout=0.1, normalization="batch_norm")
     result = fit(flow.build(3, rngs=nnx.Rngs(0)), rows, spec=FitSpec(epochs=5, batch_size=64), key=jax.random.key(1))
     losses = result.history.column("train_loss")

@@ -104,9 +104,10 @@ def test_integrates_to_one(name):
 @every_base
 def test_samples_follow_the_density(name):
     built = base(name, 2)
-    draws, log_prob = built.distribution().sample_and_log_prob(seed=jax.random.key(0), sample_shape=(5000,))
+    draw = jax.jit(lambda key: built.distribution().sample_and_log_prob(seed=key, sample_shape=(5000,)))
+    draws, log_prob = draw(jax.random.key(0))
     assert draws.shape == (5000, 2)
-    np.testing.assert_allclose(log_prob, built.distribution().log_prob(draws), rtol=1e-9)
+    np.testing.assert_allclose(log_prob, jax.jit(built.distribution().log_prob)(draws), rtol=1e-9)
     for feature in range(2):
         assert stats.kstest(np.asarray(draws[:, feature]), cdf(name, built, feature)).pvalue > 1e-3
     # Features are independent but in the mixture: its ranks correlate as those of draws made by numpy do.
@@ -140,11 +141,11 @@ def test_far_values_have_finite_densities_and_gradients(name, dtype, mode):
         def log_prob(params, x):
             return nnx.merge(graph, params).distribution().log_prob(x)
 
-        values = np.asarray(log_prob(params, x))
+        values = np.asarray(jax.jit(log_prob)(params, x))
         assert values.dtype == dtype
         assert not np.isnan(values).any()
         assert np.isfinite(values[: 2 if name == "uniform" else 4]).all()
-        for gradient in jax.tree.leaves(mode(log_prob, argnums=(0, 1))(params, x)):
+        for gradient in jax.tree.leaves(jax.jit(mode(log_prob, argnums=(0, 1)))(params, x)):
             assert gradient.dtype == dtype
             assert np.isfinite(gradient).all()
 

@@ -70,7 +70,7 @@ def test_a_member_that_is_left_out_does_not_count():
 def test_tail_scores_are_tail_probabilities_on_held_out_rows():
     model = ensemble("tail")
     rng = np.random.default_rng(1)
-    held_out, new = jnp.asarray(rng.normal(size=(4000, 2))), jnp.asarray(rng.normal(size=(50, 2)))
+    held_out, new = jnp.asarray(rng.normal(size=(4000, 2))), jnp.asarray(rng.normal(scale=0.7, size=(50, 2)))
     model.calibrate(held_out)
     expected = np.zeros(50)
     for index in range(MEMBERS):

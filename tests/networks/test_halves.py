@@ -10,6 +10,7 @@ from flax import nnx
 
 from jaxflow.networks import MaskedMLP, halves, masked_mlp, row_blocks
 from tests.bijectors.cases import shaken
+from tests.compiled import normal
 
 VARIANTS = {
     "plain": {},
@@ -27,8 +28,8 @@ def test_equals_the_whole_network(monkeypatch, name, block):
     monkeypatch.setattr(row_blocks, "ROWS", block)
     network = shaken(MaskedMLP(5, 3, **{"hidden": (24, 24), **VARIANTS[name]}, rngs=nnx.Rngs(0)))
     assert network.lower is not None
-    x = jax.random.normal(jax.random.key(0), (7, 5))
-    context = jax.random.normal(jax.random.key(1), (7, 2)) if network.context_dim else None
+    x = normal(0, (7, 5))
+    context = normal(1, (7, 2)) if network.context_dim else None
 
     def values_and_gradient(halved: bool):
         monkeypatch.setattr(masked_mlp, "pays", lambda: halved)

@@ -8,6 +8,7 @@ from flax import nnx
 
 from jaxflow.networks import MaskedMLP
 from jaxflow.networks.masked_walk import walk
+from tests.compiled import normal
 
 DIM = 5
 # Features 1 and 2 depend on feature 0, feature 4 on 1 and 2, feature 3 on nothing.
@@ -26,14 +27,14 @@ VARIANTS = {
 def network(order=None, context_dim=0, **options) -> MaskedMLP:
     made = MaskedMLP(DIM, 2, **{"hidden": (32, 32), **options}, order=order, context_dim=context_dim, rngs=nnx.Rngs(0))
     # The last layer starts at zero, where every Jacobian vanishes and every mask would pass.
-    made.linears[-1].kernel[...] = jax.random.normal(jax.random.key(1), made.linears[-1].kernel.shape)
+    made.linears[-1].kernel[...] = normal(1, made.linears[-1].kernel.shape)
     return made
 
 
 def sensitivity(made: MaskedMLP) -> tuple[np.ndarray, np.ndarray]:
     """Largest |d parameters / d features| and |d parameters / d context| over random points."""
-    x = jax.random.normal(jax.random.key(2), (100, DIM))
-    context = jax.random.normal(jax.random.key(3), (100, made.context_dim))
+    x = normal(2, (100, DIM))
+    context = normal(3, (100, made.context_dim))
 
     def parameters(x, context):
         return made(x, context if made.context_dim else None)
@@ -102,7 +103,7 @@ def test_one_feature_has_constant_parameters_without_context():
 
 def test_outputs_start_at_zero():
     made = MaskedMLP(DIM, 3, (16,), rngs=nnx.Rngs(0))
-    assert np.all(made(jax.random.normal(jax.random.key(0), (4, 2, DIM))) == np.zeros((4, 2, DIM, 3)))
+    assert np.all(made(normal(0, (4, 2, DIM))) == np.zeros((4, 2, DIM, 3)))
 
 
 def test_refusals():

@@ -7,8 +7,9 @@ import pytest
 from flax import nnx
 
 from jaxflow.networks import ResidualMLP
+from tests.compiled import normal
 
-ROWS = jax.random.normal(jax.random.key(0), (64, 3))
+ROWS = normal(0, (64, 3))
 
 
 def network(**options) -> ResidualMLP:

@@ -5,6 +5,7 @@ import pytest
 
 from jaxflow.networks import row_blocks
 from jaxflow.networks.row_blocks import in_row_blocks
+from tests.compiled import normal
 
 
 @pytest.fixture(autouse=True)
@@ -17,11 +18,11 @@ def network(weights, rows):
     return jnp.tanh(rows @ first) @ second
 
 
-WEIGHTS = (jax.random.normal(jax.random.key(0), (3, 5)), jax.random.normal(jax.random.key(1), (5, 2)))
+WEIGHTS = (normal(0, (3, 5)), normal(1, (5, 2)))
 
 
 def rows_of(count):
-    return jax.random.normal(jax.random.key(2), (count, 3))
+    return normal(2, (count, 3))
 
 
 @pytest.mark.parametrize("count", [0, 1, 8, 15, 16, 17, 41, 80])

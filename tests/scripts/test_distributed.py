@@ -1,6 +1,5 @@
 """Two processes that find each other on one machine do the work of one."""
 
-import os
 import signal
 import socket
 import time
@@ -12,6 +11,7 @@ from pyarrow import parquet
 from safetensors.numpy import load_file
 
 from jaxflow.errors import InputError
+from tests.compiled import with_devices
 
 NAMES = ("a", "b", "c")
 CONFIG = """\
@@ -50,9 +50,9 @@ def two(start, folder):
     def begin(name: str, *arguments):
         told = ("--distributed", "--coordinator", f"localhost:{free_port()}", "--processes", "2")
         # Two devices each, so that there are devices of the same process as well as of another.
-        environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
         return [
-            start(name, *arguments, *told, "--process-id", number, cwd=folder, env=environment) for number in range(2)
+            start(name, *arguments, *told, "--process-id", number, cwd=folder, env=with_devices(2))
+            for number in range(2)
         ]
 
     return begin

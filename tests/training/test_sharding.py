@@ -1,7 +1,6 @@
 """Eight devices give what one gives."""
 
 import json
-import os
 import subprocess
 import sys
 import textwrap
@@ -14,6 +13,7 @@ from jaxflow.errors import InputError
 from jaxflow.models import MAF, EnsembleSpec, Gaussian
 from jaxflow.training import fit, make_mesh
 from jaxflow.training.sharding import mesh_for
+from tests.compiled import with_devices
 
 # The number of devices is fixed when JAX starts, so all fits are made in a process of their own.
 PROGRAM = """
@@ -86,10 +86,8 @@ PROGRAM = """
 
 @pytest.fixture(scope="module")
 def results():
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(PROGRAM)], env=environment, capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-c", textwrap.dedent(PROGRAM)]
+    done = subprocess.run(command, env=with_devices(8), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

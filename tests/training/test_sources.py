@@ -43,10 +43,10 @@ def maf(context_dim: int = 0):
     return MAF(layers=2, hidden=(8,), context_dim=context_dim).build(3 - context_dim, rngs=nnx.Rngs(0))
 
 
-def assert_same_fit(first, second):
-    assert first.history.column("train_loss") == second.history.column("train_loss")
+def assert_same_fit(first, second, rtol=0.0):
+    np.testing.assert_allclose(first.history.column("train_loss"), second.history.column("train_loss"), rtol)
     for name, array in state_arrays(first.model).items():
-        np.testing.assert_array_equal(array, state_arrays(second.model)[name])
+        np.testing.assert_allclose(array, state_arrays(second.model)[name], rtol, rtol)
 
 
 def npy(tmp_path, x, **options):
@@ -204,7 +204,8 @@ def test_many_small_chunks_that_fit_are_the_rows_in_memory(rows_and_buffer, tmp_
     source = TableFiles(write_parquet(tmp_path / "rows", rows(n), group=5), buffer_rows=buffer_rows)
     models = [RealNVP(layers=2, hidden=(8,), normalization="act_norm").build(3, rngs=nnx.Rngs(0)) for _ in range(2)]
     streamed = fit(models[0], source, None, SPEC, key=jax.random.key(0))
-    assert_same_fit(streamed, fit(models[1], rows(n), None, SPEC, key=jax.random.key(0)))
+    # Two programs, which the compiler lets round differently unless it optimises them well.
+    assert_same_fit(streamed, fit(models[1], rows(n), None, SPEC, key=jax.random.key(0)), rtol=1e-4)
 
 
 def test_of_many_files_every_one_counts_for_the_identity(folder, monkeypatch):
