@@ -30,7 +30,7 @@ from jaxflow.evaluation import format_number, print_table, provenance, write_rep
 from jaxflow.training.sources import BUFFER_ROWS
 
 SEED = 0
-REPEATS = 3  # of what is measured in this process
+REPEATS = 7  # of what is measured in this process
 GROUP_ROWS = 1 << 16
 SPREAD = 0.5
 SCRIPTS = Path(__file__).parent
@@ -169,13 +169,12 @@ def measure(options: Namespace, folder: Path, files: Sequence[Path]) -> tuple[li
         if way == "files":
             works.append(Work("train", "files, from start to end", works[-1].rows, whole, peak))
     model = str(work / "run_files" / "model")
+    peak, seconds = run("score.py", "--model", model, "--input", str(folder), "--output", str(work / "answers"))
+    works.append(Work("score", "files", options.file_rows * len(files), seconds, peak))
     detector = load(model)
     x = draw(np.random.default_rng(SEED + 1), options.file_rows, options.dim).astype(float)
     detector.anomaly_score(x)  # compiles
     times = [seconds_to_score(detector, x) for _ in range(REPEATS)]
-    peak, seconds = run("score.py", "--model", model, "--input", str(folder), "--output", str(work / "answers"))
-    works.append(Work("score", "files", options.file_rows * len(files), seconds, peak))
-    times += [seconds_to_score(detector, x) for _ in range(REPEATS)]
     works.append(Work("score", "memory", options.file_rows, float(np.median(times)), None))
     return works, (float(np.mean(detector.score_samples(x))), true_log_density(x))
 
@@ -189,6 +188,8 @@ def seconds_to_score(detector: Detector, x: Float[np.ndarray, "rows dim"]) -> fl
 
 def run(script: str, *arguments: str) -> tuple[int, float]:
     """Run a script to its end: its greatest resident memory in bytes, and how many seconds it took.
+
+    The memory counts this process too, of which the new one is a copy at first; so it must not have grown before.
 
     Raises:
         InputError: if it fails.
@@ -226,7 +227,7 @@ def summary(options: Namespace, files: int, size: int, quality: tuple[float, flo
         "two readings of all files before the epoch, which hold rows out, and evaluation after it; in memory train.py "
         "on one of the files, four epochs of which the first, with the compilation, is left out. Score: all of "
         "score.py, start and compilation and the writing of the answers included; in memory anomaly_score of as many "
-        f"rows as a file has, compiled before, the median of {REPEATS} before and {REPEATS} after. Peak memory: the "
+        f"rows as a file has, compiled before, the median of {REPEATS} times. Peak memory: the "
         "greatest resident set of the process. Fresh rows have a mean log-density of "
         f"{quality[0]:.3f} nats under the flow that was fitted to the files and of {quality[1]:.3f} under the density "
         "they come from."
