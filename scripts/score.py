@@ -9,6 +9,7 @@ file is answered in a file of its own, of the same name; with --distributed the 
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import jax
@@ -23,6 +24,7 @@ from jaxflow.detection.answers import SCHEMA, answer_chunks, answer_record
 from jaxflow.detection.detector import Detector
 from jaxflow.errors import InputError
 from jaxflow.training.hosts import any_host, join_as_told
+from jaxflow.training.read_ahead import read_ahead
 
 CHUNK_ROWS = 65536
 
@@ -116,7 +118,9 @@ def _score_file(detector: Detector, source: Path, output: Path, chunk_rows: int)
                 print(file=sys.stderr)
 
     chunks = read_chunks(source, features=detector.columns_, chunk_rows=chunk_rows)
-    write_batches(counted(answer_chunks(detector, chunks)), SCHEMA, output)
+    # While one chunk is scored, the next is read and the one before is written.
+    with closing(read_ahead(chunks)) as read, closing(read_ahead(answer_chunks(detector, read))) as answers:
+        write_batches(counted(answers), SCHEMA, output)
     print(f"{flagged:,} of {rows:,} rows flagged; answers: {output}")
 
 
