@@ -1,25 +1,28 @@
-"""Run several experiments on the same rows and put them side by side, with the 5-nearest-neighbour distance.
+"""Run several experiments on the same rows and put them beside the 5-nearest-neighbour distance and isolation forest.
 
-The configs must agree on data, split, seed, threshold rule and the share of rows that calibrates it. Writes
+The configs must agree on data, split, columns, seed, threshold rule and the share of rows that calibrates it. Writes
 `results.csv`, `summary.md` and two figures.
 """
 
 import csv
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import NearestNeighbors
 
 from jaxflow.atomic_write import replacing
 from jaxflow.config.command_line import ScriptParser, read_config, run_script
 from jaxflow.config.spec import parse_spec
-from jaxflow.data import Preprocessing, Split, hold_out
+from jaxflow.data import Frame, Split, hold_out
 from jaxflow.detection import BestF1, GivenThreshold
 from jaxflow.detection.detector import DEFAULT_STEPS
+from jaxflow.detection.inputs import fit_inputs
 from jaxflow.errors import InputError
 from jaxflow.evaluation import (
     Metrics,
@@ -37,6 +40,7 @@ from jaxflow.experiment.spec import Experiment
 
 NEIGHBOURS = 5
 COLUMNS = ("roc_auc", "pr_auc", "precision", "recall", "f1", "false_positive_rate")
+Scores: TypeAlias = Callable[[np.ndarray], np.ndarray]
 HEADER = ("detector", "ROC-AUC", "PR-AUC", "precision", "recall", "F1", "FP rate", "fit (s)", "score (s)")
 
 
@@ -57,10 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise InputError(f"{split.name} has no labels to compare detectors by")
 
     rows, curves = [], {}
-    print(f"{NEIGHBOURS}-nearest-neighbour distance on {split.name}", file=sys.stderr)
-    scores, metrics, fit_seconds, score_seconds = _neighbour_distance(split, first)
-    rows.append((f"{NEIGHBOURS}-NN distance", metrics, fit_seconds, score_seconds))
-    curves[f"{NEIGHBOURS}-NN distance"] = (split.y_test, scores)
+    for peer, fit in PEERS.items():
+        print(f"{peer} on {split.name}", file=sys.stderr)
+        scores, metrics, fit_seconds, score_seconds = _peer(fit, split, first)
+        rows.append((peer, metrics, fit_seconds, score_seconds))
+        curves[peer] = (split.y_test, scores)
     for name, experiment in experiments.items():
         print(f"{name} on {split.name}", file=sys.stderr)
         run = run_experiment(experiment, progress=True)
@@ -80,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write_report(
         options.out / "summary.md",
         title=options.title,
-        summary=_summary(split, metrics, first),
+        summary=_summary(split, rows[0][1], first),
         tables=[("Test rows", HEADER, table)],
         figures=[
             ("ROC", "roc.png", "Each point of a curve is a threshold."),
@@ -108,29 +113,51 @@ def _experiments(paths: Sequence[Path]) -> dict[str, Experiment]:
             )
         experiments[path.stem] = experiment
         first = next(iter(experiments.values()))
-        for part in ("data", "split", "seed", "detection.threshold", "detection.calibration_fraction"):
+        for part in ("data", "split", "columns", "seed", "detection.threshold", "detection.calibration_fraction"):
             if attrgetter(part)(experiment) != attrgetter(part)(first):
                 raise InputError(f"{path}: its {part} differs from that of {paths[0]}, expected the same")
     return experiments
 
 
-def _neighbour_distance(split: Split, experiment: Experiment) -> tuple[np.ndarray, Metrics, float, float]:
-    """Distance to the 5th nearest training row in standardised columns; as many rows calibrate it as a detector."""
+def _neighbour_distance(z: np.ndarray, seed: int) -> Scores:
+    """Distance to the 5th nearest of the rows `z`."""
+    search = NearestNeighbors(n_neighbors=NEIGHBOURS).fit(z)
+    return lambda asked: search.kneighbors(asked)[0][:, -1]
+
+
+def _isolation_forest(z: np.ndarray, seed: int) -> Scores:
+    """scikit-learn's isolation forest with its own defaults."""
+    forest = IsolationForest(random_state=seed).fit(z)
+    return lambda asked: -forest.score_samples(asked)
+
+
+PEERS: dict[str, Callable[[np.ndarray, int], Scores]] = {
+    f"{NEIGHBOURS}-NN distance": _neighbour_distance,
+    "isolation forest": _isolation_forest,
+}
+
+
+def _peer(
+    fit: Callable[[np.ndarray, int], Scores], split: Split, experiment: Experiment
+) -> tuple[np.ndarray, Metrics, float, float]:
+    """A peer on standardised columns, categories as columns of 0 and 1; as many rows calibrate it as a detector."""
     assert split.y_test is not None
     detection = experiment.detection
     rng = np.random.default_rng(experiment.seed)
     learn, calibrate = hold_out(len(split.x_train), detection.calibration_fraction, rng)
     started = time.perf_counter()
-    preprocessing = Preprocessing.fit(DEFAULT_STEPS, split.x_train[learn])
-    search = NearestNeighbors(n_neighbors=NEIGHBOURS).fit(preprocessing.transform(split.x_train[learn]))
+    inputs = fit_inputs(split.train[learn], experiment.columns, DEFAULT_STEPS)
 
-    def distance(x: np.ndarray) -> np.ndarray:
-        return search.kneighbors(preprocessing.transform(x))[0][:, -1]
+    def features(rows: Frame) -> np.ndarray:
+        z, context = inputs.model_rows(inputs.encoding.codes(rows))
+        return z if context is None else np.concatenate([z, context], axis=1)
 
+    score = fit(features(split.train[learn]), experiment.seed)
     # Without rows held out, the rows learned from must do, as for the detectors.
-    threshold = detection.threshold.threshold(distance(split.x_train[calibrate if len(calibrate) else learn]))
+    calibration = split.train[calibrate if len(calibrate) else learn]
+    threshold = detection.threshold.threshold(score(features(calibration)))
     fitted = time.perf_counter()
-    scores = distance(split.x_test)
+    scores = score(features(split.test))
     metrics = evaluate_scores(split.y_test, scores, threshold, n_train=len(split.x_train))
     return scores, metrics, fitted - started, time.perf_counter() - fitted
 
@@ -142,8 +169,8 @@ def _summary(split: Split, metrics: Metrics, experiment: Experiment) -> str:
         f"{metrics.n_anomalies:,} are anomalies. Each detector sets {detection.calibration_fraction:.0%} of the rows "
         f"to learn from aside, drawn for itself, and the rule {detection.threshold.kind} takes its threshold from "
         "their scores; those fitted by gradient steps set aside a further part that chooses the epoch. The "
-        f"{NEIGHBOURS}-nearest-neighbour (NN) distance is scikit-learn's, on standardised columns. Times are wall "
-        "seconds and include compilation."
+        f"{NEIGHBOURS}-nearest-neighbour (NN) distance and the isolation forest are scikit-learn's, on standardised "
+        "columns. Times are wall seconds and include compilation."
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from pydantic import Field
 
 from jaxflow.config.command_line import (
@@ -25,8 +25,8 @@ from jaxflow.config.command_line import (
     run_script,
 )
 from jaxflow.config.spec import Spec, parse_spec
-from jaxflow.data import DataSpec, SplitSpec, load_dataset, split_dataset
-from jaxflow.detection import load
+from jaxflow.data import DataSpec, Frame, SplitSpec, load_dataset, split_dataset
+from jaxflow.detection import Detector, load
 from jaxflow.errors import InputError
 from jaxflow.evaluation import metrics_table, print_table, provenance
 from jaxflow.experiment.run import experiment_rows, rows_for, score_run
@@ -46,9 +46,8 @@ class LabelledRows(NamedTuple):
     """Rows to judge on, from the data set `name`; y is None where the labels are unknown."""
 
     name: str
-    x: Float[np.ndarray, "n dim"]
+    x: Frame
     y: Int[np.ndarray, "n"] | None
-    columns: tuple[str, ...]
     seed: int
 
 
@@ -64,12 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     import_modules(options.modules)
     detector = load(options.model)
     require_writable(out)
-    rows = _rows_of_experiment(options) if options.config else _rows_of_data_set(options)
+    rows = _rows_of_experiment(options) if options.config else _rows_of_data_set(options, detector)
     if rows.y is None:
         raise InputError(f"{rows.name} has no labels to judge by, expected them in the column that --data.label names")
 
-    x = rows_for(detector, rows.x, rows.columns, rows.name)
-    run = score_run(detector, x, rows.y, n_train=detector.n_train_)
+    run = score_run(detector, rows_for(detector, rows.x, rows.name), rows.y, n_train=detector.n_train_)
     assert run.metrics is not None
     command = sys.argv if arguments is None else ["scripts/evaluate.py", *arguments]
     made = provenance(["python", *command], rows.seed)
@@ -81,17 +79,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _rows_of_experiment(options: Namespace) -> LabelledRows:
     experiment = load_spec(Experiment, options.config, options)
     rows = experiment_rows(experiment)
-    return LabelledRows(rows.name, rows.x_test, rows.y_test, rows.feature_names, experiment.seed)
+    return LabelledRows(rows.name, rows.x_test, rows.y_test, experiment.seed)
 
 
-def _rows_of_data_set(options: Namespace) -> LabelledRows:
+def _rows_of_data_set(options: Namespace, detector: Detector) -> LabelledRows:
     spec = parse_spec(EvaluationSpec, merge({}, collect_overrides(options), EvaluationSpec), "the options given")
-    dataset = load_dataset(spec.data, seed=spec.seed)
-    x, y = dataset.x, dataset.y
+    dataset = load_dataset(spec.data, seed=spec.seed, columns=detector.columns)
+    x, y = Frame(dataset.x, dataset.feature_names, dataset.categories), dataset.y
     if spec.split is not None:
         split = split_dataset(dataset, spec.split, seed=spec.seed)
-        x, y = split.x_test, split.y_test
-    return LabelledRows(dataset.name, x, y, dataset.feature_names, spec.seed)
+        x, y = split.test, split.y_test
+    return LabelledRows(dataset.name, x, y, spec.seed)
 
 
 if __name__ == "__main__":

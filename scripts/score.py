@@ -18,9 +18,9 @@ import pyarrow as pa
 
 from jaxflow.config.command_line import ScriptParser, import_modules, run_script
 from jaxflow.data.table_writer import write_batches
-from jaxflow.data.tabular import read_chunks, table_files
+from jaxflow.data.tabular import table_files
 from jaxflow.detection import load
-from jaxflow.detection.answers import SCHEMA, answer_chunks, answer_record
+from jaxflow.detection.answers import SCHEMA, answer_chunks, answer_record, detector_chunks
 from jaxflow.detection.detector import Detector
 from jaxflow.errors import InputError
 from jaxflow.training.hosts import any_host, join_as_told
@@ -117,7 +117,7 @@ def _score_file(detector: Detector, source: Path, output: Path, chunk_rows: int)
             if show and rows:
                 print(file=sys.stderr)
 
-    chunks = read_chunks(source, features=detector.columns_, chunk_rows=chunk_rows)
+    chunks = detector_chunks(detector, source, chunk_rows)
     # While one chunk is scored, the next is read and the one before is written.
     with closing(read_ahead(chunks)) as read, closing(read_ahead(answer_chunks(detector, read))) as answers:
         write_batches(counted(answers), SCHEMA, output)

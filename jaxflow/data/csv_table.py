@@ -1,18 +1,31 @@
 """CSV files, plain or gzipped, as tables."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Float64
 from pyarrow import csv
 
-from jaxflow.data.table import Table, cell_error, damaged, expected_cell, first_bad_cell
+from jaxflow.data.frame import as_number
+from jaxflow.data.table import (
+    NO_TEXTS,
+    Table,
+    cell_error,
+    damaged,
+    expected_cell,
+    first_bad_cell,
+    places_of,
+)
 from jaxflow.errors import InputError
 
 BLOCK_BYTES = 1 << 22
 """How much of the file is parsed at a time; no line may be longer."""
+
+EMPTY = frozenset(csv.ConvertOptions().null_values)
+"""What a cell may hold to count as empty in a column of numbers."""
 
 _BOOLEAN_TEXTS = frozenset({"true", "True", "TRUE", "false", "False", "FALSE", "0", "1"})
 
@@ -40,29 +53,71 @@ class CsvTable(Table):
             raise InputError(f"{path}: the header line is not UTF-8 text") from None
         except (pa.ArrowException, OSError) as error:
             raise self._explain_header(error) from None
-        if all(_is_finite_number(name) for name in self.names) and not all(n.isdigit() for n in self.names):
+        if all(as_number(name) is not None for name in self.names) and not all(n.isdigit() for n in self.names):
             raise InputError(f"{path}: the first line holds numbers ({self.names[0]}, ...), expected column names")
         self._skip_empty_lines = len(self.names) > 1
+        self._textual = {field.name for field in schema if pa.types.is_string(field.type)}
         self._boolean = {field.name for field in schema if pa.types.is_boolean(field.type)}
 
+    def texts(self, columns, declared):
+        """See `Table.texts`: those declared, and those in which fewer than half of the cells are numbers.
+
+        A column is looked at if pyarrow takes the cells of its first block for texts. Where most are numbers, the
+        others are mistakes, which `batches` names.
+        """
+        names = [name for name in columns if name in declared or name in self._textual]
+        found = {name: set() for name in names}
+        counts = dict.fromkeys(names, 0)
+        numbers = dict.fromkeys(names, 0)
+        if not names:
+            return {}
+        convert = csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.large_string()), include_columns=names, strings_can_be_null=False
+        )
+        try:
+            with self._stream() as stream, self._reader(stream, convert) as reader:
+                for batch in reader:
+                    for name in names:
+                        for cell in pc.value_counts(batch.column(name)).to_pylist():
+                            text, count = cell["values"], cell["counts"]
+                            if text:
+                                found[name].add(text)
+                                counts[name] += count
+                                numbers[name] += count * (as_number(text.strip()) is not None)
+        except (pa.ArrowException, OSError) as error:
+            raise self._explain(columns, None, 0, error) from None
+        return {
+            name: tuple(sorted(texts))
+            for name, texts in found.items()
+            if name in declared or 2 * numbers[name] < counts[name]
+        }
+
     def batches(
-        self, columns: Sequence[str], label: str | None = None
+        self,
+        columns: Sequence[str],
+        label: str | None = None,
+        *,
+        texts: Mapping[str, Sequence[str]] = NO_TEXTS,
+        missing: bool = False,
     ) -> Iterator[Float64[np.ndarray, "rows columns"]]:
         """See `Table.batches`; also raises for a row with too many or too few cells."""
-        types = {name: pa.bool_() if name in self._boolean else pa.float64() for name in columns}
-        convert = csv.ConvertOptions(column_types=types, include_columns=list(columns))
+        types = {
+            name: pa.large_string() if name in texts else pa.bool_() if name in self._boolean else pa.float64()
+            for name in columns
+        }
+        convert = csv.ConvertOptions(column_types=types, include_columns=list(columns), strings_can_be_null=False)
         rows = 0
         try:
             with self._stream() as stream, self._reader(stream, convert) as reader:
                 for batch in reader:
-                    arrays = [batch.column(name).cast(pa.float64()) for name in columns]
-                    values = np.stack([array.to_numpy(zero_copy_only=False) for array in arrays], axis=1)
-                    if first_bad_cell(values, columns, label) is not None:
+                    arrays = [_values(batch.column(name), texts.get(name)) for name in columns]
+                    values = np.stack(arrays, axis=1)
+                    if first_bad_cell(values, columns, label, missing) is not None:
                         raise pa.ArrowInvalid("a cell that is not finite or no label")
                     rows += len(values)
                     yield values
         except (pa.ArrowException, OSError) as error:
-            raise self._explain(columns, label, rows, error) from None
+            raise self._explain(columns, label, rows, error, texts, missing) from None
         if rows == 0:
             raise self._no_rows()
 
@@ -93,7 +148,15 @@ class CsvTable(Table):
     def _no_rows(self) -> InputError:
         return InputError(f"{self.path}: there are no rows, expected a header line and at least one row below it")
 
-    def _explain(self, columns: Sequence[str], label: str | None, good: int, error: BaseException) -> InputError:
+    def _explain(
+        self,
+        columns: Sequence[str],
+        label: str | None,
+        good: int,
+        error: BaseException,
+        texts: Mapping[str, Sequence[str]] = NO_TEXTS,
+        missing: bool = False,
+    ) -> InputError:
         """Read the file again as text to find the cell or row on which the conversion failed, after `good` rows."""
         ragged: list[csv.InvalidRow] = []
 
@@ -111,7 +174,9 @@ class CsvTable(Table):
                         for index, row in enumerate(zip(*(batch.column(name) for name in columns), strict=True)):
                             for name, cell in zip(columns, row, strict=True):
                                 text = cell.as_py().decode("utf-8", errors="replace").strip()
-                                expected = self._objection(text, name, label)
+                                if (name in texts and text) or (missing and name != label and text in EMPTY):
+                                    continue
+                                expected = "a text" if name in texts else self._objection(text, name, label)
                                 if expected is not None:
                                     return cell_error(self.path, rows + index + 1, name, text, expected)
                     rows += batch.num_rows
@@ -127,15 +192,11 @@ class CsvTable(Table):
         """What a cell of the column should have been, or None when the text is that."""
         if name in self._boolean:
             return None if text in _BOOLEAN_TEXTS else "true or false like the cells above it"
-        accepted = _is_finite_number(text) and (name != label or float(text) in (0.0, 1.0))
+        accepted = as_number(text) is not None and (name != label or float(text) in (0.0, 1.0))
         return None if accepted else expected_cell(name, label)
 
 
-def _is_finite_number(text: str) -> bool:
-    # Python also reads 1_000 and digits of other scripts; the CSV reader does not.
-    if "_" in text or not text.isascii():
-        return False
-    try:
-        return bool(np.isfinite(float(text)))
-    except ValueError:
-        return False
+def _values(column: pa.Array, texts: Sequence[str] | None) -> Float64[np.ndarray, "rows"]:
+    if texts is not None:
+        return places_of(column, texts)
+    return column.cast(pa.float64()).to_numpy(zero_copy_only=False)

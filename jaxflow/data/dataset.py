@@ -1,7 +1,7 @@
 """What every loader returns."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -11,13 +11,15 @@ from jaxflow.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A table of finite numbers, with labels where they are known.
+    """A table of numbers and texts, with labels where they are known.
 
     Attributes:
         name: what the data set is called in tables and reports.
         x: one row an observation, one column a feature, in the units of the source.
         y: 0 = normal, 1 = anomaly; None when the labels are unknown.
         feature_names: one name a column, all different.
+        categories: the texts of each column of texts; x holds their places.
+        may_miss: whether values may be missing; they are NaN.
 
     Raises:
         InputError: when the lengths disagree, there is no row or no column, two columns share a name, a cell is not
@@ -28,6 +30,8 @@ class Dataset:
     x: Float64[np.ndarray, "n dim"]
     y: Int64[np.ndarray, "_"] | None  # "n" too; it is checked below, in words
     feature_names: tuple[str, ...]
+    categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    may_miss: bool = False
 
     def __post_init__(self):
         if self.x.ndim != 2 or self.x.shape[0] < 1 or self.x.shape[1] < 1:
@@ -36,7 +40,7 @@ class Dataset:
         if len(self.feature_names) != dim:
             raise InputError(f"{self.name}: {len(self.feature_names)} feature names for {dim} columns")
         require_distinct(self.feature_names, f"{self.name}: feature name")
-        finite = np.isfinite(self.x)
+        finite = ~np.isinf(self.x) if self.may_miss else np.isfinite(self.x)
         if not finite.all():
             row, column = np.argwhere(~finite)[0]
             value, feature = self.x[row, column], self.feature_names[column]
@@ -62,7 +66,9 @@ class Dataset:
         """
         require_columns(self.name, features, self.feature_names)
         indices = [self.feature_names.index(feature) for feature in features]
-        return Dataset(self.name, np.ascontiguousarray(self.x[:, indices]), self.y, tuple(features))
+        x = np.ascontiguousarray(self.x[:, indices])
+        categories = {name: texts for name, texts in self.categories.items() if name in features}
+        return Dataset(self.name, x, self.y, tuple(features), categories, self.may_miss)
 
 
 def require_columns(source: object, wanted: Sequence[str], present: Sequence[str]) -> None:

@@ -2,13 +2,13 @@
 
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64, Num, Shaped
 
-from jaxflow.data.table import Table, cell_error, damaged, expected_cell, first_bad_cell
+from jaxflow.data.table import NO_TEXTS, Table, cell_error, damaged, expected_cell, first_bad_cell
 from jaxflow.errors import InputError
 
 
@@ -47,7 +47,12 @@ class NpzTable(Table):
         return super().features(label) if self._matrix is None else self._features
 
     def batches(
-        self, columns: Sequence[str], label: str | None = None
+        self,
+        columns: Sequence[str],
+        label: str | None = None,
+        *,
+        texts: Mapping[str, Sequence[str]] = NO_TEXTS,
+        missing: bool = False,
     ) -> Iterator[Float64[np.ndarray, "rows columns"]]:
         """See `Table.batches`; the whole file is one batch. Also raises when two columns differ in length."""
         arrays = [self._column(name) for name in columns]
@@ -58,7 +63,7 @@ class NpzTable(Table):
         if len(arrays[0]) == 0:
             raise InputError(f"{self.path}: there are no rows, expected at least one")
         values = np.stack([array.astype(np.float64) for array in arrays], axis=1)
-        bad = first_bad_cell(values, columns, label)
+        bad = first_bad_cell(values, columns, label, missing)
         if bad is not None:
             name = columns[bad[1]]
             raise cell_error(self.path, bad[0] + 1, name, float(values[bad]), expected_cell(name, label))

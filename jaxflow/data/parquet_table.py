@@ -1,6 +1,6 @@
 """Parquet files as tables."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +8,17 @@ import pyarrow as pa
 from jaxtyping import Float64
 from pyarrow import parquet
 
-from jaxflow.data.table import Table, cell_error, damaged, expected_cell, first_bad_cell
+from jaxflow.data.frame import as_text, is_number, is_text
+from jaxflow.data.table import (
+    NO_TEXTS,
+    Table,
+    cell_error,
+    damaged,
+    distinct_texts,
+    expected_cell,
+    first_bad_cell,
+    places_of,
+)
 from jaxflow.errors import InputError
 
 BATCH_ROWS = 1 << 16
@@ -28,23 +38,41 @@ class ParquetTable(Table):
             raise damaged(path, "Parquet", error) from None
         self._set_names(path, self._types.names)
 
+    def texts(self, columns, declared):
+        """See `Table.texts`; those whose type says so, and those declared."""
+        found: dict[str, set[str]] = {
+            name: set() for name in columns if name in declared or is_text(self._types.field(name).type)
+        }
+        try:
+            with parquet.ParquetFile(self.path) as file:
+                for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(found)) if found else ():
+                    for name, texts in found.items():
+                        texts |= distinct_texts(as_text(batch.column(name)))
+        except (pa.ArrowException, OSError) as error:
+            raise damaged(self.path, "Parquet", error) from None
+        return {name: tuple(sorted(texts)) for name, texts in found.items()}
+
     def batches(
-        self, columns: Sequence[str], label: str | None = None
+        self,
+        columns: Sequence[str],
+        label: str | None = None,
+        *,
+        texts: Mapping[str, Sequence[str]] = NO_TEXTS,
+        missing: bool = False,
     ) -> Iterator[Float64[np.ndarray, "rows columns"]]:
         """See `Table.batches`; also raises for a column of another type than a number or a boolean."""
-        self.require_numbers(columns)
+        self.require_numbers([name for name in columns if name not in texts])
         rows = 0
         try:
             with parquet.ParquetFile(self.path) as file:
                 for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(columns)):
-                    # Not safe: an integer beyond 2^53 becomes the nearest float, as it does in a CSV.
-                    arrays = [batch.column(name).cast(pa.float64(), safe=False) for name in columns]
-                    values = np.stack([array.to_numpy(zero_copy_only=False) for array in arrays], axis=1)
-                    bad = first_bad_cell(values, columns, label)
+                    values = np.stack([_values(batch.column(name), texts.get(name)) for name in columns], axis=1)
+                    bad = first_bad_cell(values, columns, label, missing)
                     if bad is not None:
                         name = columns[bad[1]]
                         cell = batch.column(name)[bad[0]].as_py()
-                        raise cell_error(self.path, rows + bad[0] + 1, name, cell, expected_cell(name, label))
+                        expected = "a text" if name in texts else expected_cell(name, label)
+                        raise cell_error(self.path, rows + bad[0] + 1, name, cell, expected)
                     rows += len(values)
                     yield values
         except (pa.ArrowException, OSError) as error:
@@ -60,9 +88,12 @@ class ParquetTable(Table):
         """
         for name in columns:
             kind = self._types.field(name).type
-            if not (_is_number(kind) or pa.types.is_boolean(kind)):
+            if not is_number(kind):
                 raise InputError(f"{self.path}: column {name} holds {kind}, expected numbers")
 
 
-def _is_number(kind: pa.DataType) -> bool:
-    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+def _values(column: pa.Array, texts: Sequence[str] | None) -> Float64[np.ndarray, "rows"]:
+    if texts is not None:
+        return places_of(as_text(column), texts)
+    # Not safe: an integer beyond 2^53 becomes the nearest float, as it does in a CSV.
+    return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
-from jaxtyping import Float64, Int64, Num
+from jaxtyping import Bool, Float64, Int64, Num
 from pydantic import Field
 
 from jaxflow.config.spec import Spec
@@ -81,10 +81,14 @@ class MinMax(Step):
 class DropConstant(Step):
     """Leave out the columns that have one value only in the training data: no density can be fitted to them.
 
-    Going back, a dropped column takes that value again.
+    Going back, a dropped column takes that value again. A row with another value there has one that was never seen,
+    which is a reason of its own to flag it, unless `never_seen` is "ignore".
     """
 
     kind: Literal["drop_constant"] = Field(default="drop_constant", description="leave out columns that never change")
+    never_seen: Literal["flag", "ignore"] = Field(
+        default="flag", description="whether another value than the only one of a dropped column makes a row anomalous"
+    )
 
     def fit(self, x: Float64[np.ndarray, "n dim"]) -> Selection:
         """The columns of `x` that change, and the value of those that do not."""
@@ -175,15 +179,35 @@ class Preprocessing:
         return len(self.kept)
 
     @property
-    def log_det(self) -> float:
-        """log |det dz / dx| over the kept columns, in nats; the same at every x, as the map is affine.
-
-        With z = transform(x): log p(x) = log p(z) + log_det, a density over the kept columns.
-        """
+    def log_slopes(self) -> Float64[np.ndarray, "dim_out"]:
+        """log |dz / dx| of each kept column, the same at every x, as the map is affine."""
         log_slopes = np.zeros(self.dim_in)
         for step in self.fitted:
             log_slopes = log_slopes[step.kept] if isinstance(step, Selection) else log_slopes - np.log(step.scale)
-        return float(log_slopes.sum())
+        return log_slopes
+
+    @property
+    def log_det(self) -> float:
+        """log |det dz / dx| over the kept columns, in nats, the sum of `log_slopes`.
+
+        With z = transform(x): log p(x) = log p(z) + log_det, a density over the kept columns.
+        """
+        return float(self.log_slopes.sum())
+
+    def never_seen(self, x: Num[np.ndarray, "n dim_in"]) -> Bool[np.ndarray, "n dim_in"]:
+        """Where a dropped column has another value than its only one in the training data."""
+        z, columns = _with_columns(x, self.dim_in, "the data"), np.arange(self.dim_in)
+        found = np.zeros(z.shape, bool)
+        last = max((i for i, step in enumerate(self.fitted) if isinstance(step, Selection)), default=-1)
+        for spec, step in zip(self.steps[: last + 1], self.fitted, strict=False):
+            if isinstance(step, Selection):
+                if isinstance(spec, DropConstant) and spec.never_seen == "flag":
+                    dropped = np.setdiff1d(np.arange(len(step.fill)), step.kept)
+                    found[:, columns[dropped]] = z[:, dropped] != step.fill[dropped]
+                columns = columns[step.kept]
+            with np.errstate(over="ignore"):
+                z = step.transform(z)
+        return found
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All constants, under names such as `0.shift`: what `from_arrays` needs besides the specs."""

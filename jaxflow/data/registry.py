@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from jaxflow.config.spec import Spec
 from jaxflow.data.adbench import adbench_files, load_adbench
 from jaxflow.data.card_transdata import load_card_transdata
+from jaxflow.data.columns import ColumnsSpec
 from jaxflow.data.dataset import Dataset, require_distinct
 from jaxflow.data.sklearn_sets import breast_cancer, digits, wine
 from jaxflow.data.tabular import read_table
@@ -135,12 +136,13 @@ class DataSpec(Spec):
         return self
 
 
-def load_dataset(spec: DataSpec | str, *, seed: int = 0) -> Dataset:
+def load_dataset(spec: DataSpec | str, *, seed: int = 0, columns: ColumnsSpec | None = None) -> Dataset:
     """The data set that a spec describes, or the one of this name with its default options.
 
     Args:
         spec: which data.
         seed: for made data sets; the same seed gives the same points. Real data is the same under every seed.
+        columns: what is known of the columns of a file: which are categorical, whether values may be missing.
 
     Raises:
         InputError: for an unknown name (with the closest known ones), and whatever is wrong with a file.
@@ -153,7 +155,14 @@ def load_dataset(spec: DataSpec | str, *, seed: int = 0) -> Dataset:
         assert spec.path is not None
         if spec.stream:
             raise InputError(f"{spec.path}: a stream is not read into memory, expected data without stream here")
-        return read_table(spec.path, label=spec.label, features=spec.features)
+        columns = ColumnsSpec() if columns is None else columns
+        return read_table(
+            spec.path,
+            label=spec.label,
+            features=spec.features,
+            categorical=[name for name, column in columns.types.items() if column.kind == "categorical"],
+            missing=columns.missing != "refuse",
+        )
     dataset = _named(spec, spec.name, seed)
     return dataset if spec.features is None else dataset.select(spec.features)
 

@@ -1,6 +1,7 @@
 """Which rows a model is fitted on and which rows it is judged on."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -9,6 +10,7 @@ from pydantic import Field, field_validator
 
 from jaxflow.config.spec import Spec
 from jaxflow.data.dataset import Dataset
+from jaxflow.data.frame import Frame
 from jaxflow.errors import InputError
 
 DEFAULT_TEST_FRACTION = 0.5
@@ -45,6 +47,7 @@ class Split:
         y_test: 0 = normal, 1 = anomaly for each test row; None when the data set has no labels.
         feature_names: the columns.
         train_rows: the number of each training row in the data set, from 0.
+        categories: the texts of each column of texts, whose places are in `x_train` and `x_test`.
     """
 
     name: str
@@ -53,6 +56,17 @@ class Split:
     y_test: Int64[np.ndarray, "n_test"] | None
     feature_names: tuple[str, ...]
     train_rows: Int64[np.ndarray, "n_train"]
+    categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def train(self) -> Frame:
+        """The training rows with the names of their columns."""
+        return Frame(self.x_train, self.feature_names, self.categories)
+
+    @property
+    def test(self) -> Frame:
+        """The test rows likewise."""
+        return Frame(self.x_test, self.feature_names, self.categories)
 
 
 def split_dataset(dataset: Dataset, spec: SplitSpec, *, seed: int = 0) -> Split:
@@ -82,7 +96,9 @@ def split_dataset(dataset: Dataset, spec: SplitSpec, *, seed: int = 0) -> Split:
         train = normal[kept]
         test = np.setdiff1d(rows, train, assume_unique=True)
     y_test = None if dataset.y is None else dataset.y[test]
-    return Split(dataset.name, dataset.x[train], dataset.x[test], y_test, dataset.feature_names, train)
+    return Split(
+        dataset.name, dataset.x[train], dataset.x[test], y_test, dataset.feature_names, train, dataset.categories
+    )
 
 
 def hold_out(

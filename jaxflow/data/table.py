@@ -1,14 +1,20 @@
 """What a file of columns offers, whatever its format."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Float, Float64
 
 from jaxflow.data.dataset import require_distinct
+from jaxflow.data.frame import category_text
 from jaxflow.errors import InputError
+
+NO_TEXTS: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
 class Table(ABC):
@@ -26,18 +32,39 @@ class Table(ABC):
 
     @abstractmethod
     def batches(
-        self, columns: Sequence[str], label: str | None = None
+        self,
+        columns: Sequence[str],
+        label: str | None = None,
+        *,
+        texts: Mapping[str, Sequence[str]] = NO_TEXTS,
+        missing: bool = False,
     ) -> Iterator[Float64[np.ndarray, "rows columns"]]:
         """The named columns, some rows at a time and in the order of the file.
 
         Args:
             columns: names out of `names`, all different.
             label: the one of `columns` whose cells have to be 0 or 1.
+            texts: the columns of texts and what they may hold; a cell becomes the place of its text, or -1.
+            missing: whether cells other than labels may be empty; they become NaN.
 
         Raises:
             InputError: for a cell that is no finite number, a label that is neither 0 nor 1, or damage; it names the
                 row, counted from 1 for the first row of data, and the column.
         """
+
+    def texts(self, columns: Sequence[str], declared: Collection[str]) -> dict[str, tuple[str, ...]]:
+        """The texts, in ascending order, of each of the columns that holds some.
+
+        Args:
+            columns: which columns to look at.
+            declared: those whose cells are texts even where they look like numbers.
+
+        Raises:
+            InputError: if the file is damaged, or its format has no texts and one is declared.
+        """
+        for name in declared:
+            raise InputError(f"{self.path}: column {name} is to be categorical, but {type(self).__name__} has numbers")
+        return {}
 
     def features(self, label: str | None) -> tuple[str, ...]:
         """The columns that are features unless the caller says otherwise: all but the label."""
@@ -51,10 +78,13 @@ class Table(ABC):
 
 
 def first_bad_cell(
-    values: Float[np.ndarray, "rows columns"], columns: Sequence[str], label: str | None
+    values: Float[np.ndarray, "rows columns"], columns: Sequence[str], label: str | None, missing: bool = False
 ) -> tuple[int, int] | None:
-    """Row and column index, counted from 0, of the first cell that is not finite or is a label but not 0 or 1."""
-    bad = ~np.isfinite(values)
+    """Row and column index, counted from 0, of the first cell that is not finite or is a label but not 0 or 1.
+
+    Where cells may be `missing`, NaN is fine but as a label.
+    """
+    bad = np.isinf(values) if missing else ~np.isfinite(values)
     if label is not None:
         index = columns.index(label)
         bad[:, index] |= (values[:, index] != 0) & (values[:, index] != 1)
@@ -79,3 +109,19 @@ def damaged(path: Path, kind: str, error: BaseException) -> InputError:
     """The error for a file that its reader gave up on, with the first line of the reader's reason."""
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return InputError(f"{path}: cannot be read as {kind} ({reason:.200})")
+
+
+def places_of(column: pa.Array, texts: Sequence[str]) -> Float64[np.ndarray, "rows"]:
+    """The place of each cell's category among `texts`; -1 where it is none of them, NaN where the cell is empty."""
+    known = {category_text(text): float(place) for place, text in enumerate(texts)}
+    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    cells = encoded.dictionary.to_pylist()
+    # Last the place of null, which has no index.
+    table = np.array([known.get(category_text(cell), -1.0) if cell else np.nan for cell in cells] + [np.nan])
+    return table[np.asarray(pc.fill_null(encoded.indices, len(cells)).to_numpy(zero_copy_only=False))]
+
+
+def distinct_texts(column: pa.Array) -> set[str]:
+    """The categories of a column's cells, empty ones left out."""
+    cells = (column.dictionary if pa.types.is_dictionary(column.type) else column.unique()).to_pylist()
+    return {category_text(cell) for cell in cells if cell}

@@ -1,6 +1,6 @@
 """A user's table: read at once with its labels, or streamed in chunks."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +10,21 @@ from jaxflow.data.csv_table import CsvTable
 from jaxflow.data.dataset import Dataset, listed, require_columns
 from jaxflow.data.npz_table import NpzTable
 from jaxflow.data.parquet_table import ParquetTable
-from jaxflow.data.table import Table
+from jaxflow.data.table import NO_TEXTS, Table
 from jaxflow.errors import InputError
 
 _STREAMED: dict[str, Callable[[Path], Table]] = {".csv": CsvTable, ".csv.gz": CsvTable, ".parquet": ParquetTable}
 _FORMATS: dict[str, Callable[[Path], Table]] = {**_STREAMED, ".npz": NpzTable}
 
 
-def read_table(path: Path | str, *, label: str | None = "label", features: Sequence[str] | None = None) -> Dataset:
+def read_table(
+    path: Path | str,
+    *,
+    label: str | None = "label",
+    features: Sequence[str] | None = None,
+    categorical: Collection[str] = (),
+    missing: bool = False,
+) -> Dataset:
     """Read a CSV (plain or gzipped), Parquet or NPZ file.
 
     Args:
@@ -25,6 +32,9 @@ def read_table(path: Path | str, *, label: str | None = "label", features: Seque
         label: the column of labels, 0 or false = normal, 1 or true = anomaly; None when there are none. In an NPZ file
             with the arrays `X` and `y`, "label" stands for `y` too.
         features: the columns to read, in this order; None for every column but the label.
+        categorical: features whose cells are texts even where they look like numbers. In CSV and Parquet files columns
+            of texts are found by themselves.
+        missing: whether cells may be empty.
 
     Returns:
         The data set, named after the file.
@@ -51,13 +61,20 @@ def read_table(path: Path | str, *, label: str | None = "label", features: Seque
         raise InputError(f"{path}: column {label} is the label, expected it not to be among the features")
     require_columns(path, features, table.names)
     columns = [*features] if label is None else [*features, label]
-    values = np.concatenate(list(table.batches(columns, label)))
+    texts = table.texts(features, [name for name in features if name in categorical])
+    values = np.concatenate(list(table.batches(columns, label, texts=texts, missing=missing)))
     y = None if label is None else values[:, -1].astype(np.int64)
-    return Dataset(_name(path), np.ascontiguousarray(values[:, : len(features)]), y, tuple(features))
+    x = np.ascontiguousarray(values[:, : len(features)])
+    return Dataset(_name(path), x, y, tuple(features), texts, missing)
 
 
 def read_chunks(
-    path: Path | str, *, features: Sequence[str], chunk_rows: int = 65536
+    path: Path | str,
+    *,
+    features: Sequence[str],
+    chunk_rows: int = 65536,
+    categories: Mapping[str, Sequence[str]] = NO_TEXTS,
+    missing: bool = False,
 ) -> Iterator[Float64[np.ndarray, "rows dim"]]:
     """Stream the named columns of a CSV or Parquet file of any size, in memory that does not grow with the file.
 
@@ -65,6 +82,8 @@ def read_chunks(
         path: the file (.csv, .csv.gz or .parquet).
         features: the columns to read, in this order; others are not looked at.
         chunk_rows: rows of every chunk but the last, which may have fewer.
+        categories: the columns of texts and what they may hold; a cell becomes the place of its text, or -1.
+        missing: whether cells may be empty; they become NaN.
 
     Returns:
         An iterator over chunks of the rows in the order of the file.
@@ -80,7 +99,7 @@ def read_chunks(
         raise InputError(f"{path}: no feature is named, expected at least one")
     table = open_streamed(path)
     require_columns(path, features, table.names)
-    return _of_equal_length(table.batches(list(features)), chunk_rows)
+    return _of_equal_length(table.batches(list(features), texts=categories, missing=missing), chunk_rows)
 
 
 def table_files(folder: Path | str) -> tuple[Path, ...]:

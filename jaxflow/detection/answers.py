@@ -2,20 +2,41 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from jaxtyping import Float64
 
+from jaxflow.data.column_maps import Categorical
 from jaxflow.data.table_writer import json_number
+from jaxflow.data.tabular import read_chunks
 from jaxflow.detection.detector import Detector
 from jaxflow.errors import InputError
 
 SCHEMA = pa.schema([("row", pa.int64()), ("score", pa.float64()), ("p_value", pa.float64()), ("anomaly", pa.int8())])
 
 
+def detector_chunks(detector: Detector, file: Path, chunk_rows: int) -> Iterator[Float64[np.ndarray, "rows columns"]]:
+    """The detector's columns of a CSV or Parquet file as codes, some rows at a time.
+
+    Raises:
+        InputError: as `read_chunks` does.
+    """
+    encoding = detector.inputs_.encoding
+    texts = dict(zip(detector.columns_, encoding.maps, strict=True))
+    return read_chunks(
+        file,
+        features=detector.columns_,
+        chunk_rows=chunk_rows,
+        categories={name: column.categories for name, column in texts.items() if isinstance(column, Categorical)},
+        missing=encoding.missing != "refuse",
+    )
+
+
 def answer_chunks(detector: Detector, chunks: Iterable[np.ndarray]) -> Iterator[pa.RecordBatch]:
-    """Score chunks of rows, each (rows, n_features), finite, with the columns in the order of `detector.columns_`.
+    """Score chunks of rows, each (rows, n_features), as codes, with the columns in the order of `detector.columns_`.
 
     Yields:
         For each chunk: `row` (from 1), `score` (higher = more anomalous), `p_value` (conformal, from the calibration
@@ -35,24 +56,34 @@ def answer_chunks(detector: Detector, chunks: Iterable[np.ndarray]) -> Iterator[
 
 
 def answer_record(detector: Detector, record: Any, where: str) -> dict[str, Any]:
-    """Score one row given as a mapping of column names to numbers; other keys are not looked at.
+    """Score one row given as a mapping of column names to numbers and texts; other keys are not looked at.
 
     Returns:
         `score`, `p_value` and `anomaly` as in `answer_chunks`, the score as `json_number` has it.
 
     Raises:
         InputError: opening with `where`, if the record is no mapping, a column is missing, or a value is no finite
-            number.
+            number, where the column is not categorical; null is a missing value, where there may be some.
     """
     if not isinstance(record, Mapping):
         raise InputError(f"{where}: expected an object of column names and numbers, got {record!r:.60}")
+    encoding = detector.inputs_.encoding
     values = []
-    for column in detector.columns_:
+    for column, known in zip(detector.columns_, encoding.maps, strict=True):
         if column not in record:
             raise InputError(f"{where}: column {column} is missing")
-        value = _finite_number(record[column])
+        cell = record[column]
+        if cell is None and encoding.missing != "refuse":
+            values.append(math.nan)
+            continue
+        number = _finite_number(cell)
+        if isinstance(known, Categorical):
+            value = known.place(cell) if isinstance(cell, str) else None if number is None else known.place(number)
+        else:
+            value = number
         if value is None:
-            raise InputError(f"{where}: column {column} is {record[column]!r:.60}, expected a finite number")
+            expected = "a text" if isinstance(known, Categorical) else "a finite number"
+            raise InputError(f"{where}: column {column} is {cell!r:.60}, expected {expected}")
         values.append(value)
     batch = next(answer_chunks(detector, [np.array([values])]))
     answer = batch.to_pylist()[0]

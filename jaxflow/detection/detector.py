@@ -3,22 +3,28 @@
 import os
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, OutlierMixin
-from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
+from sklearn.utils.validation import check_is_fitted, check_random_state
 
+from jaxflow.data.columns import ColumnsSpec
 from jaxflow.data.preprocessing import DropConstant, Preprocessing, PreprocessingStep, Standardize, Step
 from jaxflow.data.splits import hold_out
 from jaxflow.detection.fitting import finished
+from jaxflow.detection.inputs import Inputs, fit_inputs, grid_of, snapped
+from jaxflow.detection.marginal import expected_scores
+from jaxflow.detection.rows import read_rows
 from jaxflow.detection.scoring import draw_rows, score_rows
 from jaxflow.detection.thresholds import BestF1, TargetFalsePositiveRate, ThresholdRule, checked_labels
 from jaxflow.errors import InputError, NonFiniteLoss
+from jaxflow.models import AutoEncoderSpec
 from jaxflow.models.model import Density, Model, ModelSpec
 from jaxflow.training.fit import FitResult
 from jaxflow.training.fit_spec import FitSpec
@@ -27,6 +33,9 @@ from jaxflow.training.sources import Source
 
 DEFAULT_STEPS = (DropConstant(), Standardize())
 DEFAULT_RULE = TargetFalsePositiveRate()
+
+# What a value that was never seen adds to a score: more than rows score in which there is none.
+NEVER_SEEN = 1e6
 
 
 class Detector(OutlierMixin, BaseEstimator):
@@ -43,8 +52,9 @@ class Detector(OutlierMixin, BaseEstimator):
     Attributes after `fit`:
         model_: the fitted model.
         float_type_: the type of its numbers, "float32" or "float64".
-        model_spec_: the spec it was built from, the default where `model` is None.
-        preprocessing_: the fitted steps.
+        model_spec_: the spec it was built from: the default where `model` is None, with the width of the context and
+            the noise for columns on a grid filled in.
+        inputs_: what becomes of the columns of a table: `encoding`, what each is taken for, and the fitted steps.
         history_: the fit, epoch by epoch.
         calibration_scores_: anomaly scores of the rows that calibrate.
         calibration_labels_: their labels; None when all are normal.
@@ -58,28 +68,42 @@ class Detector(OutlierMixin, BaseEstimator):
     """
 
     model: ModelSpec | None
+    columns: ColumnsSpec | None
     preprocessing: Sequence[PreprocessingStep] | None
     threshold: ThresholdRule | None
     calibration_fraction: float
     random_state: Any
     columns_: tuple[str, ...]
+    inputs_: Inputs
     n_features_in_: int
     feature_names_in_: np.ndarray
+
+    @property
+    def preprocessing_(self) -> Preprocessing:
+        """The fitted steps."""
+        return self.inputs_.preprocessing
 
     @abstractmethod
     def _model_spec(self) -> Any:
         """The spec of the model, with this detector's default."""
 
     @abstractmethod
-    def _fit_model(self, model: Model, rows: Float[np.ndarray, "n dim"], rng: np.random.Generator) -> FitResult:
+    def _fit_model(
+        self,
+        model: Model,
+        rows: Float[np.ndarray, "n dim"],
+        context: Float[np.ndarray, "n context_dim"] | None,
+        rng: np.random.Generator,
+    ) -> FitResult:
         """Fit the model to preprocessed rows."""
 
-    def fit(self, X: ArrayLike | Source, y: ArrayLike | None = None) -> "Detector":
+    def fit(self, X: Any, y: ArrayLike | None = None) -> "Detector":
         """Learn from normal rows, and calibrate the threshold on some of them held out.
 
         Args:
-            X: rows, shape (n, n_features); for detectors that are fitted by gradient steps also a `training.Source`
-                of rows that need not fit into memory.
+            X: rows, shape (n, n_features): an array, or a table of pandas, polars or pyarrow, whose columns may hold
+                texts. For detectors that are fitted by gradient steps also a `training.Source` of rows that need not
+                fit into memory.
             y: ignored, as in scikit-learn, unless the threshold rule needs labels (`BestF1`): then 0 = normal and
                 1 = anomaly. The model learns from normal rows only; the threshold is chosen on the held-out normal
                 rows and all anomalies.
@@ -103,12 +127,10 @@ class Detector(OutlierMixin, BaseEstimator):
         return self
 
     def _fit(
-        self, spec: Any, steps: tuple[PreprocessingStep, ...], rule: ThresholdRule, X: ArrayLike, y: ArrayLike | None
+        self, spec: Any, steps: tuple[PreprocessingStep, ...], rule: ThresholdRule, X: Any, y: ArrayLike | None
     ) -> NonFiniteLoss | None:
         """Fit and calibrate; the error that ended the fit early, if the detector is ready for use all the same."""
-        x = self._rows(X, reset=True)
-        names = getattr(self, "feature_names_in_", [f"x{i}" for i in range(x.shape[1])])
-        self.columns_ = tuple(str(name) for name in names)
+        x = read_rows(self, X, reset=True, allow_missing=self._columns_spec.missing != "refuse")
         self.n_train_ = len(x)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
 
@@ -118,7 +140,7 @@ class Detector(OutlierMixin, BaseEstimator):
                 raise InputError(
                     "the threshold rule best_f1 needs labels: fit(X, y) with y = 0 (normal) or 1 (anomaly)"
                 )
-            labels = checked_labels(np.asarray(y), x[:, 0])
+            labels = checked_labels(np.asarray(y), x.x[:, 0])
             normal = np.flatnonzero(labels == 0)
             x, anomalies = x[normal], x[labels == 1]
             if not len(anomalies):
@@ -128,15 +150,17 @@ class Detector(OutlierMixin, BaseEstimator):
         if self.calibration_fraction:
             learn, calibrate = hold_out(len(x), self.calibration_fraction, rng)
 
-        self.model_spec_ = spec
-        self.preprocessing_ = Preprocessing.fit(steps, x[learn])
-        z = self.preprocessing_.transform(x[learn])
-        model = spec.build(z.shape[1], rngs=nnx.Rngs(int(rng.integers(2**31))))
+        self.inputs_ = fit_inputs(x[learn], self._columns_spec, steps)
+        self.model_spec_ = self.inputs_.adapted(spec)
+        z, context = self.inputs_.training_rows(self.inputs_.encoding.codes(x[learn]), rng)
+        model = self.model_spec_.build(self.inputs_.dim, rngs=nnx.Rngs(int(rng.integers(2**31))))
+        model.prepare(z)  # all of them: some values may be missing in the part that is fitted
         result, stopped = finished(
-            lambda: self._fit_model(model, z, rng), normal[learn].__getitem__, "X, counted from 0"
+            lambda: self._fit_model(model, z, context, rng), normal[learn].__getitem__, "X, counted from 0"
         )
         self.model_, self.history_ = result
-        scores = self.scores_of_rows(np.concatenate([x[calibrate], anomalies]))
+        codes = [self.inputs_.encoding.codes(rows) for rows in (x[calibrate], anomalies)]
+        scores = self.scores_of_rows(np.concatenate(codes))
         labels = np.repeat([0, 1], [len(calibrate), len(anomalies)]) if len(anomalies) else None
         self._decide(rule, scores, labels)
         return stopped
@@ -147,7 +171,7 @@ class Detector(OutlierMixin, BaseEstimator):
         """`_fit` to rows that are read from files."""
         raise InputError(f"{type(self).__name__} is fitted to rows in memory, not to a source")
 
-    def calibrate(self, X: ArrayLike, y: ArrayLike | None = None, rule: ThresholdRule | None = None) -> "Detector":
+    def calibrate(self, X: Any, y: ArrayLike | None = None, rule: ThresholdRule | None = None) -> "Detector":
         """Replace the calibration rows, and with them the threshold; the model stays as it is.
 
         Args:
@@ -160,8 +184,7 @@ class Detector(OutlierMixin, BaseEstimator):
                 labels are needed and missing or wrong. The detector then stays as it was.
         """
         check_is_fitted(self, "threshold_")
-        x = self._rows(X)
-        scores = self.scores_of_rows(x)
+        scores = self.scores_of_rows(self.codes(X))
         labels = None if y is None else checked_labels(np.asarray(y), scores)
         return self._decide(self.threshold_rule_ if rule is None else rule, scores, labels)
 
@@ -174,7 +197,7 @@ class Detector(OutlierMixin, BaseEstimator):
         check_is_fitted(self, "threshold_")
         return self._decide(rule, self.calibration_scores_, self.calibration_labels_)
 
-    def anomaly_score(self, X: ArrayLike) -> Float[np.ndarray, "n"]:
+    def anomaly_score(self, X: Any) -> Float[np.ndarray, "n"]:
         """How anomalous each row is; higher is more anomalous, +inf where no number is high enough.
 
         For a density -log p(x) in nats, x in data units: multiplying a column by 10 adds log 10 to the score of every
@@ -184,24 +207,24 @@ class Detector(OutlierMixin, BaseEstimator):
             ValueError: if `X` is not a finite matrix of the columns that were fitted.
         """
         check_is_fitted(self, "threshold_")
-        return self.scores_of_rows(self._rows(X))
+        return self.scores_of_rows(self.codes(X))
 
-    def score_samples(self, X: ArrayLike) -> Float[np.ndarray, "n"]:
+    def score_samples(self, X: Any) -> Float[np.ndarray, "n"]:
         """How normal each row is; for a density log p(x) in nats, over the columns that are not constant."""
         return -self.anomaly_score(X)
 
-    def decision_function(self, X: ArrayLike) -> Float[np.ndarray, "n"]:
+    def decision_function(self, X: Any) -> Float[np.ndarray, "n"]:
         """`score_samples - offset_`: negative for flagged rows, and 0 for a row whose score is the threshold."""
         normality = self.score_samples(X)
         with np.errstate(invalid="ignore"):
             # Both may be infinite where a density is zero, and the difference of infinities would be NaN.
             return np.where(normality == self.offset_, 0.0, normality - self.offset_)
 
-    def predict(self, X: ArrayLike) -> Int[np.ndarray, "n"]:
+    def predict(self, X: Any) -> Int[np.ndarray, "n"]:
         """+1 for normal rows, -1 for flagged ones."""
         return np.where(self.anomaly_score(X) > self.threshold_, -1, 1)
 
-    def p_values(self, X: ArrayLike) -> Float[np.ndarray, "n"]:
+    def p_values(self, X: Any) -> Float[np.ndarray, "n"]:
         """Conformal p-value of each row: the share of normal calibration scores at least as high, itself counted.
 
         p(x) = (1 + #{calibration scores >= score(x)}) / (n + 1)
@@ -220,8 +243,10 @@ class Detector(OutlierMixin, BaseEstimator):
         below = np.searchsorted(np.sort(normal), scores, side="left")
         return (1 + normal.size - below) / (normal.size + 1)
 
-    def sample(self, count: int, random_state: Any = None) -> Float[np.ndarray, "count n_features"]:
+    def sample(self, count: int, random_state: Any = None) -> Shaped[np.ndarray, "count n_features"]:
         """Draw rows from the fitted density, in data units; columns that were dropped have their constant value.
+
+        Where there are columns of texts, the rows are an array of objects.
 
         Args:
             count: number of rows.
@@ -235,21 +260,36 @@ class Detector(OutlierMixin, BaseEstimator):
             raise InputError(f"count = {count}: expected at least 0")
         if not isinstance(self.model_, Density):
             raise InputError(f"{type(self).__name__} cannot draw rows: {type(self.model_).__name__} is no density")
+        if self.model_.context_dim:
+            raise InputError(f"{type(self).__name__} cannot draw rows by itself: they depend on the context columns")
         key = jax.random.key(check_random_state(random_state).randint(2**31 - 1))
         with floats_of(self.float_type_):
             draws = draw_rows(self.model_, key, count)
-        return self.preprocessing_.inverse_transform(draws)
+        return self.inputs_.table(draws)
 
     def scores_of_rows(self, x: Float[np.ndarray, "n n_features"]) -> Float[np.ndarray, "n"]:
-        """`anomaly_score` for a plain matrix of finite numbers, its columns in the order of `columns_`."""
+        """`anomaly_score` for a matrix of codes, as `codes` gives them, its columns in the order of `columns_`."""
+        inputs = self.inputs_
         # A value so far out that preprocessing overflows is infinitely far, and `score_rows` knows what to do with it.
         with np.errstate(over="ignore"):
-            z = self.preprocessing_.transform(x)
+            z, context = inputs.model_rows(x)
         with floats_of(self.float_type_):
-            scores = score_rows(self.model_, z)
+            scores = score_rows(self.model_, z, context)
+            if inputs.imputer is not None:
+                gaps = inputs.gaps(x)
+                lacking = gaps.any(axis=1)
+                scores[lacking] = expected_scores(
+                    partial(score_rows, self.model_),
+                    z[lacking],
+                    None if context is None else context[lacking],
+                    gaps[lacking],
+                    inputs.imputer,
+                    partial(snapped, self.model_),
+                )
         # log p(x) = log p(z) + log |det dz/dx|: the density of the data, not of what preprocessing made of it.
-        in_nats = isinstance(self.model_, Density) and self.model_.scores_in_nats
-        return scores - self.preprocessing_.log_det if in_nats else scores
+        if isinstance(self.model_, Density) and self.model_.scores_in_nats:
+            scores = scores - inputs.log_det(x, grid_of(self.model_))
+        return scores + NEVER_SEEN * inputs.never_seen(x).sum(axis=1)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted detector to a directory; see `jaxflow.detection.saving.save_detector`."""
@@ -257,14 +297,35 @@ class Detector(OutlierMixin, BaseEstimator):
 
         save_detector(self, path)
 
-    def _rows(self, X: Any, *, reset: bool = False) -> Any:
-        return validate_data(self, X, dtype=np.float64, reset=reset)
+    def codes(self, X: Any) -> Float[np.ndarray, "n n_features"]:
+        """The rows as numbers: places of categories instead of texts, NaN for what is missing.
+
+        Raises:
+            ValueError: if `X` does not have the columns that were fitted, or a value that cannot be scored.
+        """
+        check_is_fitted(self, "threshold_")
+        allow_missing = self.inputs_.encoding.missing != "refuse"
+        return self.inputs_.encoding.codes(read_rows(self, X, reset=False, allow_missing=allow_missing))
+
+    @property
+    def _columns_spec(self) -> ColumnsSpec:
+        return ColumnsSpec() if self.columns is None else self.columns
+
+    def __sklearn_tags__(self):
+        """What scikit-learn's own code wants to know of an estimator."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self._columns_spec.missing != "refuse"
+        tags.input_tags.string = True
+        tags.input_tags.categorical = True
+        return tags
 
     def _checked_parameters(self) -> tuple[Any, tuple[PreprocessingStep, ...], ThresholdRule]:
         """The parameters with their defaults, or a refusal; scikit-learn leaves this to `fit`."""
         spec = self._model_spec()
-        if getattr(spec, "context_dim", 0):  # not every model knows of contexts
-            raise InputError(f"a detector scores rows without context: context_dim = {spec.context_dim}, expected 0")
+        if not isinstance(self.columns, ColumnsSpec | None):
+            raise InputError(f"columns = {self.columns!r}: expected a ColumnsSpec")
+        if self._columns_spec.missing == "model" and isinstance(spec, AutoEncoderSpec):
+            raise InputError("columns.missing = model needs a density, and an autoencoder is none: expected median")
         for name in ("calibration_fraction", "validation_fraction"):
             fraction = getattr(self, name, 0.0)
             if not isinstance(fraction, float | int | np.number) or not 0 <= fraction < 1:

@@ -9,10 +9,13 @@ import numpy as np
 from flax import nnx
 from sklearn.utils.validation import check_random_state
 
-from jaxflow.data.preprocessing import Preprocessing, PreprocessingStep
+from jaxflow.data.columns import ColumnsSpec
+from jaxflow.data.frame import Frame
+from jaxflow.data.preprocessing import PreprocessingStep
 from jaxflow.detection.detector import Detector
 from jaxflow.detection.fitting import finished, fit_by_gradient
 from jaxflow.detection.from_source import Remaining, divide, take_rows
+from jaxflow.detection.inputs import fit_inputs
 from jaxflow.detection.thresholds import BestF1, ThresholdRule
 from jaxflow.errors import InputError
 from jaxflow.models import (
@@ -39,6 +42,8 @@ class GradientDetector(Detector):
     Args:
         model: the spec of the model.
         train: how it is fitted; `FitSpec()` by default.
+        columns: what the columns hold, which are the context of the others, and what becomes of missing values; by
+            default all is inferred, there is no context, and no value may be missing.
         preprocessing: steps before the model; by default constant columns are dropped and the others standardised.
         threshold: the threshold rule; by default a false-positive rate of 5 % on held-out normal rows.
         validation_fraction: share of the rows left after calibration that chooses the best epoch; 0 for none.
@@ -56,6 +61,7 @@ class GradientDetector(Detector):
         model: ModelSpec | None = None,
         *,
         train: FitSpec | None = None,
+        columns: ColumnsSpec | None = None,
         preprocessing: Sequence[PreprocessingStep] | None = None,
         threshold: ThresholdRule | None = None,
         validation_fraction: float = 0.1,
@@ -68,6 +74,7 @@ class GradientDetector(Detector):
     ):
         self.model = model
         self.train = train
+        self.columns = columns
         self.preprocessing = preprocessing
         self.threshold = threshold
         self.validation_fraction = validation_fraction
@@ -78,8 +85,8 @@ class GradientDetector(Detector):
         self.checkpoints = checkpoints
         self.watchers = watchers
 
-    def _fit_model(self, model, rows, rng):
-        return fit_by_gradient(model, rows, self.train, self.validation_fraction, rng, **self._how(model))
+    def _fit_model(self, model, rows, context, rng):
+        return fit_by_gradient(model, rows, context, self.train, self.validation_fraction, rng, **self._how(model))
 
     def _fit_source(self, spec, steps, rule, source):
         if isinstance(rule, BestF1):
@@ -91,14 +98,21 @@ class GradientDetector(Detector):
         needed = np.union1d(parts.held, parts.prepare)  # those that calibrate are among them
         rows = take_rows(source, needed)
 
-        self.model_spec_ = spec
-        self.preprocessing_ = Preprocessing.fit(steps, rows[np.isin(needed, parts.prepare)])
-        model = spec.build(self.preprocessing_.dim_out, rngs=nnx.Rngs(int(rng.integers(2**31))))
-        names = tuple(f"{index} after preprocessing" for index in range(self.preprocessing_.dim_out))
-        train = Remaining(source, parts.held, self.preprocessing_.transform, names)
+        prepare = Frame(rows[np.isin(needed, parts.prepare)], source.columns)
+        self.inputs_ = inputs = fit_inputs(prepare, self._columns_spec, steps)
+        self.model_spec_ = inputs.adapted(spec)
+        model = self.model_spec_.build(inputs.dim, rngs=nnx.Rngs(int(rng.integers(2**31))))
+        model.prepare(inputs.model_rows(prepare.x)[0])
+
+        def transform(x: np.ndarray) -> np.ndarray:
+            return inputs.preprocessing.transform(inputs.encoding.expand(x))
+
+        names = tuple(f"{index} after preprocessing" for index in range(inputs.preprocessing.dim_out))
+        train = Remaining(source, parts.held, transform, names)
         valid = None
         if len(parts.validate):
-            valid = self.preprocessing_.transform(rows[np.isin(needed, parts.validate)])
+            z, context = inputs.model_rows(rows[np.isin(needed, parts.validate)])
+            valid = Batch(z, None, context)
         spec = FitSpec() if self.train is None else self.train
         key = jax.random.key(int(rng.integers(2**31)))
         calibration = rows[np.isin(needed, parts.calibrate)]
@@ -146,19 +160,21 @@ class GaussianDetector(Detector):
 
     Args:
         model: `GaussianSpec()` (the default; full, diagonal or shrunk covariance) or `GaussianMixtureSpec()`.
-        preprocessing, threshold, calibration_fraction, random_state: as in `GradientDetector`.
+        columns, preprocessing, threshold, calibration_fraction, random_state: as in `GradientDetector`.
     """
 
     def __init__(
         self,
         model: GaussianSpec | GaussianMixtureSpec | None = None,
         *,
+        columns: ColumnsSpec | None = None,
         preprocessing: Sequence[PreprocessingStep] | None = None,
         threshold: ThresholdRule | None = None,
         calibration_fraction: float = 0.2,
         random_state: Any = 0,
     ):
         self.model = model
+        self.columns = columns
         self.preprocessing = preprocessing
         self.threshold = threshold
         self.calibration_fraction = calibration_fraction
@@ -167,8 +183,9 @@ class GaussianDetector(Detector):
     def _model_spec(self):
         return _expect(self, GaussianSpec() if self.model is None else self.model, (GaussianSpec, GaussianMixtureSpec))
 
-    def _fit_model(self, model, rows, rng):
-        return fit(model, Batch(jnp.asarray(rows)), key=jax.random.key(int(rng.integers(2**31))))
+    def _fit_model(self, model, rows, context, rng):
+        batch = Batch(jnp.asarray(rows), None, None if context is None else jnp.asarray(context))
+        return fit(model, batch, key=jax.random.key(int(rng.integers(2**31))))
 
 
 def _expect(detector: Detector, spec: Any, kinds: tuple[type, ...]) -> Any:

@@ -41,6 +41,7 @@ def finished(
 def fit_by_gradient(
     model: Model,
     rows: Float[np.ndarray, "n dim"],
+    context: Float[np.ndarray, "n context_dim"] | None,
     spec: FitSpec | None,
     validation_fraction: float,
     rng: np.random.Generator,
@@ -53,13 +54,17 @@ def fit_by_gradient(
     Raises:
         NonFiniteLoss: as `fit`; it speaks of `rows`.
     """
-    train, valid, learn = rows, None, np.arange(len(rows))
+    valid, learn = None, np.arange(len(rows))
+
+    def batch(numbers: np.ndarray) -> Batch:
+        return Batch(jnp.asarray(rows[numbers]), None, None if context is None else jnp.asarray(context[numbers]))
+
     if validation_fraction:
         learn, held = hold_out(len(rows), validation_fraction, rng)
-        train, valid = rows[learn], Batch(jnp.asarray(rows[held]))
+        valid = batch(held)
     key = jax.random.key(int(rng.integers(2**31)))
     spec = FitSpec() if spec is None else spec
     try:
-        return fit(model, Batch(jnp.asarray(train)), valid, spec, key=key, **how)
+        return fit(model, batch(learn), valid, spec, key=key, **how)
     except NonFiniteLoss as error:
         raise error.renamed(learn.__getitem__) from None

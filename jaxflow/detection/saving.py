@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import uuid
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -24,9 +25,14 @@ from safetensors.numpy import save as dump_arrays
 from sklearn.utils.validation import check_is_fitted
 
 from jaxflow.config.spec import Spec, parse_spec
+from jaxflow.data.column_maps import AnyColumnMap
+from jaxflow.data.columns import ColumnsSpec
+from jaxflow.data.encoding import Encoding
+from jaxflow.data.imputation import Imputer
 from jaxflow.data.preprocessing import Preprocessing, PreprocessingStep
 from jaxflow.detection.detector import DEFAULT_STEPS, Detector
 from jaxflow.detection.detectors import AutoencoderDetector, FlowDetector, GaussianDetector
+from jaxflow.detection.inputs import Inputs
 from jaxflow.detection.saved_history import history_arrays, restored_history
 from jaxflow.detection.thresholds import AnyThresholdRule
 from jaxflow.errors import InputError
@@ -34,7 +40,7 @@ from jaxflow.models import AnyModelSpec, CustomFlow, restore_state, state_arrays
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.precision import floats_of
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 DESCRIPTION, WEIGHTS = "detector.json", "weights.safetensors"
 DETECTORS: dict[str, type[Detector]] = {
     kind.__name__: kind for kind in (FlowDetector, GaussianDetector, AutoencoderDetector)
@@ -62,6 +68,8 @@ class SavedDetector(Spec):
     n_train: int = Field(ge=1)
     n_features: int = Field(ge=1)
     columns: tuple[str, ...]
+    columns_spec: ColumnsSpec | None
+    encoding: tuple[AnyColumnMap, ...]
     fitted_with_names: bool
     float_type: Literal["float32", "float64"]
     weights_sha256: str
@@ -160,6 +168,8 @@ def _description(detector: Any, weights_sha256: str) -> SavedDetector:
         "n_train": detector.n_train_,
         "n_features": detector.n_features_in_,
         "columns": detector.columns_,
+        "columns_spec": detector.columns,
+        "encoding": detector.inputs_.encoding.maps,
         "fitted_with_names": hasattr(detector, "feature_names_in_"),
         "float_type": detector.float_type_,
         "weights_sha256": weights_sha256,
@@ -204,6 +214,10 @@ def _read_description(file: Path) -> SavedDetector:
         raise InputError(
             f"{file} has format {found}, this jaxflow reads up to format {FORMAT_VERSION}: it needs a newer jaxflow"
         )
+    if 1 <= found < FORMAT_VERSION:
+        raise InputError(
+            f"{file} has format {found}, this jaxflow reads format {FORMAT_VERSION}: fit and save it again"
+        )
     description = parse_spec(SavedDetector, values, str(file))
     if description.detector not in DETECTORS:
         raise InputError(f"{file}: detector = {description.detector!r}: expected one of {', '.join(DETECTORS)}")
@@ -219,6 +233,8 @@ def _read_description(file: Path) -> SavedDetector:
 def _arrays(detector: Any) -> dict[str, np.ndarray]:
     arrays = {f"model.{name}": array for name, array in state_arrays(detector.model_).items()}
     arrays |= {f"preprocessing.{name}": array for name, array in detector.preprocessing_.arrays().items()}
+    if detector.inputs_.imputer is not None:
+        arrays |= {f"missing.{name}": array for name, array in detector.inputs_.imputer.arrays().items()}
     arrays |= {f"history.{name}": array for name, array in history_arrays(detector.history_).items()}
     arrays["calibration.scores"] = detector.calibration_scores_
     if detector.calibration_labels_ is not None:
@@ -230,6 +246,7 @@ def _arrays(detector: Any) -> dict[str, np.ndarray]:
 def _unfitted(description: SavedDetector, file: Path) -> Any:
     parameters: dict[str, Any] = {
         "model": description.model,
+        "columns": description.columns_spec,
         "preprocessing": None if description.preprocessing == DEFAULT_STEPS else description.preprocessing,
         "threshold": description.threshold_rule,
         "calibration_fraction": description.calibration_fraction,
@@ -252,13 +269,18 @@ def _restore(detector: Any, description: SavedDetector, arrays: dict[str, np.nda
     def part(prefix: str) -> dict[str, np.ndarray]:
         return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
-    detector.preprocessing_ = Preprocessing.from_arrays(
-        description.preprocessing, part("preprocessing."), description.n_features
-    )
+    if len(description.encoding) != description.n_features:
+        raise InputError(f"the encoding has {len(description.encoding)} columns, expected {description.n_features}")
+    encoding = Encoding(description.encoding, (description.columns_spec or ColumnsSpec()).missing)
+    preprocessing = Preprocessing.from_arrays(description.preprocessing, part("preprocessing."), len(encoding.sources))
+    inputs = Inputs(encoding, preprocessing)
+    if encoding.missing == "model":
+        inputs = replace(inputs, imputer=Imputer.restored(part("missing."), inputs.dim))
+    detector.inputs_ = inputs
     detector.model_spec_ = description.model
     detector.float_type_ = description.float_type
     with floats_of(description.float_type):
-        detector.model_ = description.model.build(detector.preprocessing_.dim_out, rngs=nnx.Rngs(0))
+        detector.model_ = description.model.build(detector.inputs_.dim, rngs=nnx.Rngs(0))
         restore_state(detector.model_, part("model."))
     detector.history_ = restored_history(part("history."))
     detector.n_train_ = description.n_train

@@ -15,7 +15,9 @@ CHUNK_ROWS = 65536  # rows on the device at once
 SMALLEST_SHAPE = 64  # fewer rows than this are padded to it
 
 
-def score_rows(model: Model, z: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "n"]:
+def score_rows(
+    model: Model, z: Float[np.ndarray, "n dim"], context: Float[np.ndarray, "n context_dim"] | None = None
+) -> Float[np.ndarray, "n"]:
     """The model's scores, as float64.
 
     +inf where the density is zero, and where a row lies so far out that the model's arithmetic overflows. Infinite
@@ -32,11 +34,16 @@ def score_rows(model: Model, z: Float[np.ndarray, "n dim"]) -> Float[np.ndarray,
     # Beyond the root of the largest number even the square of a value overflows.
     farthest = float(np.sqrt(jnp.finfo(dtype).max))
     scores = np.empty(len(z))
+
+    def padded(rows: np.ndarray) -> np.ndarray:
+        filled = np.zeros((_padded_length(len(rows)), rows.shape[1]), dtype=dtype)
+        filled[: len(rows)] = np.clip(rows, -farthest, farthest)
+        return filled
+
     for start in range(0, len(z), CHUNK_ROWS):
-        rows = z[start : start + CHUNK_ROWS]
-        padded = np.zeros((_padded_length(len(rows)), rows.shape[1]), dtype=dtype)
-        padded[: len(rows)] = np.clip(rows, -farthest, farthest)
-        scores[start : start + len(rows)] = np.asarray(_score(state, padded, graph=graph))[: len(rows)]
+        part = slice(start, min(start + CHUNK_ROWS, len(z)))
+        given = None if context is None else padded(context[part])
+        scores[part] = np.asarray(_score(state, padded(z[part]), given, graph=graph))[: part.stop - start]
     unknown = np.isnan(scores)
     if unknown.any():
         _require_finite(state)
@@ -69,8 +76,10 @@ def _require_finite(state: Any) -> None:
 
 
 @partial(jax.jit, static_argnames="graph")
-def _score(state: Any, rows: Float[Array, "n dim"], *, graph: Any) -> Float[Array, "n"]:
-    return nnx.merge(graph, state).score(rows)
+def _score(
+    state: Any, rows: Float[Array, "n dim"], context: Float[Array, "n context_dim"] | None, *, graph: Any
+) -> Float[Array, "n"]:
+    return nnx.merge(graph, state).score(rows, context)
 
 
 @partial(jax.jit, static_argnames=("graph", "count"))

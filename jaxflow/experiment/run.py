@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxflow.data import Split, load_dataset, split_dataset
+from jaxflow.data import Frame, Split, load_dataset, split_dataset
 from jaxflow.detection import BestF1, Detector
 from jaxflow.errors import InputError, NonFiniteLoss
 from jaxflow.evaluation.metrics import Metrics, evaluate_scores
@@ -25,7 +25,7 @@ class Run:
 
     Attributes:
         detector: the fitted detector.
-        x: the test rows.
+        x: the test rows as the detector's codes, see `Detector.codes`.
         y: their labels; None for data without labels.
         scores: their anomaly scores.
         metrics: what scores and threshold achieve; None without labels.
@@ -54,7 +54,7 @@ class ExperimentRows(NamedTuple):
 
     Attributes:
         name: the data set's name.
-        x_train: rows to fit, (n_train, dim); a `Source` where the data is streamed.
+        x_train: rows to fit, a `Frame`; a `Source` where the data is streamed.
         y_train: their labels, where the threshold rule needs them; otherwise None, and all count as normal.
         x_test: rows to score.
         y_test: 0 = normal, 1 = anomaly for each of them; None when the data set has no labels.
@@ -66,7 +66,7 @@ class ExperimentRows(NamedTuple):
     name: str
     x_train: Any
     y_train: Int[np.ndarray, "n_train"] | None
-    x_test: Float[np.ndarray, "n_test dim"]
+    x_test: Frame
     y_test: Int[np.ndarray, "n_test"] | None
     feature_names: tuple[str, ...]
     train_rows: Int[np.ndarray, "n_normal"] | None
@@ -123,7 +123,6 @@ def run_experiment(
         # Of all that can go wrong in a computation, this is in the hands of whoever chose the hyperparameters.
         raise InputError(f"{rows.name}: {error}") from error
     fit_seconds = time.perf_counter() - started
-    detector.columns_ = rows.feature_names
     run = score_run(detector, rows.x_test, rows.y_test, fit_seconds=fit_seconds, n_train=detector.n_train_)
     if stopped is not None:
         raise StoppedRun(stopped, run)
@@ -132,7 +131,7 @@ def run_experiment(
 
 def score_run(
     detector: Detector,
-    x: Float[np.ndarray, "n dim"],
+    x: Any,
     y: Int[np.ndarray, "n"] | None = None,
     *,
     fit_seconds: float | None = None,
@@ -142,38 +141,37 @@ def score_run(
 
     Args:
         detector: the fitted detector.
-        x: finite rows, with the columns in the order of `detector.columns_`; see `rows_for`.
+        x: rows, as `Detector.anomaly_score` takes them.
         y: their labels, 0 = normal and 1 = anomaly.
         fit_seconds: how long the fit took, if it was part of this run.
         n_train: number of rows the detector was fitted on.
     """
     started = time.perf_counter()
-    scores = detector.scores_of_rows(x)
+    codes = detector.codes(x)
+    scores = detector.scores_of_rows(codes)
     score_seconds = time.perf_counter() - started
     metrics = None if y is None else evaluate_scores(y, scores, detector.threshold_, n_train=n_train)
-    return Run(detector, x, y, scores, metrics, fit_seconds, score_seconds, n_train)
+    return Run(detector, codes, y, scores, metrics, fit_seconds, score_seconds, n_train)
 
 
-def rows_for(
-    detector: Detector, x: Float[np.ndarray, "n columns"], names: Sequence[str], source: str
-) -> Float[np.ndarray, "n dim"]:
+def rows_for(detector: Detector, frame: Frame, source: str) -> Frame:
     """The detector's columns of a table, found by name.
 
     Raises:
         InputError: if the table lacks one of them.
     """
-    missing = [column for column in detector.columns_ if column not in names]
+    missing = [column for column in detector.columns_ if column not in frame.names]
     if missing:
         raise InputError(
             f"{source}: {len(missing)} of the {len(detector.columns_)} columns that the detector needs are missing, "
-            f"the first is {missing[0]}; the data has {len(names)} columns"
+            f"the first is {missing[0]}; the data has {len(frame.names)} columns"
         )
-    return x[:, [list(names).index(column) for column in detector.columns_]]
+    return frame.pick(detector.columns_)
 
 
 def experiment_split(experiment: Experiment) -> Split:
     """The training and test rows of an experiment; the same for every model."""
-    dataset = load_dataset(experiment.data, seed=experiment.seed)
+    dataset = load_dataset(experiment.data, seed=experiment.seed, columns=experiment.columns)
     return split_dataset(dataset, experiment.split, seed=experiment.seed)
 
 
@@ -188,10 +186,11 @@ def experiment_rows(experiment: Experiment) -> ExperimentRows:
     """
     if experiment.data.stream:
         source, x_test = streamed_rows(experiment)
-        return ExperimentRows(str(experiment.data.path), source, None, x_test, None, source.columns, None)
+        test = Frame(x_test, source.columns)
+        return ExperimentRows(str(experiment.data.path), source, None, test, None, source.columns, None)
     split = experiment_split(experiment)
     rows = ExperimentRows(
-        split.name, split.x_train, None, split.x_test, split.y_test, split.feature_names, split.train_rows
+        split.name, split.train, None, split.test, split.y_test, split.feature_names, split.train_rows
     )
     if not isinstance(experiment.detection.threshold, BestF1):
         return rows
@@ -208,8 +207,8 @@ def experiment_rows(experiment: Experiment) -> ExperimentRows:
     chosen = np.sort(np.random.default_rng(experiment.seed).permutation(anomalies)[:count])
     tested = np.setdiff1d(np.arange(len(split.y_test)), chosen)
     return rows._replace(
-        x_train=np.concatenate([split.x_train, split.x_test[chosen]]),
+        x_train=Frame(np.concatenate([split.x_train, split.x_test[chosen]]), split.feature_names, split.categories),
         y_train=np.repeat([0, 1], [len(split.x_train), count]),
-        x_test=split.x_test[tested],
+        x_test=split.test[tested],
         y_test=split.y_test[tested],
     )

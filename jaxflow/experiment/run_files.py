@@ -96,7 +96,8 @@ def run_metrics(run: Run) -> dict[str, Any]:
 def has_density_figure(run: Run) -> bool:
     """Whether `write_run` draws `figures/density.png`: for densities of two features."""
     detector = run.detector
-    return isinstance(detector.model_, Density) and run.x.shape[1] == 2 and detector.preprocessing_.dim_out == 2
+    plain = detector.inputs_.encoding.is_identity and not detector.inputs_.context_dim
+    return isinstance(detector.model_, Density) and plain and run.x.shape[1] == 2 and detector.inputs_.dim == 2
 
 
 def _summary(run: Run) -> str:

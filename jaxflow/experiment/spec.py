@@ -7,6 +7,7 @@ from pydantic import Field, field_validator
 
 from jaxflow.config.overrides import merge
 from jaxflow.config.spec import Spec, parse_spec
+from jaxflow.data.columns import ColumnsSpec
 from jaxflow.data.preprocessing import PreprocessingStep
 from jaxflow.data.registry import DataSpec
 from jaxflow.data.splits import SplitSpec
@@ -68,6 +69,9 @@ class Experiment(Spec):
     seed: int = Field(default=0, ge=0, lt=2**31, description="seed of made data, splits, initial weights and fit")
     data: DataSpec = Field(description="the data set")
     split: SplitSpec = Field(default=SplitSpec(), description="which rows are for training and which for the test")
+    columns: ColumnsSpec = Field(
+        default=ColumnsSpec(), description="what the columns hold, and which are the context of the others"
+    )
     preprocessing: tuple[PreprocessingStep, ...] = Field(
         default=DEFAULT_STEPS, description="steps before the model, each with a kind"
     )
@@ -140,6 +144,7 @@ class Experiment(Spec):
             InputError: if a model that fits itself is to be fitted on other than one device, or watched.
         """
         common: dict[str, Any] = {
+            "columns": None if self.columns == ColumnsSpec() else self.columns,
             "preprocessing": self.preprocessing,
             "threshold": self.detection.threshold,
             "calibration_fraction": self.detection.calibration_fraction,

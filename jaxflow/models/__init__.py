@@ -20,6 +20,7 @@ from jaxflow.models.flow_spec import ConditionedFlowSpec, CouplingFlowSpec, Flow
 from jaxflow.models.flow_specs import BNAF, CNF, IAF, MAF, NICE, NSF, AutoregressiveNSF, Glow, RealNVP
 from jaxflow.models.gaussian import Gaussian, GaussianSpec
 from jaxflow.models.gaussian_mixture import GaussianMixture, GaussianMixtureSpec
+from jaxflow.models.linear_gaussian import LinearGaussian
 from jaxflow.models.model import Density, DirectlyFitted, Model, ModelSpec, weighted_mean
 from jaxflow.models.specs import AnyFlowSpec, AnyModelSpec
 from jaxflow.models.state import restore_state, state_arrays
@@ -54,6 +55,7 @@ __all__ = [
     "GaussianMixtureSpec",
     "GaussianSpec",
     "Glow",
+    "LinearGaussian",
     "Logistic",
     "LogisticBase",
     "MaskedFlowSpec",

@@ -10,8 +10,8 @@ from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxflow.bijectors import Affine, Chain, Inverse, MaskedAutoregressive, Sigmoid
+from jaxflow.data.grid import find_grid
 from jaxflow.errors import InputError
-from jaxflow.models.grid import find_grid
 from jaxflow.models.model import Density, weighted_mean
 from jaxflow.networks import MaskedMLP
 from jaxflow.networks.buffer import Buffer
@@ -103,15 +103,19 @@ class Dequantized(Density):
         return Chain([layer(np.arange(count)), layer(np.arange(count)[::-1]), Sigmoid()])
 
     def prepare(self, x):
-        """Find the grid of every column that is to get noise.
+        """Find the grid of every column that is to get noise; one that is constant in `x` keeps the grid that it has.
 
         Raises:
             InputError: if a column for which noise was asked by name lies on no grid, or none of all columns does.
         """
         rows = np.asarray(x, np.float64)
         steps, origins = np.zeros(self.dim), rows.min(axis=0)
+        known, constant = np.asarray(self.step[...], np.float64), rows.min(axis=0) == rows.max(axis=0)
         for column, kind in enumerate(self.noise):
             if kind == "none":
+                continue
+            if constant[column] and known[column]:
+                steps[column], origins[column] = known[column], self.origin[column]
                 continue
             grid = find_grid(rows[:, column])
             if grid is not None:
@@ -122,6 +126,11 @@ class Dequantized(Density):
             raise InputError(f"dequantize = {self.noise[0]}, but no column has its values on a regular grid")
         self.step[...] = jnp.asarray(steps, self.step.dtype)
         self.origin[...] = jnp.asarray(origins, self.origin.dtype)
+
+    @property
+    def prepared(self):
+        """Whether there is a grid."""
+        return bool(np.asarray(self.step[...]).any())
 
     def initialize(self, x, weight=None, context=None, *, key):
         """Initialise the density with rows that have their noise."""

@@ -64,12 +64,6 @@ class FlowSpec(ModelSpec):
     draws: int = Field(default=16, ge=1, description="draws of the noise with which dequantized rows are scored")
 
     @model_validator(mode="after")
-    def _embedding_has_a_context(self):
-        if self.context_embedding and not self.context_dim:
-            raise ValueError(f"context_embedding = {list(self.context_embedding)} needs a context, got context_dim = 0")
-        return self
-
-    @model_validator(mode="after")
     def _draws_of_a_noise(self):
         noise = (self.dequantize,) if isinstance(self.dequantize, str) else self.dequantize
         # A saved spec names all its fields, so the number by default says nothing.
@@ -86,10 +80,13 @@ class FlowSpec(ModelSpec):
         """The flow for data of `dim` features.
 
         Raises:
-            InputError: if there are no features, or `dequantize` has not one entry for each.
+            InputError: if there are no features, `dequantize` has not one entry for each, or the context that
+                `context_embedding` is for is missing.
         """
         if dim < 1:
             raise InputError(f"a flow needs at least 1 feature, got {dim}")
+        if self.context_embedding and not self.context_dim:
+            raise InputError(f"context_embedding = {list(self.context_embedding)} needs a context, got context_dim = 0")
         base = self.base.build(dim, rngs=rngs)
         layers = Chain([*self._layers(dim, rngs), *self.last_layers(dim)])
         flow = Flow(base, layers, context_dim=self.context_dim, embedding=self._embedding(rngs))

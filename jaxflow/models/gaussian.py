@@ -127,9 +127,17 @@ class GaussianSpec(ModelSpec):
         default=1e-6, ge=0, le=1, description="fraction of the mean variance that is added to the diagonal; 0 = none"
     )
 
-    def build(self, dim: int, *, rngs: nnx.Rngs) -> Gaussian:
+    context_dim: int = Field(
+        default=0, ge=0, description="number of context features, on which the mean depends linearly; 0 for none"
+    )
+
+    def build(self, dim: int, *, rngs: nnx.Rngs) -> Density:
         """A standard normal density over `dim` features, ready to be fitted."""
-        return Gaussian(dim, self.covariance, self.regularization)
+        if not self.context_dim:
+            return Gaussian(dim, self.covariance, self.regularization)
+        from jaxflow.models.linear_gaussian import LinearGaussian  # it is made of a Gaussian, so it imports this module
+
+        return LinearGaussian(dim, self.context_dim, self.covariance, self.regularization)
 
 
 @jax.jit

@@ -48,6 +48,11 @@ class Model(nnx.Module):
         Most models have nothing to look at.
         """
 
+    @property
+    def prepared(self) -> bool:
+        """Whether the model has looked at the training rows, or has no need to."""
+        return True
+
     def initialize(
         self,
         x: Float[Array, "n dim"],

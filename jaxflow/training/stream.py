@@ -66,7 +66,7 @@ class Stream:
         self._last: tuple[int, np.ndarray] | None = None
 
     def prepare(self, model: Model) -> None:
-        """Nothing: a model that has to look at all rows is refused."""
+        """Nothing: a model that has yet to look at all rows is refused."""
 
     def first_rows(self, count: int) -> Batch:
         """At most that many rows, spread evenly over all chunks or over `FIRST_CHUNKS` of them."""
@@ -225,7 +225,7 @@ def _cut(pieces: Sequence[Piece], first: int, last: int) -> list[Piece]:
 def _refuse_unsuitable(source: Source, model: Model) -> None:
     if isinstance(model, Ensemble):
         raise InputError("an ensemble is fitted to rows in memory, not to a source")
-    if type(model).prepare is not Model.prepare:
+    if not model.prepared:
         raise InputError(f"{type(model).__name__} looks at all rows before the fit, which a source does not allow")
     if follows_data(model):
         raise InputError(

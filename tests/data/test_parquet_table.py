@@ -35,8 +35,10 @@ def test_parquet_cell_is_named(message, tmp_path):
 
 
 def test_parquet_that_cannot_be_used(message, tmp_path):
+    path = parquet_file(tmp_path, a=[[1], [2]], label=[0, 1])
+    assert message(read_table, path).startswith("column a holds list<")
     path = parquet_file(tmp_path, a=["x", "y"], label=[0, 1])
-    assert message(read_table, path) == "column a holds string, expected numbers"
+    assert message(chunks, path, ["a"]) == "column a holds string, expected numbers"
     assert message(read_table, path, label="a", features=["label"]) == "column a holds string, expected numbers"
     path = parquet_file(tmp_path, a=pa.array([], pa.float64()), label=pa.array([], pa.int64()))
     assert message(read_table, path) == "there are no rows, expected at least one"

@@ -336,7 +336,11 @@ def test_what_is_not_fitted_cannot_score(method):
         ),
         ({"train": 100}, "train = 100: expected a FitSpec"),
         ({"model": "maf"}, "model of FlowDetector = 'maf': expected FlowSpec or EnsembleSpec"),
-        ({"model": MAF(context_dim=2)}, "a detector scores rows without context: context_dim = 2, expected 0"),
+        (
+            {"model": MAF(context_dim=2)},
+            "context_dim = 2 of the model, but columns.context makes 0 context features: leave it out",
+        ),
+        ({"columns": "infer"}, "columns = 'infer': expected a ColumnsSpec"),
         (
             {"threshold": BestF1()},
             "the threshold rule best_f1 needs labels: fit(X, y) with y = 0 (normal) or 1 (anomaly)",

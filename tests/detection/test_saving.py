@@ -42,7 +42,7 @@ def assert_same(first, second):
     """Every fitted attribute equal, bit for bit."""
     names = {name for name in vars(first) if name.endswith("_")}
     assert names == {name for name in vars(second) if name.endswith("_")}
-    for name in names - {"model_", "preprocessing_", "history_"}:
+    for name in names - {"model_", "inputs_", "history_"}:
         one, other = getattr(first, name), getattr(second, name)
         assert type(one) is type(other), name
         np.testing.assert_array_equal(one, other)
@@ -55,6 +55,7 @@ def assert_same(first, second):
             assert array.dtype == other[name].dtype
             np.testing.assert_array_equal(array, other[name])
     assert first.preprocessing_.steps == second.preprocessing_.steps
+    assert first.inputs_.encoding == second.inputs_.encoding
 
 
 def test_everything_comes_back(fresh, fitted, tmp_path):
@@ -356,8 +357,8 @@ DAMAGE = {
         "PLACE/detector.json is damaged: it is no JSON (",
     ),
     "newer format": (
-        lambda place: change_description(place, format_version=2),
-        "PLACE/detector.json has format 2, this jaxflow reads up to format 1: it needs a newer jaxflow",
+        lambda place: change_description(place, format_version=3),
+        "PLACE/detector.json has format 3, this jaxflow reads up to format 2: it needs a newer jaxflow",
     ),
     "no format": (
         lambda place: change_description(place, format_version=None),
@@ -452,7 +453,7 @@ def test_nothing_is_pickled(fitted, tmp_path, monkeypatch):
     fitted.detector.save(tmp_path / "model")
     load(tmp_path / "model")
     description = json.loads((tmp_path / "model" / "detector.json").read_text())
-    assert description["format_version"] == 1
+    assert description["format_version"] == 2
     assert description["columns"] == ["x0", "x1", "x2"]
 
 

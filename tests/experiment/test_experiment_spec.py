@@ -71,6 +71,7 @@ def test_detector_of_a_model_fitted_by_steps(kind, expected):
     assert detector.get_params() == {
         "model": experiment.model,
         "train": FitSpec(epochs=3),
+        "columns": None,
         "preprocessing": (MinMax(),),
         "threshold": Percentile(percentile=90),
         "calibration_fraction": 0.3,
@@ -89,6 +90,7 @@ def test_detector_of_a_model_that_fits_itself(spec):
     assert type(detector) is GaussianDetector
     assert detector.get_params() == {
         "model": spec,
+        "columns": None,
         "preprocessing": DEFAULT_STEPS,
         "threshold": TargetFalsePositiveRate(rate=0.05),
         "calibration_fraction": 0.2,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from jaxflow.config.spec import parse_spec
-from jaxflow.data import load_dataset
+from jaxflow.data import Frame, load_dataset
 from jaxflow.detection import GaussianDetector, GivenThreshold, Percentile
 from jaxflow.errors import InputError
 from jaxflow.experiment.run import experiment_rows, experiment_split, rows_for, run_experiment, score_run
@@ -23,8 +23,8 @@ def sorted_rows(*parts):
 
 def test_rows_are_those_of_the_split():
     rows, split = experiment_rows(experiment()), experiment_split(experiment())
-    np.testing.assert_array_equal(rows.x_train, split.x_train)
-    np.testing.assert_array_equal(rows.x_test, split.x_test)
+    np.testing.assert_array_equal(rows.x_train.x, split.x_train)
+    np.testing.assert_array_equal(rows.x_test.x, split.x_test)
     np.testing.assert_array_equal(rows.y_test, split.y_test)
     assert rows.y_train is None
     assert (rows.name, rows.feature_names) == ("rings", ("x0", "x1"))
@@ -38,13 +38,13 @@ def test_best_f1_gets_a_share_of_the_anomalies_and_the_test_loses_it():
     assert split.y_test is not None
     assert (len(rows.x_train), rows.y_train.sum()) == (105, 5)
     assert (len(rows.x_test), rows.y_test.sum()) == (115, 15)
-    np.testing.assert_array_equal(rows.x_train[rows.y_train == 0], split.x_train)
-    np.testing.assert_array_equal(rows.x_test[rows.y_test == 0], split.x_test[split.y_test == 0])
+    np.testing.assert_array_equal(rows.x_train.x[rows.y_train == 0], split.x_train)
+    np.testing.assert_array_equal(rows.x_test.x[rows.y_test == 0], split.x_test[split.y_test == 0])
     # No anomaly is lost and none is on both sides.
-    anomalies = sorted_rows(rows.x_train[rows.y_train == 1], rows.x_test[rows.y_test == 1])
+    anomalies = sorted_rows(rows.x_train.x[rows.y_train == 1], rows.x_test.x[rows.y_test == 1])
     assert anomalies == sorted_rows(split.x_test[split.y_test == 1])
     again = experiment_rows(experiment(detection=BEST_F1))
-    np.testing.assert_array_equal(again.x_train, rows.x_train)
+    np.testing.assert_array_equal(again.x_train.x, rows.x_train.x)
 
 
 def test_the_seed_chooses_the_anomalies_that_best_f1_gets():
@@ -52,7 +52,7 @@ def test_the_seed_chooses_the_anomalies_that_best_f1_gets():
     chosen = []
     for seed in (0, 1):
         rows = experiment_rows(experiment(data={"name": "breast_cancer"}, detection=BEST_F1, seed=seed))
-        chosen.append(sorted_rows(rows.x_train[rows.y_train == 1]))
+        chosen.append(sorted_rows(rows.x_train.x[rows.y_train == 1]))
     assert len(chosen[0]) == len(chosen[1]) > 10
     assert chosen[0] != chosen[1]
 
@@ -89,7 +89,7 @@ def run():
 
 def test_a_run_is_what_the_detector_does(run):
     rows = experiment_rows(experiment())
-    np.testing.assert_array_equal(run.x, rows.x_test)
+    np.testing.assert_array_equal(run.x, rows.x_test.x)
     np.testing.assert_array_equal(run.scores, run.detector.anomaly_score(rows.x_test))
     assert run.n_train == run.detector.n_train_ == 100
     assert run.metrics is not None
@@ -160,9 +160,9 @@ def test_columns_are_found_by_name():
     detector = GaussianDetector(threshold=Percentile())
     detector.columns_ = ("b", "a")
     x = np.array([[1.0, 2.0, 3.0]])
-    np.testing.assert_array_equal(rows_for(detector, x, ("a", "b", "c"), "mine"), [[2.0, 1.0]])
+    np.testing.assert_array_equal(rows_for(detector, Frame(x, ("a", "b", "c")), "mine").x, [[2.0, 1.0]])
     with pytest.raises(InputError) as error:
-        rows_for(detector, x, ("a", "c", "d"), "mine")
+        rows_for(detector, Frame(x, ("a", "c", "d")), "mine")
     sentence = "mine: 1 of the 2 columns that the detector needs are missing, the first is b; the data has 3 columns"
     assert str(error.value) == sentence
 
@@ -170,6 +170,6 @@ def test_columns_are_found_by_name():
 def test_the_data_set_decides_the_split_as_everywhere():
     dataset = load_dataset(experiment().data, seed=0)
     rows = experiment_rows(experiment(split={"protocol": "unsupervised"}))
-    np.testing.assert_array_equal(rows.x_train, dataset.x)
-    np.testing.assert_array_equal(rows.x_test, dataset.x)
+    np.testing.assert_array_equal(rows.x_train.x, dataset.x)
+    np.testing.assert_array_equal(rows.x_test.x, dataset.x)
     np.testing.assert_array_equal(rows.y_test, dataset.y)

@@ -41,7 +41,7 @@ def test_a_run_holds_rows_out_for_the_test_and_learns_from_the_others(folder):
     prepared = experiment_rows(experiment(folder, split={"test_fraction": 0.25}))
     source = prepared.x_train
     learnt = np.concatenate([source.read(chunk) for chunk in range(len(source.lengths))])
-    together = np.concatenate([learnt, prepared.x_test])
+    together = np.concatenate([learnt, prepared.x_test.x])
     np.testing.assert_array_equal(np.sort(together, axis=0), np.sort(rows(), axis=0))
 
 

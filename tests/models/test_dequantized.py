@@ -172,5 +172,5 @@ def test_refusals():
         Dequantized(Gaussian(2), ("none", "none"), rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="draws must be at least 1, got 0"):
         Dequantized(Gaussian(2), draws=0, rngs=nnx.Rngs(0))
-    with pytest.raises(ValueError, match=r"context_embedding = \[4\] needs a context, got context_dim = 0"):
-        MAF(context_embedding=(4,))
+    with pytest.raises(InputError, match=r"context_embedding = \[4\] needs a context, got context_dim = 0"):
+        MAF(context_embedding=(4,)).build(2, rngs=nnx.Rngs(0))

@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -318,9 +320,10 @@ def test_the_fit_is_no_trainable_parameter():
 
 def test_spec_builds_the_model():
     spec = parse_spec(GaussianSpec, {"kind": "gaussian", "covariance": "diagonal", "regularization": 0.5}, "test")
-    model = spec.build(3, rngs=nnx.Rngs(0))
+    model: Any = spec.build(3, rngs=nnx.Rngs(0))
     assert (model.dim, model.context_dim, model.covariance, model.regularization) == (3, 0, "diagonal", 0.5)
-    assert GaussianSpec().build(3, rngs=nnx.Rngs(0)).regularization == Gaussian(3).regularization
+    plain: Any = GaussianSpec().build(3, rngs=nnx.Rngs(0))
+    assert plain.regularization == Gaussian(3).regularization
 
 
 @pytest.mark.parametrize("values", [{"covariance": "round"}, {"regularization": -1e-9}, {"regularization": 2}])

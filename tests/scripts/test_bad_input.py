@@ -126,7 +126,7 @@ CASES = {
     f"{TRAIN} --data.path constant.csv": "drop_constant: all 3 columns are constant, expected one at least that is ",
     f"{TRAIN} --data.path collinear.csv --model.regularization 0": "feature 1 of the training rows is constant or a ",
     f"{TRAIN} --model.kind realnvp --data.features speed": "realnvp needs at least 2 features to couple, got 1",
-    f"{TRAIN} --model.kind maf --model.context_dim 2": "a detector scores rows without context: context_dim = 2, ",
+    f"{TRAIN} --model.kind maf --model.context_dim 2": "context_dim = 2 of the model, but columns.context makes 0 ",
     f"{TRAIN} --detection.threshold.kind best_f1 --data.path unlabelled.csv --data.label null": "unlabelled has no la",
     # evaluate.py
     "evaluate": "the following arguments are required: --model; evaluate.py --help lists the options",
@@ -167,7 +167,7 @@ CASES = {
     f"{SCORE} good.csv --model file.txt": "file.txt is no directory, expected one with a saved detector",
     f"{SCORE} good.csv --model truncated": "truncated/weights.safetensors is damaged: it is not the file that ",
     f"{SCORE} good.csv --model halved": "halved/weights.safetensors is missing",
-    f"{SCORE} good.csv --model newer": "newer/detector.json has format 99, this jaxflow reads up to format 1: it ",
+    f"{SCORE} good.csv --model newer": "newer/detector.json has format 99, this jaxflow reads up to format 2: it ",
     f"{SCORE} good.csv --model notes": "notes/detector.json is missing",
     f"{SCORE} good.csv --modle model": "unknown option --modle, did you mean --model?; score.py --help lists the ",
     # sample.py
@@ -178,7 +178,7 @@ CASES = {
     f"{SAMPLE} --output out.txt": "out.txt: unknown extension, expected one of .csv, .parquet, .jsonl",
     f"{SAMPLE} --output file.txt/out.csv": "file.txt/out.csv cannot be written: ",
     f"{SAMPLE} --model autoencoder": "AutoencoderDetector cannot draw rows: AutoEncoder is no density",
-    f"{SAMPLE} --model newer": "newer/detector.json has format 99, this jaxflow reads up to format 1: it needs a newer",
+    f"{SAMPLE} --model newer": "newer/detector.json has format 99, this jaxflow reads up to format 2: it needs a newer",
     f"{SAMPLE} --model truncated": "truncated/weights.safetensors is damaged: it is not the file that detector.json ",
 }
 

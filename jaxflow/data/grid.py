@@ -25,7 +25,10 @@ def find_grid(values: Float[np.ndarray, "n"], most_levels: int = MOST_LEVELS) ->
     taken = np.unique(values)
     if len(taken) < 2:
         return None
-    width = taken[-1] - taken[0]
+    with np.errstate(over="ignore"):
+        width = taken[-1] - taken[0]
+    if not np.isfinite(width):
+        return None
     rounding = 4 * np.finfo(np.float32).eps * np.max(np.abs(taken))
     gaps = np.diff(taken)
     gaps = gaps[gaps > rounding]  # what rounding alone sets apart is one value
@@ -39,5 +42,7 @@ def find_grid(values: Float[np.ndarray, "n"], most_levels: int = MOST_LEVELS) ->
         step = width / levels
         places = (taken - taken[0]) / step
         if np.all(np.abs(places - np.round(places)) * step <= rounding):
-            return Grid(float(taken[0]), float(step))
+            # One huge value makes all others look alike; a grid has not many more values than places that are taken.
+            spread = len(taken) > 2 * len(np.unique(np.round(places)))
+            return None if spread else Grid(float(taken[0]), float(step))
     return None

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxflow.models.grid import find_grid
+from jaxflow.data.grid import find_grid
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,192 @@
+"""Rows of numbers and texts, from wherever they come, as one matrix."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Float64, Shaped
+
+from jaxflow.data.dataset import require_distinct
+from jaxflow.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """Named columns as one matrix of float64.
+
+    Attributes:
+        x: one row an observation. A column of texts holds the places of its texts in `categories`; NaN stands for a
+            value that is missing.
+        names: the columns, all different.
+        categories: the texts of each column of texts, all different.
+    """
+
+    x: Float64[np.ndarray, "n columns"]
+    names: tuple[str, ...]
+    categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, rows: Any) -> "Frame":
+        """Some of the rows: a slice, a mask or their numbers."""
+        return Frame(self.x[rows], self.names, self.categories)
+
+    def pick(self, names: Sequence[str]) -> "Frame":
+        """Some of the columns, in this order."""
+        if tuple(names) == self.names:
+            return self
+        x = self.x[:, [self.names.index(name) for name in names]]
+        return Frame(x, tuple(names), {name: texts for name, texts in self.categories.items() if name in names})
+
+    def renamed(self, names: Sequence[str]) -> "Frame":
+        """The same columns under other names."""
+        new = dict(zip(self.names, names, strict=True))
+        return Frame(self.x, tuple(names), {new[name]: texts for name, texts in self.categories.items()})
+
+    def text(self, row: int, column: str) -> str:
+        """One cell as a reader would write it; empty where it is missing."""
+        value = self.x[row, self.names.index(column)]
+        if np.isnan(value):
+            return ""
+        return self.categories[column][int(value)] if column in self.categories else f"{value:.6g}"
+
+
+def is_table(X: Any) -> bool:
+    """Whether this is a table with column names and types: of pandas, polars, pyarrow or what speaks Arrow's tongue."""
+    return isinstance(X, Frame | pa.Table | pa.RecordBatch) or hasattr(X, "__arrow_c_stream__")
+
+
+def as_frame(X: Any, names: Sequence[str] | None = None) -> Frame:
+    """Rows as a `Frame`.
+
+    Args:
+        X: a `Frame`, a table of pandas, polars or pyarrow, or an array (n, columns) of numbers, or of objects that are
+            numbers, texts or None.
+        names: the columns of an array; x0, x1, ... by default.
+
+    Raises:
+        InputError: if a column holds neither numbers nor texts, or two have one name.
+    """
+    if isinstance(X, Frame):
+        return X
+    if is_table(X):
+        return _from_arrow(X)
+    array = np.asarray(X)
+    if array.ndim != 2:
+        raise InputError(f"X has shape {array.shape}, expected (rows, columns)")
+    names = tuple(f"x{index}" for index in range(array.shape[1])) if names is None else tuple(names)
+    if array.dtype.kind in "fiub":
+        return Frame(array.astype(np.float64), names)
+    columns = [_from_objects(array[:, index], name) for index, name in enumerate(names)]
+    return _joined(columns, names, len(array))
+
+
+def number_text(value: Any) -> str:
+    """A number that stands for a category, as text: 3 and 3.0 are the same."""
+    return str(int(value)) if math.isfinite(value) and float(value).is_integer() else repr(float(value))
+
+
+def category_text(cell: Any) -> str:
+    """The category of a cell: its text without blanks around it; 3, 3.0, "3" and " 3.0" are all "3"."""
+    if not isinstance(cell, str):
+        return number_text(cell)
+    number = as_number(cell.strip())
+    return cell.strip() if number is None else number_text(number)
+
+
+def as_number(text: str) -> float | None:
+    """The finite number that a text is, or None; Python's 1_000 and digits of other scripts are none."""
+    if "_" in text or not text.isascii():
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if np.isfinite(value) else None
+
+
+def as_text(array: Any) -> Any:
+    """An Arrow column of texts, of categories, or of numbers that stand for some."""
+    if is_text(array.type) or pa.types.is_null(array.type):
+        return array
+    if not is_number(array.type):
+        return pc.cast(array, pa.large_string())
+    values = pc.cast(array, pa.float64(), safe=False).to_pylist()
+    return pa.array([None if value is None else number_text(value) for value in values], pa.large_string())
+
+
+def coded(array: Any) -> tuple[Float64[np.ndarray, "n"], tuple[str, ...]]:
+    """The texts of an Arrow column in ascending order, and for each cell its place among them; NaN where it is null."""
+    array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    encoded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
+    found = [str(cell) for cell in encoded.dictionary.to_pylist()]
+    texts = tuple(sorted(set(found)))
+    # Last the place of null, which has no index.
+    table = np.array([float(texts.index(cell)) for cell in found] + [np.nan])
+    return table[np.asarray(pc.fill_null(encoded.indices, len(found)).to_numpy(zero_copy_only=False))], texts
+
+
+def _from_arrow(X: Any) -> Frame:
+    try:
+        table = X if isinstance(X, pa.Table) else pa.table(X)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise InputError(f"X cannot be read as a table: {str(error).splitlines()[0]:.200}") from None
+    # What pandas adds for its index is no column.
+    names = tuple(str(name) for name in table.column_names if not str(name).startswith("__index_level_"))
+    require_distinct(names, "X: column")
+    columns = []
+    for index, name in enumerate(names):
+        array = table.column(index)
+        kind = array.type
+        if is_text(kind):
+            columns.append(coded(array))
+        elif is_number(kind):
+            values = pc.cast(array, pa.float64(), safe=False).to_numpy()
+            columns.append((np.asarray(values, np.float64), None))
+        elif pa.types.is_null(kind):
+            columns.append((np.full(table.num_rows, np.nan), None))
+        else:
+            raise InputError(f"X: column {name} holds {kind}, expected numbers or texts")
+    return _joined(columns, names, table.num_rows)
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Whether an Arrow column of this type holds numbers or booleans."""
+    tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean)
+    return any(test(kind) for test in tests)
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether an Arrow column of this type holds texts, or numbers declared to be categories."""
+    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_dictionary)
+    return any(test(kind) for test in tests)
+
+
+def _from_objects(
+    column: Shaped[np.ndarray, "n"], name: str
+) -> tuple[Float64[np.ndarray, "n"], tuple[str, ...] | None]:
+    cells = column.tolist()
+    if all(cell is None or isinstance(cell, int | float) for cell in cells):
+        return np.array([np.nan if cell is None else float(cell) for cell in cells]), None
+    texts = []
+    for row, cell in enumerate(cells):
+        if cell is None or (isinstance(cell, float) and np.isnan(cell)):
+            texts.append(None)
+        elif isinstance(cell, str | int | float):
+            texts.append(cell if isinstance(cell, str) else number_text(cell))
+        else:
+            raise InputError(f"X: row {row + 1}, column {name} is {cell!r:.60}, expected a number or a text")
+    return coded(pa.array(texts, pa.large_string()))
+
+
+def _joined(columns: Sequence[tuple[np.ndarray, tuple[str, ...] | None]], names: tuple[str, ...], n: int) -> Frame:
+    x = np.empty((n, len(names)))
+    for index, (values, _) in enumerate(columns):
+        x[:, index] = values
+    categories = {name: texts for name, (_, texts) in zip(names, columns, strict=True) if texts is not None}
+    return Frame(x, names, categories)

@@ -1,0 +1,172 @@
+"""From the columns of a table to what a model is given, and back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int64, Shaped
+
+from jaxflow.data.columns import ColumnsSpec
+from jaxflow.data.encoding import Encoding
+from jaxflow.data.frame import Frame
+from jaxflow.data.imputation import Imputer
+from jaxflow.data.preprocessing import Preprocessing, PreprocessingStep
+from jaxflow.errors import InputError
+from jaxflow.models import Dequantized, Ensemble, EnsembleSpec, FlowSpec, GaussianMixtureSpec, Model
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """The encoding of a table's columns, and the preprocessing steps on what comes out of it.
+
+    Of the columns that remain, the first `dim` are judged and the others are the context. Where the model is to say
+    what it expects in place of missing values, `imputer` makes the first guesses.
+    """
+
+    encoding: Encoding
+    preprocessing: Preprocessing
+    imputer: Imputer | None = None
+
+    @property
+    def dim(self) -> int:
+        """Number of features of the model."""
+        return self.preprocessing.dim_out - self.context_dim
+
+    @property
+    def context_dim(self) -> int:
+        """Number of context features of the model."""
+        return int(self.encoding.in_context[self.preprocessing.kept].sum())
+
+    @property
+    def sources(self) -> Int64[np.ndarray, "dim"]:
+        """For each feature of the model, the number of the table's column that it stems from."""
+        return self.encoding.sources[self.preprocessing.kept][: self.dim]
+
+    @property
+    def on_grid(self) -> Bool[np.ndarray, "dim"]:
+        """Which features of the model take few values at equal distances."""
+        return self.encoding.on_grid[self.preprocessing.kept][: self.dim]
+
+    def model_rows(
+        self, x: Float[np.ndarray, "n columns"]
+    ) -> tuple[Float[np.ndarray, "n dim"], Float[np.ndarray, "n context_dim"] | None]:
+        """Features and context of rows of codes; None where there is no context."""
+        z = self.preprocessing.transform(self.encoding.expand(x))
+        return z[:, : self.dim], z[:, self.dim :] if self.context_dim else None
+
+    def training_rows(
+        self, x: Float[np.ndarray, "n columns"], rng: np.random.Generator
+    ) -> tuple[Float[np.ndarray, "n dim"], Float[np.ndarray, "n context_dim"] | None]:
+        """`model_rows` to be learned from: where the model is to fill gaps, those of other rows stand in them."""
+        z, context = self.model_rows(x)
+        gaps = self.gaps(x)
+        if self.imputer is not None and gaps.any():
+            z = self.imputer.donated(z, gaps, rng)
+        return z, context
+
+    def gaps(self, x: Float[np.ndarray, "n columns"]) -> Bool[np.ndarray, "n dim"]:
+        """Which features of the model stand in for a value that is missing."""
+        return self.encoding.gaps(x)[:, self.preprocessing.kept[: self.dim]]
+
+    def describe(self) -> list[tuple[str, str]]:
+        """Each column of the table with what it is taken for."""
+        alive = set(self.encoding.sources[self.preprocessing.kept])
+        rows = self.encoding.describe()
+        return [(name, said if index in alive else "constant") for index, (name, said) in enumerate(rows)]
+
+    def log_det(self, x: Float[np.ndarray, "n columns"], grid: Bool[np.ndarray, "dim"]) -> Float[np.ndarray, "n"]:
+        """log |det dz/dx| over the features, in nats, where those on a `grid` have probabilities in any unit."""
+        counted = np.flatnonzero(~grid)
+        slopes = self.encoding.log_slopes(x)
+        constant = self.preprocessing.log_slopes[: self.dim][counted].sum()
+        if slopes is None:
+            return np.full(len(x), constant)
+        return constant + slopes[:, self.preprocessing.kept[: self.dim][counted]].sum(axis=1)
+
+    def never_seen(self, x: Float[np.ndarray, "n columns"]) -> Bool[np.ndarray, "n columns"]:
+        """Where a column that is judged has a category, or was constant and has a value, that was never seen."""
+        found = self.encoding.unseen(x)
+        others = self.preprocessing.never_seen(self.encoding.expand(x))
+        for column in np.flatnonzero(others.any(axis=0)):
+            if not self.encoding.in_context[column]:
+                found[:, self.encoding.sources[column]] |= others[:, column]
+        return found
+
+    def table(self, z: Float[np.ndarray, "n dim"]) -> Shaped[np.ndarray, "n columns"]:
+        """Rows in the units of the table, from features; without context columns."""
+        x = self.encoding.invert(self.preprocessing.inverse_transform(z))
+        categories = self.encoding.categories
+        if not categories:
+            return x
+        cells = x.astype(object)
+        for index, name in enumerate(self.encoding.names):
+            if name in categories:
+                cells[:, index] = [categories[name][int(place)] for place in x[:, index]]
+        return cells
+
+    def adapted(self, spec: Any) -> Any:
+        """The spec of the model with the width of the context, and noise for features on a grid where it names none.
+
+        Raises:
+            InputError: if the spec names another width, or the model takes no context.
+        """
+        if isinstance(spec, EnsembleSpec):
+            return spec.model_copy(update={"member": self.adapted(spec.member)})
+        given = getattr(spec, "context_dim", 0)
+        if given not in (0, self.context_dim):
+            raise InputError(
+                f"context_dim = {given} of the model, but columns.context makes {self.context_dim} context features: "
+                "leave it out"
+            )
+        update: dict[str, Any] = {}
+        if self.context_dim:
+            if isinstance(spec, GaussianMixtureSpec):
+                raise InputError(f"a {spec.kind} takes no context, got {self.context_dim} context features")
+            update["context_dim"] = self.context_dim
+        if isinstance(spec, FlowSpec) and spec.dequantize == "none" and self.on_grid.any():
+            update["dequantize"] = tuple("uniform" if on_grid else "none" for on_grid in self.on_grid)
+        return spec.model_copy(update=update) if update else spec
+
+
+def fit_inputs(rows: Frame, columns: ColumnsSpec, steps: Sequence[PreprocessingStep]) -> Inputs:
+    """Fit encoding and preprocessing to the rows that the model learns from.
+
+    Raises:
+        InputError: if the columns or steps do not suit the rows.
+    """
+    encoding = Encoding.fit(rows, columns)
+    expanded = encoding.expand(encoding.codes(rows))
+    if not expanded.shape[1]:
+        raise InputError("all columns have one category only in the training rows, expected one column that varies")
+    inputs = Inputs(encoding, Preprocessing.fit(tuple(steps), expanded))
+    if not inputs.dim:
+        raise InputError("no column that is judged varies in the training rows, expected one at least")
+    if columns.missing != "model":
+        return inputs
+    codes = encoding.codes(rows)
+    return replace(inputs, imputer=Imputer.fit(inputs.model_rows(codes)[0], inputs.gaps(codes)))
+
+
+def grid_of(model: Model) -> Bool[np.ndarray, "dim"]:
+    """Which features a model gives probabilities, not densities."""
+    step, _ = _grid(model)
+    return step > 0
+
+
+def snapped(model: Model, z: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "n dim"]:
+    """Rows whose features are on the grid where the model gives them probabilities."""
+    step, origin = _grid(model)
+    safe = np.where(step > 0, step, 1.0)
+    return np.where(step > 0, origin + safe * np.round((z - origin) / safe), z)
+
+
+def _grid(model: Model) -> tuple[Float[np.ndarray, "dim"], Float[np.ndarray, "dim"]]:
+    """Step, 0 for a feature with a density, and origin of each feature's grid."""
+    inner: Any = model.member if isinstance(model, Ensemble) else model
+    if not isinstance(inner, Dequantized):
+        return np.zeros(model.dim), np.zeros(model.dim)
+    # Members that never saw a column vary have no grid for it.
+    steps, origins = (np.asarray(array[...]).reshape(-1, model.dim) for array in (inner.step, inner.origin))
+    best = np.argmax(steps, axis=0), np.arange(model.dim)
+    return steps[best].astype(np.float64), origins[best].astype(np.float64)

@@ -1,0 +1,63 @@
+"""Scores of rows of which some features are missing: averages over what the model expects there."""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy.linalg import cholesky, solve_triangular
+
+from jaxflow.data.imputation import Imputer
+
+DRAWS = 64  # guesses for each row
+WIDER = 1.2  # than the normal density's, so that no part of the model's expectation is out of reach
+ROWS_AT_ONCE = 1024  # with gaps; each is scored `DRAWS` times
+
+
+def expected_scores(
+    score: Callable[[Float[np.ndarray, "m dim"], Float[np.ndarray, "m context_dim"] | None], Float[np.ndarray, "m"]],
+    z: Float[np.ndarray, "n dim"],
+    context: Float[np.ndarray, "n context_dim"] | None,
+    gaps: Bool[np.ndarray, "n dim"],
+    imputer: Imputer,
+    snap: Callable[[Float[np.ndarray, "m dim"]], Float[np.ndarray, "m dim"]],
+) -> Float[np.ndarray, "n"]:
+    """The mean of -log p(x) over the missing features, drawn from the model given the others.
+
+    E[-log p(x_present, x_missing) | x_present] = -log p(x_present) + entropy(x_missing | x_present)
+
+    The entropy makes rows compare that lack different features: without it a row would score lower the more it lacks.
+    Estimated by self-normalised importance sampling (Owen 2013, section 9.2): guesses come from a normal density q of
+    all features, conditioned on those that are there, and count with the weight p / q. The guesses rest on the same
+    fixed random numbers for every row and call, so that a row's score depends on the row and the fit alone.
+
+    Args:
+        score: -log p of complete rows.
+        z: rows; what stands at a gap does not count.
+        context: their context, complete.
+        gaps: where features are missing; at least once in each row.
+        imputer: q.
+        snap: puts features with probabilities on their grid. Each value then stands for the cell around it, over which
+            q is a density, so that the weights stay right but for a constant.
+    """
+    dim = z.shape[1]
+    noise = np.random.default_rng(0).normal(size=(DRAWS, dim))
+    scores = np.empty(len(z))
+    for pattern in imputer.patterns(gaps):
+        factor = WIDER * cholesky(pattern.covariance, lower=True)
+        steps = noise[:, : len(pattern.missing)] @ factor.T
+        log_q = -0.5 * np.sum(solve_triangular(factor, steps.T, lower=True) ** 2, axis=0)
+        for start in range(0, len(pattern.rows), ROWS_AT_ONCE):
+            rows = pattern.rows[start : start + ROWS_AT_ONCE]
+            guesses = np.repeat(z[rows], DRAWS, axis=0)
+            means = imputer.expected(pattern, z[rows])
+            guesses[:, pattern.missing] = (means[:, None] + steps).reshape(-1, len(pattern.missing))
+            given = None if context is None else np.repeat(context[rows], DRAWS, axis=0)
+            found = score(snap(guesses), given).reshape(len(rows), DRAWS)
+            log_weight = -found - log_q
+            best = log_weight.max(axis=1, keepdims=True)
+            with np.errstate(invalid="ignore"):
+                weight = np.exp(log_weight - best)
+                mean = np.sum(np.where(weight > 0, weight * found, 0.0), axis=1) / weight.sum(axis=1)
+            # Where no guess has a density the row itself has none.
+            scores[rows] = np.where(np.isfinite(best[:, 0]), mean, np.inf)
+    return scores

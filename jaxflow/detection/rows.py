@@ -1,0 +1,73 @@
+"""What is given to a detector, as rows of numbers."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import validate_data
+
+from jaxflow.data.dataset import require_columns
+from jaxflow.data.encoding import missing_value
+from jaxflow.data.frame import Frame, as_frame, as_number, is_table
+from jaxflow.errors import InputError
+
+
+def read_rows(detector: Any, X: Any, *, reset: bool, allow_missing: bool) -> Frame:
+    """The rows of a table or an array, its columns in the order in which they were fitted.
+
+    Numbers in an array are checked as scikit-learn does it, and so are the names of tables that have some.
+
+    Args:
+        detector: whose `n_features_in_`, `feature_names_in_` and `columns_` are compared, or set where `reset` is true.
+        X: a table of pandas, polars or pyarrow, a `Frame`, or an array of numbers, or of numbers and texts.
+        reset: whether the rows are to be fitted.
+        allow_missing: whether values may be missing.
+
+    Raises:
+        ValueError: if `X` does not suit; in particular an `InputError` where scikit-learn has no check of its own.
+    """
+    if isinstance(X, Frame):
+        frame = _by_name(detector, X, reset)
+    elif is_table(X):
+        validate_data(detector, X, skip_check_array=True, reset=reset)  # the names, and their order
+        frame = as_frame(X)
+    elif _holds_texts(X):
+        frame = as_frame(np.array(X, dtype=object))
+        if reset:
+            _set_width(detector, len(frame.names))
+        elif len(frame.names) != detector.n_features_in_:
+            raise InputError(f"X has {len(frame.names)} columns, expected {detector.n_features_in_}")
+    else:
+        finite = "allow-nan" if allow_missing else True
+        frame = as_frame(validate_data(detector, X, dtype=np.float64, reset=reset, ensure_all_finite=finite))
+    if not len(frame) or not frame.names:
+        raise InputError(f"X has shape ({len(frame)}, {len(frame.names)}), expected a row and a column at least")
+    if not allow_missing and np.isnan(frame.x).any():
+        row, column = np.argwhere(np.isnan(frame.x))[0]
+        raise missing_value(int(row), frame.names[column])
+    if reset:
+        detector.columns_ = tuple(str(name) for name in getattr(detector, "feature_names_in_", frame.names))
+    return frame.renamed(detector.columns_)
+
+
+def _by_name(detector: Any, frame: Frame, reset: bool) -> Frame:
+    if reset:
+        _set_width(detector, len(frame.names))
+        return frame
+    require_columns("X", detector.columns_, frame.names)
+    return frame.pick(detector.columns_)
+
+
+def _set_width(detector: Any, columns: int) -> None:
+    detector.n_features_in_ = columns
+    if hasattr(detector, "feature_names_in_"):  # of an earlier fit
+        del detector.feature_names_in_
+
+
+def _holds_texts(X: Any) -> bool:
+    """Whether it is an array with a cell that is a text and no number."""
+    if not isinstance(X, np.ndarray | list | tuple):
+        return False
+    array = X if isinstance(X, np.ndarray) else np.array(X, dtype=object)
+    if array.ndim != 2 or array.dtype.kind not in "OUS":
+        return False
+    return any(isinstance(cell, str) and as_number(cell) is None for cell in array.ravel().tolist())

@@ -1,0 +1,91 @@
+"""The normal density whose mean is a linear function of a context."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxflow.errors import InputError
+from jaxflow.models.gaussian import Gaussian, GaussianCovariance, refuse_values_not_finite, usable_weight
+from jaxflow.models.model import Density, DirectlyFitted
+from jaxflow.networks.buffer import Buffer
+
+
+class LinearGaussian(Density, DirectlyFitted):
+    """N(slopes^T c + intercept, covariance): what a linear regression on the context leaves over is normal.
+
+    log p(x | c) = log N(x - slopes^T c - intercept; 0, covariance)
+
+    The conditional of a joint normal density (Bishop 2006, equations 2.81 and 2.82), fitted as such: slopes and
+    intercept by weighted least squares, which is maximum likelihood, and the covariance from what is left over.
+
+    Args:
+        dim: number of features.
+        context_dim: number of context features.
+        covariance, regularization: of what is left over, as in `Gaussian`.
+
+    Attributes:
+        slopes: `(context_dim, dim)`.
+        residual: the density of what is left over; its mean is the intercept.
+    """
+
+    def __init__(
+        self, dim: int, context_dim: int, covariance: GaussianCovariance = "full", regularization: float = 1e-6
+    ):
+        self.dim = dim
+        self.context_dim = context_dim
+        self.slopes = Buffer(jnp.zeros((context_dim, dim)))
+        self.residual = Gaussian(dim, covariance, regularization)
+
+    def log_prob(self, x, context=None):
+        """Log-density in nats; raises `InputError` if the context is missing or of another width."""
+        return self.residual.log_prob(x - self._shift(context))
+
+    def sample(self, key, sample_shape=(), context=None):
+        """Draws of shape `sample_shape + context.shape[:-1] + (dim,)`."""
+        shift = self._shift(context)
+        return shift + self.residual.sample(key, (*sample_shape, *shift.shape[:-1]))
+
+    def fit_directly(self, x, weight=None, context=None, *, key):
+        """Estimate slopes, intercept and covariance, in place.
+
+        Args:
+            x: training rows.
+            weight: how much each row counts; a row of weight 0 is ignored.
+            context: their context.
+            key: unused.
+
+        Returns:
+            The training loss, `(1,)`: the mean negative log-density in nats.
+
+        Raises:
+            InputError: as `Gaussian.fit_directly` does; a failed fit leaves the model as it was.
+        """
+        self._shift(context)
+        assert context is not None
+        weight = usable_weight(self, x, weight)
+        slopes = _slopes(x, weight, context)
+        if not np.isfinite(np.asarray(slopes)).all():
+            refuse_values_not_finite(x, weight)
+            refuse_values_not_finite(context, weight)
+        loss = self.residual.fit_directly(x - context @ slopes, weight, key=key)
+        self.slopes.set_value(slopes)
+        return loss
+
+    def _shift(self, context: Float[Array, "*batch context_dim"] | None) -> Float[Array, "*batch dim"]:
+        given = 0 if context is None else context.shape[-1]
+        if context is None or given != self.context_dim:
+            raise InputError(f"LinearGaussian expects a context of {self.context_dim} features, got {given}")
+        return context @ self.slopes[...]
+
+
+@jax.jit
+def _slopes(
+    x: Float[Array, "n dim"], weight: Float[Array, "n"], context: Float[Array, "n context_dim"]
+) -> Float[Array, "context_dim dim"]:
+    """Weighted least squares of centred rows on centred contexts; the smallest slopes where several do as well."""
+    counted, share = (weight > 0)[:, None], (weight / jnp.sum(weight))[:, None]
+    x, context = jnp.where(counted, x, 0.0), jnp.where(counted, context, 0.0)
+    root = jnp.sqrt(share)
+    centred = root * (context - jnp.sum(share * context, axis=0))
+    return jnp.linalg.lstsq(centred, root * (x - jnp.sum(share * x, axis=0)))[0]

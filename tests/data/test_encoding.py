@@ -1,0 +1,170 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from jaxflow.config.spec import parse_spec
+from jaxflow.data.column_maps import Categorical, Circular, Continuous, Discrete, Levels
+from jaxflow.data.columns import ColumnsSpec
+from jaxflow.data.encoding import Encoding
+from jaxflow.data.frame import Frame, as_frame
+from jaxflow.errors import InputError
+
+
+def columns(**values) -> ColumnsSpec:
+    return parse_spec(ColumnsSpec, values, "columns")
+
+
+def table(n=200, **changes):
+    rng = np.random.default_rng(0)
+    cells = {
+        "real": rng.normal(size=n),
+        "count": rng.poisson(3, n),
+        "tenths": rng.integers(0, 9, n) / 10,
+        "uneven": rng.choice([0.0, 1.0, 3.7, 1000.0], n),
+        "word": rng.choice(["a", "b", "c"], n, p=[0.2, 0.5, 0.3]),
+        "hour": rng.uniform(6, 20, n),
+    }
+    return as_frame(pa.table(cells | changes))
+
+
+def test_kinds_are_inferred():
+    encoding = Encoding.fit(table(), columns())
+    assert [type(column) for column in encoding.maps] == [
+        Continuous,
+        Discrete,
+        Discrete,
+        Levels,
+        Categorical,
+        Continuous,
+    ]
+    assert encoding.sources.tolist() == [0, 1, 2, 3, 4, 4, 5]
+    assert encoding.on_grid.tolist() == [False, True, True, True, True, True, False]
+    plain = Encoding.fit(table().pick(("real", "count", "tenths")), columns(infer=False))
+    assert plain.is_identity
+    assert {type(column) for column in plain.maps} == {Continuous}
+
+
+def test_one_huge_value_makes_no_grid():
+    x = np.random.default_rng(0).normal(size=(100, 1))
+    x[7] = 1e30
+    assert type(Encoding.fit(Frame(x, ("a",)), columns()).maps[0]) is Continuous
+
+
+def test_the_spec_decides_where_it_says_something():
+    spec = columns(
+        types={"count": "continuous", "hour": {"kind": "circular", "period": 24}, "uneven": "categorical"},
+        context=["hour"],
+        tails="arcsinh",
+    )
+    encoding = Encoding.fit(table(), spec)
+    assert [column.describe() for column in encoding.maps] == [
+        "continuous, arcsinh",
+        "continuous, arcsinh",
+        "discrete",
+        "categorical, 4 categories",
+        "categorical, 3 categories",
+        "circular, period 24",
+    ]
+    assert encoding.in_context.tolist() == [False] * 8 + [True] * 2
+    hour: Circular = encoding.maps[5]  # type: ignore[assignment]
+    assert hour.origin < 6 or hour.origin > 20
+
+
+def test_there_and_back():
+    frame = table()
+    spec = columns(tails="rank_gaussian", context=["count"], types={"hour": {"kind": "circular", "period": 24}})
+    encoding = Encoding.fit(frame, spec)
+    codes = encoding.codes(frame)
+    np.testing.assert_allclose(encoding.invert(encoding.expand(codes)), codes, atol=1e-9)
+
+
+def test_texts_are_found_by_what_they_say():
+    encoding = Encoding.fit(table(), columns())
+    asked = as_frame(pa.table({name: [0.0, 0.0, 0.0] for name in ("real", "count", "tenths", "uneven")} | {
+        "word": ["c", "zebra", "a"], "hour": [7.0, 7.0, 7.0]}))  # fmt: skip
+    codes = encoding.codes(asked)
+    assert codes[:, 4].tolist() == [2, -1, 0]
+    np.testing.assert_array_equal(encoding.unseen(codes)[:, 4], [False, True, False])
+    assert not np.delete(encoding.unseen(codes), 4, axis=1).any()
+
+
+def test_numbers_that_are_categories():
+    frame = Frame(np.array([[1.0], [2.0], [2.0]]), ("code",))
+    encoding = Encoding.fit(frame, columns(types={"code": "categorical"}))
+    assert encoding.categories == {"code": ("1", "2")}
+    assert encoding.codes(Frame(np.array([[2.0], [1.0], [9.0]]), ("code",)))[:, 0].tolist() == [1, 0, -1]
+    texts = Frame(np.array([[1.0], [0.0]]), ("code",), {"code": ("2.0", "x")})
+    assert encoding.codes(texts)[:, 0].tolist() == [-1, 1]
+
+
+def test_missing_values_take_the_median_and_are_marked():
+    frame = table()
+    frame.x[::4, 0] = np.nan
+    frame.x[::5, 4] = np.nan
+    encoding = Encoding.fit(frame, columns(missing="median"))
+    z = encoding.expand(encoding.codes(frame))
+    assert encoding.sources.tolist() == [0, 0, 1, 2, 3, 4, 4, 4, 5]
+    np.testing.assert_array_equal(z[::4, 0], np.nanmedian(frame.x[:, 0]))
+    np.testing.assert_array_equal(z[:, 1], np.isnan(frame.x[:, 0]))
+    np.testing.assert_array_equal(z[::5, 5:7], 0.0)  # the most frequent one
+    back = encoding.invert(z)
+    np.testing.assert_array_equal(np.isnan(back), np.isnan(frame.x))
+    # Where none was missing before, a missing value was never seen.
+    frame.x[3, 1] = np.nan
+    unseen = encoding.unseen(encoding.codes(frame))
+    assert np.argwhere(unseen).tolist() == [[3, 1]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "spec", "sentence"),
+    [
+        ({}, {"context": ["week"]}, "columns: there is no column week; the columns are real, count"),
+        ({}, {"types": {"week": "discrete"}}, "columns: there is no column week; the columns are real, count"),
+        ({}, {"types": {"real": "discrete"}}, "column real is to be discrete, but its 200 values lie on no regular"),
+        ({}, {"types": {"word": "continuous"}}, "column word is 'a', expected a finite number"),
+        ({"word": [str(i) for i in range(1000, 1200)] * 2, "real": [0.0] * 400}, {}, ""),
+    ],
+)
+def test_what_does_not_suit_is_refused(changes, spec, sentence):
+    frame = table(400, **changes) if changes else table()
+    if not sentence:
+        assert "categorical, 200 categories" in dict(Encoding.fit(frame, columns(**spec)).describe())["word"]
+        return
+    with pytest.raises(InputError, match=sentence.split(";")[0]):
+        Encoding.fit(frame, columns(**spec))
+
+
+def test_values_that_cannot_be_coded_are_named():
+    encoding = Encoding.fit(table(), columns())
+    frame = table()
+    frame.x[2, 0] = np.nan
+    with pytest.raises(InputError, match="row 3, column real is missing, expected a value"):
+        encoding.codes(frame)
+    frame.x[2, 0] = -np.inf
+    with pytest.raises(InputError, match="row 3, column real is -inf, expected a number"):
+        encoding.codes(frame)
+    gone = table()
+    gone.x[:, 0] = np.nan
+    with pytest.raises(InputError, match="column real has no value in any of 200 training rows"):
+        Encoding.fit(gone, columns(missing="median"))
+
+
+def test_too_many_categories_are_no_categories():
+    words = pa.table({"id": [f"user{i}" for i in range(300)]})
+    with pytest.raises(InputError, match="column id has 300 categories in 300 training rows, expected at most 256"):
+        Encoding.fit(as_frame(words), columns())
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"types": {"a": "circular"}}, "period = None: expected a number for kind circular"),
+        ({"types": {"a": {"kind": "discrete", "period": 3}}}, "period = 3.0: expected no value unless kind is"),
+        ({"types": {"a": {"kind": "discrete", "tails": "arcsinh"}}}, "tails = arcsinh: expected no value"),
+        ({"context": ["a", "a"]}, "context column a is there twice"),
+        ({"types": {"a": "round"}}, "types.a"),
+    ],
+)
+def test_specs_that_contradict_themselves(values, sentence):
+    with pytest.raises(InputError, match=sentence):
+        columns(**values)

@@ -1,0 +1,261 @@
+"""Detectors of tables as they come: texts, counts, contexts, missing and constant columns."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import scipy.stats
+from pyarrow import csv
+
+from jaxflow.data import ColumnsSpec, DropConstant, Frame, Standardize
+from jaxflow.data.frame import as_frame
+from jaxflow.detection import AutoencoderDetector, FlowDetector, GaussianDetector, Percentile, load
+from jaxflow.detection.answers import answer_chunks, answer_record, detector_chunks
+from jaxflow.detection.detector import NEVER_SEEN
+from jaxflow.errors import InputError
+from jaxflow.models import MAF, AutoEncoderSpec, EnsembleSpec, GaussianMixtureSpec, GaussianSpec
+from jaxflow.training import FitSpec
+
+TRAIN = FitSpec(epochs=3, batch_size=64)
+FLOW = MAF(layers=2, hidden=(8,))
+DETECTORS: dict[str, Any] = {
+    "flow": FlowDetector(FLOW, train=TRAIN, threshold=Percentile()),
+    "ensemble": FlowDetector(EnsembleSpec(member=FLOW, members=2), train=TRAIN, threshold=Percentile()),
+    "gaussian": GaussianDetector(threshold=Percentile()),
+    "autoencoder": AutoencoderDetector(AutoEncoderSpec(hidden=(8,)), train=TRAIN, threshold=Percentile()),
+}
+
+
+def columns(**values) -> ColumnsSpec:
+    return ColumnsSpec.model_validate(values)
+
+
+def machines(seed=0, n=240):
+    """Load follows the hour; the word says where, the constant never changes, and some temperatures are missing."""
+    rng = np.random.default_rng(seed)
+    hour = rng.uniform(0, 24, n)
+    load = 10 * np.sin(2 * np.pi * hour / 24) + rng.normal(size=n)
+    return {
+        "place": rng.choice(["north", "south", "east"], n),
+        "hour": hour,
+        "load": load,
+        "alarms": rng.poisson(2, n).astype(float),
+        "version": np.full(n, 7.0),
+        "temperature": np.where(rng.random(n) < 0.2, np.nan, load + rng.normal(size=n)),
+    }
+
+
+def table(cells):
+    return pa.table({name: pa.array(values, from_pandas=True) for name, values in cells.items()})
+
+
+SPEC = columns(types={"hour": {"kind": "circular", "period": 24}}, context=("hour",), missing="median")
+
+
+@pytest.fixture(scope="module", params=DETECTORS)
+def fitted(request):
+    detector = DETECTORS[request.param]
+    again: Any = type(detector)(**detector.get_params() | {"columns": SPEC})
+    return again.fit(table(machines()))
+
+
+def test_texts_contexts_and_missing_values_are_scored(fitted):
+    assert fitted.columns_ == tuple(fitted.feature_names_in_)
+    assert dict(fitted.inputs_.describe()) == {
+        "place": "categorical, 3 categories",
+        "hour": "circular, period 24, context",
+        "load": "continuous",
+        "alarms": "discrete",
+        "version": "constant",
+        "temperature": "continuous, some missing",
+    }
+    assert (fitted.inputs_.dim, fitted.inputs_.context_dim) == (6, 2)
+    scores = fitted.anomaly_score(table(machines(1)))
+    assert np.isfinite(scores).all()
+    assert (fitted.predict(table(machines(1))) == -1).mean() < 0.3
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "times"),
+    [("place", "nowhere", 1), ("version", 8.0, 1), ("alarms", None, 1), ("version", None, 1), ("hour", None, 0)],
+)
+def test_a_value_never_seen_is_an_anomaly(fitted, column, value, times):
+    cells = machines(1)
+    known = fitted.anomaly_score(table(cells))
+    cells[column] = np.array([value] * len(known), dtype=object if isinstance(value, str) else float)
+    scores = fitted.anomaly_score(table(cells))
+    assert (scores > NEVER_SEEN / 2).all() == bool(times)
+    if times:
+        assert (fitted.predict(table(cells)) == -1).all()
+        assert len(np.unique(scores)) > 200  # what else they hold still counts
+
+
+def test_saved_and_loaded_it_gives_the_same_answers(fitted, tmp_path):
+    fitted.save(tmp_path / "model")
+    again = load(tmp_path / "model")
+    asked = table(machines(1))
+    np.testing.assert_array_equal(again.anomaly_score(asked), fitted.anomaly_score(asked))
+    assert again.inputs_.describe() == fitted.inputs_.describe()
+    refitted = again.fit(table(machines()))
+    np.testing.assert_array_equal(refitted.anomaly_score(asked), fitted.anomaly_score(asked))
+
+
+def test_files_and_records_are_answered_as_tables_are(fitted, tmp_path):
+    asked = table(machines(1))
+    csv.write_csv(asked, tmp_path / "asked.csv")
+    batches = list(answer_chunks(fitted, detector_chunks(fitted, tmp_path / "asked.csv", 100)))
+    scores = np.concatenate([batch.column("score").to_numpy() for batch in batches])
+    np.testing.assert_allclose(scores, fitted.anomaly_score(asked), rtol=1e-5, atol=1e-5)
+    for row, record in enumerate(asked.slice(0, 5).to_pylist()):
+        answer = answer_record(fitted, json.loads(json.dumps(record)), "here")
+        assert answer["score"] == pytest.approx(scores[row], rel=1e-5, abs=1e-5)
+    with pytest.raises(InputError, match="here: column place is \\[1\\], expected a text"):
+        answer_record(fitted, asked.slice(0, 1).to_pylist()[0] | {"place": [1]}, "here")
+
+
+def test_the_context_is_not_judged_but_counts():
+    cells = machines(n=2000)
+    detector = GaussianDetector(columns=SPEC, threshold=Percentile(percentile=99)).fit(table(cells))
+    noon = {name: values[:1].copy() for name, values in cells.items()}
+    noon |= {"hour": np.array([6.0]), "load": np.array([10.0]), "temperature": np.array([10.0])}
+    night = noon | {"hour": np.array([18.0])}
+    assert detector.predict(table(noon))[0] == 1
+    assert detector.predict(table(night))[0] == -1
+    # By itself the hour is as good as any other.
+    low = night | {"load": np.array([-10.0]), "temperature": np.array([-10.0])}
+    assert detector.predict(table(low))[0] == 1
+    with pytest.raises(InputError, match="GaussianDetector cannot draw rows by itself: they depend on the context"):
+        detector.sample(3)
+
+
+@pytest.mark.parametrize("tails", ["arcsinh", "rank_gaussian"])
+def test_densities_stay_those_of_the_data(tails):
+    x = np.exp(np.random.default_rng(0).normal(size=(4000, 1)))
+    spec = columns(tails=tails)
+    detector = GaussianDetector(columns=spec, threshold=Percentile(), calibration_fraction=0.0).fit(x)
+    grid = np.sinh(np.linspace(-9, 9, 200_001))[:, None]
+    density = np.exp(detector.score_samples(grid))
+    assert np.trapezoid(density, grid[:, 0]) == pytest.approx(1, abs=0.02)
+    if tails == "rank_gaussian":
+        middle = np.quantile(x, [0.2, 0.4, 0.6, 0.8])[:, None]
+        expected = scipy.stats.lognorm(1.0).logpdf(middle[:, 0])
+        np.testing.assert_allclose(detector.score_samples(middle), expected, atol=0.4)
+
+
+def test_a_flow_gives_columns_on_a_grid_probabilities():
+    rng = np.random.default_rng(0)
+    x = np.stack([rng.integers(0, 2, 1000), rng.integers(0, 5, 1000)], axis=1) * [1.0, 10.0]
+    detector = FlowDetector(FLOW, train=FitSpec(epochs=60, batch_size=128, learning_rate=3e-3)).fit(x)
+    assert detector.model_spec_.dequantize == ("uniform", "uniform")
+    cells = np.stack(np.meshgrid([0.0, 1.0], np.arange(5) * 10.0), axis=-1).reshape(-1, 2)
+    probabilities = np.exp(detector.score_samples(cells))
+    assert 0.8 < probabilities.sum() < 1.02  # each is a lower bound
+    np.testing.assert_allclose(probabilities, 0.1, atol=0.06)
+
+
+def test_noise_named_in_the_spec_is_left_as_it_is():
+    x = np.random.default_rng(0).integers(0, 3, (100, 2)).astype(float)
+    spec = MAF(layers=1, hidden=(4,), dequantize=("variational", "none"))
+    detector = FlowDetector(spec, train=TRAIN).fit(x)
+    assert detector.model_spec_.dequantize == ("variational", "none")
+    plain = FlowDetector(FLOW, train=TRAIN, columns=columns(infer=False)).fit(x)
+    assert plain.model_spec_ == FLOW
+
+
+def test_missing_values_are_averaged_over_what_the_model_expects():
+    mix = np.array([[1.0, 0.9, 0.2], [0.0, 0.4, 0.5], [0.0, 0.0, 0.6]])
+    x = np.random.default_rng(0).normal(size=(3000, 3)) @ mix
+    lacking = np.random.default_rng(1).random(x.shape) < 0.1
+    detector = GaussianDetector(GaussianSpec(regularization=0.0), columns=columns(missing="model"))
+    detector.fit(np.where(lacking, np.nan, x))
+    asked = x[:20].copy()
+    asked[:, 1] = np.nan
+    covariance = mix.T @ mix
+    others = scipy.stats.multivariate_normal(np.zeros(2), covariance[np.ix_([0, 2], [0, 2])]).logpdf(asked[:, [0, 2]])
+    left = 1 / np.linalg.inv(covariance)[1, 1]
+    expected = -others + 0.5 * np.log(2 * np.pi * np.e * left)
+    np.testing.assert_allclose(detector.anomaly_score(asked), expected, atol=0.15)
+    # As often as without gaps a normal row is flagged, whatever it lacks.
+    fresh = np.random.default_rng(2).normal(size=(3000, 3)) @ mix
+    fresh[::2, 2] = np.nan
+    flagged = detector.predict(fresh) == -1
+    assert abs(flagged[::2].mean() - flagged[1::2].mean()) < 0.04
+    assert 0.02 < flagged.mean() < 0.09
+
+
+def test_the_model_fills_gaps_of_every_kind(tmp_path):
+    cells = machines()
+    cells["place"] = np.where(np.arange(240) % 7 == 0, None, cells["place"])
+    cells["alarms"][::5] = np.nan
+    detector = FlowDetector(FLOW, train=TRAIN, columns=columns(missing="model", context=("hour",)))
+    detector.fit(table(cells))
+    scores = detector.anomaly_score(table(cells))
+    assert np.isfinite(scores).all()
+    detector.save(tmp_path / "model")
+    np.testing.assert_array_equal(load(tmp_path / "model").anomaly_score(table(cells)), scores)
+    np.testing.assert_allclose(detector.anomaly_score(table(cells).slice(3, 9)), scores[3:12], rtol=1e-5)
+
+
+def test_constant_columns_can_be_ignored():
+    x = np.random.default_rng(0).normal(size=(100, 2))
+    x[:, 1] = 3.0
+    steps = (DropConstant(never_seen="ignore"), Standardize())
+    asked = x + np.array([0.0, 1.0])
+    ignoring = GaussianDetector(preprocessing=steps, threshold=Percentile()).fit(x)
+    np.testing.assert_array_equal(ignoring.anomaly_score(asked), ignoring.anomaly_score(x))
+    flagging = GaussianDetector(threshold=Percentile()).fit(x)
+    np.testing.assert_allclose(flagging.anomaly_score(asked), flagging.anomaly_score(x) + NEVER_SEEN)
+
+
+def test_draws_have_the_texts_of_the_table():
+    cells = machines()
+    detector = GaussianDetector(threshold=Percentile(), columns=columns(missing="median")).fit(table(cells))
+    draws = detector.sample(200, random_state=0)
+    assert set(draws[:, 0]) <= {"north", "south", "east"}
+    assert len(set(draws[:, 0])) == 3
+    assert np.isnan(draws[:, 5].astype(float)).mean() == pytest.approx(0.2, abs=0.12)
+
+
+def test_arrays_with_texts_and_frames_are_tables_too():
+    cells = machines()
+    x = np.array([cells["place"], cells["load"], cells["alarms"]], dtype=object).T
+    detector = GaussianDetector(threshold=Percentile()).fit(x)
+    assert detector.columns_ == ("x0", "x1", "x2")
+    scores = detector.anomaly_score(x)
+    frame = as_frame(x)
+    np.testing.assert_array_equal(detector.anomaly_score(frame), scores)
+    turned = Frame(frame.x[:, ::-1].copy(), frame.names[::-1], frame.categories)
+    np.testing.assert_array_equal(detector.anomaly_score(turned), scores)
+    with pytest.raises(InputError, match="X has 2 columns, expected 3"):
+        detector.anomaly_score(x[:, :2])
+    with pytest.raises(InputError, match="X: column x2 is missing; the columns are x0, x1"):
+        detector.anomaly_score(frame.pick(("x0", "x1")))
+
+
+@pytest.mark.parametrize(
+    ("detector", "sentence"),
+    [
+        (GaussianDetector(columns=columns(context=("week",), missing="median")), "there is no column week"),
+        (
+            GaussianDetector(columns=columns(context=tuple(machines()), missing="median")),
+            "expected one column at least that is judged",
+        ),
+        (GaussianDetector(), "row 4, column temperature is missing, expected a value"),
+        (
+            GaussianDetector(GaussianMixtureSpec(), columns=columns(context=("hour",), missing="median")),
+            "a gaussian_mixture takes no context, got 1 context features",
+        ),
+        (
+            AutoencoderDetector(columns=columns(missing="model")),
+            "columns.missing = model needs a density, and an autoencoder is none: expected median",
+        ),
+    ],
+)
+def test_what_cannot_be_done_is_refused(detector, sentence):
+    cells = machines()
+    cells["temperature"][:3] = 1.0
+    cells["temperature"][3] = np.nan
+    with pytest.raises(InputError, match=sentence):
+        detector.fit(table(cells))
