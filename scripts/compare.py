@@ -20,7 +20,7 @@ from jaxflow.atomic_write import replacing
 from jaxflow.config.command_line import ScriptParser, read_config, run_script
 from jaxflow.config.spec import parse_spec
 from jaxflow.data import Frame, Split, hold_out
-from jaxflow.detection import BestF1, GivenThreshold
+from jaxflow.detection import GivenThreshold
 from jaxflow.detection.detector import DEFAULT_STEPS
 from jaxflow.detection.inputs import fit_inputs
 from jaxflow.errors import InputError
@@ -106,10 +106,10 @@ def _experiments(paths: Sequence[Path]) -> dict[str, Experiment]:
             raise InputError(f"{path}: there is a config named {path.stem} already, expected one of another name")
         experiment = parse_spec(Experiment, read_config(path), str(path)).model_copy(update={"variants": {}})
         rule = experiment.detection.threshold
-        if isinstance(rule, BestF1 | GivenThreshold):
+        if rule.needs_labels or isinstance(rule, GivenThreshold):
             raise InputError(
-                f"{path}: detection.threshold.kind = {rule.kind!r}: expected percentile or target_fpr, which need no "
-                "labels and mean the same for every detector"
+                f"{path}: detection.threshold.kind = {rule.kind!r}: expected one such as percentile or "
+                "target_fpr, which need no labels and mean the same for every detector"
             )
         experiments[path.stem] = experiment
         first = next(iter(experiments.values()))

@@ -22,7 +22,7 @@ from jaxflow.detection.inputs import Inputs, fit_inputs, grid_of, snapped
 from jaxflow.detection.marginal import expected_scores
 from jaxflow.detection.rows import read_rows
 from jaxflow.detection.scoring import draw_rows, score_rows
-from jaxflow.detection.thresholds import BestF1, TargetFalsePositiveRate, ThresholdRule, checked_labels
+from jaxflow.detection.thresholds import TargetFalsePositiveRate, ThresholdRule, checked_labels
 from jaxflow.errors import InputError, NonFiniteLoss
 from jaxflow.models import AutoEncoderSpec
 from jaxflow.models.model import Density, Model, ModelSpec
@@ -104,8 +104,8 @@ class Detector(OutlierMixin, BaseEstimator):
             X: rows, shape (n, n_features): an array, or a table of pandas, polars or pyarrow, whose columns may hold
                 texts. For detectors that are fitted by gradient steps also a `training.Source` of rows that need not
                 fit into memory.
-            y: ignored, as in scikit-learn, unless the threshold rule needs labels (`BestF1`): then 0 = normal and
-                1 = anomaly. The model learns from normal rows only; the threshold is chosen on the held-out normal
+            y: ignored, as in scikit-learn, unless the threshold rule needs labels (such as `BestF1`): then 0 = normal
+                and 1 = anomaly. The model learns from normal rows only; the threshold is chosen on the held-out normal
                 rows and all anomalies.
 
         Raises:
@@ -135,16 +135,16 @@ class Detector(OutlierMixin, BaseEstimator):
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
 
         anomalies, normal = x[:0], np.arange(len(x))
-        if isinstance(rule, BestF1):
+        if rule.needs_labels:
             if y is None:
                 raise InputError(
-                    "the threshold rule best_f1 needs labels: fit(X, y) with y = 0 (normal) or 1 (anomaly)"
+                    f"the threshold rule {rule.kind} needs labels: fit(X, y) with y = 0 (normal) or 1 (anomaly)"
                 )
             labels = checked_labels(np.asarray(y), x.x[:, 0])
             normal = np.flatnonzero(labels == 0)
             x, anomalies = x[normal], x[labels == 1]
             if not len(anomalies):
-                raise InputError(f"the threshold rule best_f1 needs anomalies, and all {len(x)} labels are 0")
+                raise InputError(f"the threshold rule {rule.kind} needs anomalies, and all {len(x)} labels are 0")
         self._require_rows(len(x))
         learn, calibrate = np.arange(len(x)), np.arange(len(x))
         if self.calibration_fraction:

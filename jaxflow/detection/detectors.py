@@ -16,7 +16,7 @@ from jaxflow.detection.detector import Detector
 from jaxflow.detection.fitting import finished, fit_by_gradient
 from jaxflow.detection.from_source import Remaining, divide, take_rows
 from jaxflow.detection.inputs import fit_inputs
-from jaxflow.detection.thresholds import BestF1, ThresholdRule
+from jaxflow.detection.thresholds import ThresholdRule
 from jaxflow.errors import InputError
 from jaxflow.models import (
     MAF,
@@ -89,8 +89,10 @@ class GradientDetector(Detector):
         return fit_by_gradient(model, rows, context, self.train, self.validation_fraction, rng, **self._how(model))
 
     def _fit_source(self, spec, steps, rule, source):
-        if isinstance(rule, BestF1):
-            raise InputError("the threshold rule best_f1 needs labels, and a source has none: calibrate afterwards")
+        if rule.needs_labels:
+            raise InputError(
+                f"the threshold rule {rule.kind} needs labels, and a source has none: calibrate afterwards"
+            )
         self._require_rows(source.rows)
         self.columns_, self.n_features_in_, self.n_train_ = source.columns, len(source.columns), source.rows
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))

@@ -9,14 +9,14 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxflow.data import Frame, Split, load_dataset, split_dataset
-from jaxflow.detection import BestF1, Detector
+from jaxflow.detection import Detector
 from jaxflow.errors import InputError, NonFiniteLoss
 from jaxflow.evaluation.metrics import Metrics, evaluate_scores
 from jaxflow.experiment.spec import Experiment
 from jaxflow.experiment.streamed import streamed_rows
 from jaxflow.training import Checkpoints, Watcher
 
-LABELLED_FRACTION = 0.2  # share of the anomalies that best_f1 may see, unless the config says otherwise
+LABELLED_FRACTION = 0.2  # of the anomalies, for a rule that needs labels, unless the config says otherwise
 
 
 @dataclass(frozen=True)
@@ -178,8 +178,8 @@ def experiment_split(experiment: Experiment) -> Split:
 def experiment_rows(experiment: Experiment) -> ExperimentRows:
     """The rows an experiment fits and tests, and the labels that its threshold rule may see.
 
-    They are those of `experiment_split`, except for best_f1, which needs labelled anomalies: a share of them,
-    `labelled_fraction`, changes from the test to the training side.
+    They are those of `experiment_split`, except for rules that need labelled anomalies, as best_f1: a share of
+    them, `labelled_fraction`, changes from the test to the training side.
 
     Raises:
         InputError: if the data is missing or does not suit the experiment.
@@ -192,17 +192,18 @@ def experiment_rows(experiment: Experiment) -> ExperimentRows:
     rows = ExperimentRows(
         split.name, split.train, None, split.test, split.y_test, split.feature_names, split.train_rows
     )
-    if not isinstance(experiment.detection.threshold, BestF1):
+    rule = experiment.detection.threshold
+    if not rule.needs_labels:
         return rows
     if split.y_test is None:
-        raise InputError(f"{split.name} has no labels, expected some, as the threshold rule best_f1 needs them")
+        raise InputError(f"{split.name} has no labels, expected some, as the threshold rule {rule.kind} needs them")
     anomalies = np.flatnonzero(split.y_test == 1)
     fraction = experiment.detection.labelled_fraction or LABELLED_FRACTION
     count = round(fraction * len(anomalies))
     if not 0 < count < len(anomalies):
         raise InputError(
             f"{split.name}: labelled_fraction = {fraction:g} of {len(anomalies)} anomalies, expected one at least for "
-            "the threshold rule best_f1 and one for the test"
+            f"the threshold rule {rule.kind} and one for the test"
         )
     chosen = np.sort(np.random.default_rng(experiment.seed).permutation(anomalies)[:count])
     tested = np.setdiff1d(np.arange(len(split.y_test)), chosen)

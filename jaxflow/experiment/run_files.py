@@ -103,7 +103,10 @@ def has_density_figure(run: Run) -> bool:
 def _summary(run: Run) -> str:
     detector = run.detector
     rule: Any = detector.threshold_rule_
-    options = ", ".join(f"{name} = {value:g}" for name, value in rule.model_dump(exclude={"kind"}).items())
+    options = ", ".join(
+        f"{name} = {value if isinstance(value, str) else format(value, 'g')}"
+        for name, value in rule.model_dump(exclude={"kind"}).items()
+    )
     source = f"the rule {rule.kind}" + (f" ({options})" if options else "")
     if isinstance(rule, GivenThreshold):
         origin = "that threshold was given"

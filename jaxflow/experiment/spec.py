@@ -14,7 +14,6 @@ from jaxflow.data.splits import SplitSpec
 from jaxflow.detection import (
     AnyThresholdRule,
     AutoencoderDetector,
-    BestF1,
     Detector,
     FlowDetector,
     GaussianDetector,
@@ -50,15 +49,18 @@ class DetectionSpec(Spec):
         description="share of the remaining rows that chooses the best epoch (not for Gaussians; default 0.1)",
     )
     labelled_fraction: float | None = Field(
-        default=None, gt=0, lt=1, description="best_f1: share of the anomalies that chooses the threshold (default 0.2)"
+        default=None,
+        gt=0,
+        lt=1,
+        description="share of the anomalies that chooses the threshold, where the rule needs labels (default 0.2)",
     )
 
     @field_validator("labelled_fraction")
     @classmethod
-    def _labels_for_best_f1_only(cls, fraction: float | None, info: Any) -> float | None:
+    def _for_rules_that_need_labels(cls, fraction: float | None, info: Any) -> float | None:
         rule = info.data.get("threshold")
-        if fraction is not None and rule is not None and not isinstance(rule, BestF1):
-            raise ValueError(f"expected no value, as it is an option of best_f1, not of {rule.kind}")
+        if fraction is not None and rule is not None and not rule.needs_labels:
+            raise ValueError(f"expected no value, as {rule.kind} needs no labels")
         return fraction
 
 
@@ -98,8 +100,11 @@ class Experiment(Spec):
         model, split = info.data.get("model"), info.data.get("split")
         if detection.validation_fraction is not None and isinstance(model, GaussianSpec | GaussianMixtureSpec):
             raise ValueError(f"expected no validation_fraction, as {model.kind} fits itself")
-        if isinstance(detection.threshold, BestF1) and split is not None and split.protocol != "normal_only":
-            raise ValueError(f"expected another threshold than best_f1, as protocol {split.protocol} sees no labels")
+        rule = detection.threshold
+        if rule.needs_labels and split is not None and split.protocol != "normal_only":
+            raise ValueError(
+                f"expected another threshold than {rule.kind}, as protocol {split.protocol} sees no labels"
+            )
         return detection
 
     @field_validator("variants")

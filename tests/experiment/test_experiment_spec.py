@@ -155,8 +155,7 @@ def test_what_is_wrong_with_a_variant_names_it(changes, sentence):
         ),
         (
             {"detection": {"labelled_fraction": 0.3}},
-            "a.yaml: detection.labelled_fraction = 0.3: expected no value, as it is an option of best_f1, not of "
-            "target_fpr",
+            "a.yaml: detection.labelled_fraction = 0.3: expected no value, as target_fpr needs no labels",
         ),
         (
             {"split": {"protocol": "unsupervised"}, "detection": {"threshold": {"kind": "best_f1"}}},

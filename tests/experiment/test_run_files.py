@@ -74,9 +74,8 @@ def test_a_run_with_labels_in_two_dimensions(run, tmp_path):
     assert set(linked(out / "report.md")) == figures
     text = (out / "report.md").read_text()
     assert text.startswith("# A title\n")
-    assert (
-        f"the rule target_fpr (rate = 0.05) took that threshold from {len(run.detector.calibration_scores_)} " in text
-    )
+    count = len(run.detector.calibration_scores_)
+    assert f"the rule target_fpr (rate = 0.05, beyond = tail) took that threshold from {count} " in text
     assert "GaussianDetector (gaussian) on 2 features" in text
     assert f"Of {len(run.scores)} test rows {run.n_flagged} are flagged. Fitting took " in text
     assert "python here.py" in text

@@ -59,7 +59,11 @@ def test_rules_that_differ_or_see_labels_are_refused(tmp_path):
     for name, detection, message in [
         ("rate", {"threshold": {"kind": "target_fpr", "rate": 0.2}}, "its detection.threshold differs from that of"),
         ("share", {"calibration_fraction": 0.5}, "its detection.calibration_fraction differs from that of"),
-        ("f1", {"threshold": {"kind": "best_f1"}}, "threshold.kind = 'best_f1': expected percentile or target_fpr"),
+        (
+            "f1",
+            {"threshold": {"kind": "best_f1"}},
+            "threshold.kind = 'best_f1': expected one such as percentile",
+        ),
     ]:
         other = config(tmp_path, name, detection=detection)
         with pytest.raises(InputError, match=f"{name}.yaml: .*{message}"):
