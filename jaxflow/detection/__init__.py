@@ -3,6 +3,7 @@
 from jaxflow.detection.detector import Detector
 from jaxflow.detection.detectors import AutoencoderDetector, FlowDetector, GaussianDetector
 from jaxflow.detection.saving import load
+from jaxflow.detection.streaming_rules import DriftSpot, Spot
 from jaxflow.detection.thresholds import (
     AnyThresholdRule,
     BestF1,
@@ -23,6 +24,7 @@ __all__ = [
     "AutoencoderDetector",
     "BestF1",
     "Detector",
+    "DriftSpot",
     "FlowDetector",
     "GaussianDetector",
     "GivenThreshold",
@@ -30,6 +32,7 @@ __all__ = [
     "MedianAbsoluteDeviation",
     "PeaksOverThreshold",
     "Percentile",
+    "Spot",
     "TargetFalsePositiveRate",
     "TargetPrecision",
     "TargetRecall",
