@@ -1,5 +1,6 @@
 """From a score to a decision: detectors, thresholds, saving."""
 
+from jaxflow.detection.conformal import benjamini_hochberg
 from jaxflow.detection.detector import Detector
 from jaxflow.detection.detectors import AutoencoderDetector, FlowDetector, GaussianDetector
 from jaxflow.detection.saving import load
@@ -38,5 +39,6 @@ __all__ = [
     "TargetRecall",
     "Threshold",
     "ThresholdRule",
+    "benjamini_hochberg",
     "load",
 ]

@@ -1,6 +1,7 @@
 """Detectors: preprocessing, a model and a calibrated threshold behind scikit-learn's interface."""
 
 import os
+import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import partial
@@ -9,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 from flax import nnx
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted, check_random_state
@@ -17,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted, check_random_state
 from jaxflow.data.columns import ColumnsSpec
 from jaxflow.data.preprocessing import DropConstant, Preprocessing, PreprocessingStep, Standardize, Step
 from jaxflow.data.splits import hold_out
+from jaxflow.detection.conformal import benjamini_hochberg, conformal_p_values, least_selection
 from jaxflow.detection.fitting import finished
 from jaxflow.detection.inputs import Inputs, fit_inputs, grid_of, snapped
 from jaxflow.detection.marginal import expected_scores
@@ -232,16 +234,47 @@ class Detector(OutlierMixin, BaseEstimator):
         For a normal row that neither the model nor the calibration has seen, the probability of p <= a is at most a,
         for every a (Bates et al. 2023, "Testing for outliers with conformal p-values"). The calibration rows must be
         unseen as well (`calibration_fraction` > 0, or `calibrate`): the scores of training rows are too low.
+
+        No p-value is below 1 / (n + 1): a row beyond all calibration scores has this one however far it is beyond. For
+        smaller ones calibrate with more rows.
         """
         return self.p_values_of_scores(self.anomaly_score(X))
 
     def p_values_of_scores(self, scores: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
         """`p_values` for anomaly scores already at hand."""
-        normal = self.calibration_scores_
-        if self.calibration_labels_ is not None:
-            normal = normal[self.calibration_labels_ == 0]
-        below = np.searchsorted(np.sort(normal), scores, side="left")
-        return (1 + normal.size - below) / (normal.size + 1)
+        return conformal_p_values(self._normal_calibration_scores(), scores)
+
+    def select(self, X: Any, rate: float = 0.1) -> Bool[np.ndarray, "n"]:
+        """The rows that are anomalies, of which on average at most the share `rate` are normal after all.
+
+        Benjamini and Hochberg's procedure on the `p_values` of all rows together; of m rows those with the k smallest
+        are selected, for the largest k whose k-th smallest is at most rate k / m. With calibration rows held out, the
+        expected share of normal rows among the selected ones (the false discovery rate) is at most `rate` (Bates et
+        al. 2023, theorem 2). Unlike `predict` the answer for a row depends on the others.
+
+        Args:
+            X: rows, shape (m, n_features), independent of each other.
+            rate: the false discovery rate, more than 0 and less than 1.
+
+        Raises:
+            InputError: if `rate` is out of range.
+            ValueError: if `X` is not a finite matrix of the columns that were fitted.
+        """
+        p = self.p_values(X)
+        selected = benjamini_hochberg(p, rate)
+        n = self._normal_calibration_scores().size
+        beyond, needed = int(np.sum(p == 1 / (n + 1))), least_selection(n, len(p), rate)
+        if 0 < beyond < needed and not selected.any():
+            warnings.warn(
+                f"{beyond} of {len(p)} rows lie beyond all {n} calibration scores, and none is selected: at a false "
+                f"discovery rate of {rate:g} it takes {needed} such rows, or more calibration rows",
+                stacklevel=2,
+            )
+        return selected
+
+    def _normal_calibration_scores(self) -> Float[np.ndarray, "n"]:
+        labels = self.calibration_labels_
+        return self.calibration_scores_ if labels is None else self.calibration_scores_[labels == 0]
 
     def sample(self, count: int, random_state: Any = None) -> Shaped[np.ndarray, "count n_features"]:
         """Draw rows from the fitted density, in data units; columns that were dropped have their constant value.
