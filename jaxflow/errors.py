@@ -11,8 +11,14 @@ class InputError(ValueError):
     """Something the user handed in is wrong: a file, a column, a cell, a key or a value.
 
     The message is a single sentence that names what is wrong, its value and what was expected, so that a script can
-    print it as it is. Anything else that escapes from a script is a defect of jaxflow and keeps its traceback.
+    print it as it is: what it quotes of a file may hold line ends, which become spaces, or a terminal's control
+    characters, which are written as escapes. Anything else that escapes from a script is a defect of jaxflow and keeps
+    its traceback.
     """
+
+    def __init__(self, sentence: str):
+        line = " ".join(str(sentence).splitlines())
+        super().__init__("".join(char if char.isprintable() else ascii(char)[1:-1] for char in line))
 
 
 class Preempted(Exception):

@@ -70,7 +70,8 @@ def _whole_sentence(path: list[Any], error: Mapping[str, Any]) -> str | None:
     context = error.get("ctx", {})
     match error["type"]:
         case "unknown_key":
-            return f"unknown key {_dotted(path)}; {context['hint']}"
+            name = _dotted(path)
+            return f"unknown key {name if len(name) <= 80 else f'{name[:77]}...'}; {context['hint']}"
         case "missing":
             return f"{_dotted(path)} is missing"
         case "boolean_as_number":
@@ -79,7 +80,7 @@ def _whole_sentence(path: list[Any], error: Mapping[str, Any]) -> str | None:
             return f"{_dotted([*path, 'kind'])} is missing; {_dotted(path) or 'the configuration'} needs one"
         case "union_tag_invalid":
             kinds = context["expected_tags"].replace("'", "")
-            return f"{_dotted([*path, 'kind'])} = {context['tag']!r}: expected one of {kinds}"
+            return f"{_dotted([*path, 'kind'])} = {show_value(context['tag'])}: expected one of {kinds}"
     return None
 
 

@@ -10,6 +10,8 @@ from pydantic_core import PydanticCustomError
 from jaxflow.config.explanation import explain
 from jaxflow.errors import InputError
 
+LONGEST_KEY = 80  # in letters; to look for a likeness of a long one takes long
+
 
 class Spec(BaseModel):
     """Base of everything that can be configured: a model, a preprocessing step, a fit, an experiment.
@@ -28,7 +30,7 @@ class Spec(BaseModel):
             for key in values:
                 if key not in cls.model_fields:
                     known = list(cls.model_fields)
-                    close = difflib.get_close_matches(str(key), known, n=1)
+                    close = difflib.get_close_matches(str(key)[:LONGEST_KEY], known, n=1)
                     hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(known)}"
                     raise PydanticCustomError("unknown_key", "unknown key {key}; {hint}", {"key": key, "hint": hint})
         return values

@@ -72,6 +72,8 @@ class Selection:
         kept = _saved(arrays, "kept", np.int64, None, source)
         if kept.ndim != 1 or not kept.size or kept[0] < 0 or kept[-1] >= dim or (np.diff(kept) <= 0).any():
             raise InputError(f"{source}: kept is {kept.tolist()!s:.80}, expected ascending column numbers below {dim}")
+        if not np.isfinite(fill).all():
+            raise InputError(f"{source}: fill holds values that are not finite")
         return cls(kept, fill)
 
     @property

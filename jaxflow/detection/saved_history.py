@@ -1,5 +1,6 @@
 """The history of a fit as arrays, and back."""
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -8,6 +9,8 @@ from jaxflow.errors import InputError
 from jaxflow.training.history import History
 
 ABSENT = ".absent"
+COLUMN = re.compile(r"\d{1,3}\.[a-z_]+(\.absent)?", re.ASCII)
+NEEDED = {"epoch", "train_loss", "valid_loss"}
 
 
 def history_arrays(history: History) -> dict[str, np.ndarray]:
@@ -32,14 +35,28 @@ def restored_history(arrays: Mapping[str, np.ndarray]) -> History:
     """The history that `history_arrays` was given, whatever order the arrays are in now.
 
     Raises:
-        InputError: if the arrays differ in length.
+        InputError: if the arrays differ in length, or are not those of a history.
     """
+    for name, array in arrays.items():
+        kinds = (np.bool_,) if name.endswith(ABSENT) else (np.int64, np.float64)
+        if not COLUMN.fullmatch(name) or (name.endswith(ABSENT) and name.removesuffix(ABSENT) not in arrays):
+            raise InputError(f"the array history.{name:.80} is no column of a history")
+        if array.ndim != 1 or array.dtype not in kinds:
+            raise InputError(
+                f"the array history.{name} is {array.dtype}{list(array.shape)}, expected a number an epoch"
+            )
     lengths = {array.size for array in arrays.values()}
     if len(lengths) > 1:
         raise InputError(f"the columns of the history have {sorted(lengths)} rows, expected the same number")
     columns: dict[str, list] = {}
-    for name in sorted(name for name in arrays if not name.endswith(ABSENT)):
+    for name in sorted((name for name in arrays if not name.endswith(ABSENT)), key=_place):
         absent = arrays.get(name + ABSENT, np.zeros(arrays[name].shape, bool))
         values = zip(arrays[name].tolist(), absent.tolist(), strict=True)
         columns[name.partition(".")[2]] = [None if gone else value for value, gone in values]
+    if columns and not columns.keys() >= NEEDED:
+        raise InputError(f"the history has no column {min(NEEDED - columns.keys())}")
     return History([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
+
+
+def _place(name: str) -> int:
+    return int(name.partition(".")[0])

@@ -1,13 +1,18 @@
 """A fitted detector as a directory: `detector.json` and `weights.safetensors`.
 
 The first holds everything that can be read by eye (format version, specs, threshold), the second every array: the
-model's state, the preprocessing's constants, the calibration scores, the history of the fit. Nothing is pickled, so
-loading runs no code from the files. Checksums tie the two together: neither can be changed, by accident or by hand,
-without `load` noticing. To change a threshold, load the detector, call `set_threshold`, and save it.
+model's state, the preprocessing's constants, the calibration scores, the history of the fit. Checksums tie the two
+together: neither can be changed, by accident or by hand, without `load` noticing. To change a threshold, load the
+detector, call `set_threshold`, and save it.
+
+Whoever means harm can make the checksums fit again, so `load` trusts neither file. Nothing is pickled and nothing
+imported, so no code from the files runs; no text in them becomes a path; and the model that the first describes is
+built only once the second is known to hold its arrays, in their shapes and types.
 """
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import uuid
@@ -19,8 +24,6 @@ from typing import Any, Literal
 import numpy as np
 from flax import nnx
 from pydantic import Field
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as dump_arrays
 from sklearn.utils.validation import check_is_fitted
 
@@ -33,14 +36,17 @@ from jaxflow.data.preprocessing import Preprocessing, PreprocessingStep
 from jaxflow.detection.detector import DEFAULT_STEPS, Detector
 from jaxflow.detection.detectors import AutoencoderDetector, FlowDetector, GaussianDetector
 from jaxflow.detection.inputs import Inputs
+from jaxflow.detection.saved_files import MOST_JSON_BYTES, read_arrays, read_json, read_regular
 from jaxflow.detection.saved_history import history_arrays, restored_history
 from jaxflow.detection.thresholds import AnyThresholdRule
 from jaxflow.errors import InputError
-from jaxflow.models import AnyModelSpec, CustomFlow, restore_state, state_arrays
+from jaxflow.models import AnyModelSpec, require_arrays_of, restore_state, state_arrays
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.precision import floats_of
 
 FORMAT_VERSION = 2
+# An array's name begins with one of them.
+PARTS = ("model", "preprocessing", "missing", "history", "calibration")
 DESCRIPTION, WEIGHTS = "detector.json", "weights.safetensors"
 DETECTORS: dict[str, type[Detector]] = {
     kind.__name__: kind for kind in (FlowDetector, GaussianDetector, AutoencoderDetector)
@@ -65,8 +71,8 @@ class SavedDetector(Spec):
     random_state: int | None
     threshold_rule: AnyThresholdRule
     threshold: float = Field(allow_inf_nan=True)
-    n_train: int = Field(ge=1)
-    n_features: int = Field(ge=1)
+    n_train: int = Field(ge=1, le=1 << 53)
+    n_features: int = Field(ge=1, le=1 << 53)
     columns: tuple[str, ...]
     columns_spec: ColumnsSpec | None
     encoding: tuple[AnyColumnMap, ...]
@@ -96,6 +102,10 @@ def save_detector(detector: Detector, path: str | os.PathLike[str]) -> None:
     path = path.resolve()
     weights = dump_arrays(_arrays(detector))
     description = _as_json(_description(detector, hashlib.sha256(weights).hexdigest()))
+    if len(description) > MOST_JSON_BYTES:
+        raise InputError(
+            f"{path}: {DESCRIPTION} would have {len(description)} bytes, expected at most {MOST_JSON_BYTES}"
+        )
     temporary, old = (path.with_name(f".{path.name}.{uuid.uuid4().hex}.{kind}") for kind in ("tmp", "old"))
     try:
         temporary.mkdir(parents=True)
@@ -140,13 +150,13 @@ def load(path: str | os.PathLike[str]) -> Any:
     if not path.is_dir():
         raise InputError(f"{path} is no directory, expected one with a saved detector")
     description = _read_description(path / DESCRIPTION)
-    weights = _read(path / WEIGHTS)
+    weights = read_regular(path / WEIGHTS)
     if hashlib.sha256(weights).hexdigest() != description.weights_sha256:
         raise InputError(f"{path / WEIGHTS} is damaged: it is not the file that {DESCRIPTION} describes")
     detector = _unfitted(description, path / DESCRIPTION)
     try:
-        _restore(detector, description, load_arrays(weights))
-    except (SafetensorError, InputError) as error:
+        _restore(detector, description, read_arrays(weights))
+    except InputError as error:
         raise InputError(f"{path / WEIGHTS} is damaged: {error}") from None
     return detector
 
@@ -192,32 +202,17 @@ def _checksum(values: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{file} is missing") from None
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror or error}") from None
-
-
 def _read_description(file: Path) -> SavedDetector:
-    text = _read(file)
-    try:
-        values = json.loads(text.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{file} is damaged: it is no JSON ({error})") from None
+    values = read_json(file)
     found = values.get("format_version") if isinstance(values, dict) else None
-    if not isinstance(found, int):
+    if not isinstance(found, int) or isinstance(found, bool):
         raise InputError(f"{file} is damaged: it names no format_version")
     if found > FORMAT_VERSION:
-        raise InputError(
-            f"{file} has format {found}, this jaxflow reads up to format {FORMAT_VERSION}: it needs a newer jaxflow"
-        )
+        reads = f"this jaxflow reads up to format {FORMAT_VERSION}"
+        raise InputError(f"{file} has format {found!s:.20}, {reads}: it needs a newer jaxflow")
     if 1 <= found < FORMAT_VERSION:
-        raise InputError(
-            f"{file} has format {found}, this jaxflow reads format {FORMAT_VERSION}: fit and save it again"
-        )
+        reads = f"this jaxflow reads format {FORMAT_VERSION}"
+        raise InputError(f"{file} has format {found}, {reads}: fit and save it again")
     description = parse_spec(SavedDetector, values, str(file))
     if description.detector not in DETECTORS:
         raise InputError(f"{file}: detector = {description.detector!r}: expected one of {', '.join(DETECTORS)}")
@@ -227,6 +222,8 @@ def _read_description(file: Path) -> SavedDetector:
         raise InputError(
             f"{file}: columns = {list(description.columns)!r:.80}: expected {description.n_features} names"
         )
+    if math.isnan(description.threshold):
+        raise InputError(f"{file}: threshold = nan: expected a number, or an infinity")
     return description
 
 
@@ -252,13 +249,12 @@ def _unfitted(description: SavedDetector, file: Path) -> Any:
         "calibration_fraction": description.calibration_fraction,
         "random_state": description.random_state,
     }
-    if isinstance(description.model, CustomFlow):
-        description.model.require_imported()
     kind = DETECTORS[description.detector]
     if kind is not GaussianDetector:
         parameters |= {"train": description.train, "validation_fraction": description.validation_fraction}
     detector: Any = kind().set_params(**parameters)
     try:
+        description.model.require_imported()
         detector._checked_parameters()
     except InputError as error:
         raise InputError(f"{file}: {error}") from None
@@ -266,35 +262,60 @@ def _unfitted(description: SavedDetector, file: Path) -> Any:
 
 
 def _restore(detector: Any, description: SavedDetector, arrays: dict[str, np.ndarray]) -> None:
-    def part(prefix: str) -> dict[str, np.ndarray]:
-        return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    parts: dict[str, dict[str, np.ndarray]] = {name: {} for name in PARTS}
+    for name, array in arrays.items():
+        part, _, rest = name.partition(".")
+        if part not in parts:
+            raise InputError(f"the array {name:.80} belongs to no part of a detector")
+        parts[part][rest] = array
 
     if len(description.encoding) != description.n_features:
         raise InputError(f"the encoding has {len(description.encoding)} columns, expected {description.n_features}")
     encoding = Encoding(description.encoding, (description.columns_spec or ColumnsSpec()).missing)
-    preprocessing = Preprocessing.from_arrays(description.preprocessing, part("preprocessing."), len(encoding.sources))
+    preprocessing = Preprocessing.from_arrays(description.preprocessing, parts["preprocessing"], len(encoding.sources))
     inputs = Inputs(encoding, preprocessing)
     if encoding.missing == "model":
-        inputs = replace(inputs, imputer=Imputer.restored(part("missing."), inputs.dim))
+        inputs = replace(inputs, imputer=Imputer.restored(parts["missing"], inputs.dim))
+    elif parts["missing"]:
+        raise InputError("there are arrays for missing values, but the detector refuses them or has their medians")
     detector.inputs_ = inputs
     detector.model_spec_ = description.model
     detector.float_type_ = description.float_type
     with floats_of(description.float_type):
-        detector.model_ = description.model.build(detector.inputs_.dim, rngs=nnx.Rngs(0))
-        restore_state(detector.model_, part("model."))
-    detector.history_ = restored_history(part("history."))
+
+        def build() -> Any:
+            return description.model.build(inputs.dim, rngs=nnx.Rngs(0))
+
+        require_arrays_of(build, parts["model"])
+        detector.model_ = build()
+        restore_state(detector.model_, parts["model"])
+    detector.history_ = restored_history(parts["history"])
     detector.n_train_ = description.n_train
     detector.n_features_in_ = description.n_features
     detector.columns_ = description.columns
     if description.fitted_with_names:
         detector.feature_names_in_ = np.asarray(description.columns, dtype=object)
-    if "calibration.scores" not in arrays:
-        raise InputError("the array calibration.scores is missing")
-    scores = arrays["calibration.scores"]
-    if scores.ndim != 1 or not np.issubdtype(scores.dtype, np.floating) or np.isnan(scores).any():
-        raise InputError(f"the array calibration.scores is {scores.dtype}{scores.shape}, expected one number a row")
-    detector.calibration_scores_ = scores
-    detector.calibration_labels_ = arrays.get("calibration.labels")
+    detector.calibration_scores_, detector.calibration_labels_ = _calibration(parts["calibration"])
     detector.threshold_rule_ = description.threshold_rule
     detector.threshold_ = description.threshold
     detector.offset_ = -description.threshold
+
+
+def _calibration(arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
+    """The scores and, if there are any, the labels of the calibration rows."""
+    if "scores" not in arrays:
+        raise InputError("the array calibration.scores is missing")
+    scores, labels = arrays["scores"], arrays.get("labels")
+    if scores.ndim != 1 or not scores.size or scores.dtype != np.float64 or np.isnan(scores).any():
+        raise InputError(
+            f"the array calibration.scores is {scores.dtype}{list(scores.shape)}, expected float64, one number a row"
+        )
+    if labels is not None and (
+        labels.shape != scores.shape or labels.dtype != np.int64 or not np.isin(labels, (0, 1)).all()
+    ):
+        raise InputError(
+            f"the array calibration.labels is {labels.dtype}{list(labels.shape)}, expected int64, 0 or 1 for each score"
+        )
+    if unknown := arrays.keys() - {"scores", "labels"}:
+        raise InputError(f"the array calibration.{min(unknown):.80} belongs to no part of a detector")
+    return scores, labels

@@ -23,7 +23,7 @@ from jaxflow.models.gaussian_mixture import GaussianMixture, GaussianMixtureSpec
 from jaxflow.models.linear_gaussian import LinearGaussian
 from jaxflow.models.model import Density, DirectlyFitted, Model, ModelSpec, weighted_mean
 from jaxflow.models.specs import AnyFlowSpec, AnyModelSpec
-from jaxflow.models.state import restore_state, state_arrays
+from jaxflow.models.state import require_arrays_of, restore_state, state_arrays
 
 __all__ = [
     "BNAF",
@@ -70,6 +70,7 @@ __all__ = [
     "StudentTBase",
     "Uniform",
     "UniformBase",
+    "require_arrays_of",
     "restore_state",
     "state_arrays",
     "weighted_mean",

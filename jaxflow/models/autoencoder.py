@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from pydantic import Field
 
 from jaxflow.errors import InputError
-from jaxflow.models.model import Model, ModelSpec, Width, weighted_mean
+from jaxflow.models.model import MOST_LAYERS, Model, ModelSpec, Width, weighted_mean
 from jaxflow.networks.mlp import MLP
 
 
@@ -88,7 +88,9 @@ class AutoEncoderSpec(ModelSpec):
 
     kind: Literal["autoencoder"] = "autoencoder"
     hidden: tuple[Width, ...] = Field(
-        default=(64, 32), description="widths of the encoder's hidden layers; the decoder has them in reverse"
+        default=(64, 32),
+        max_length=MOST_LAYERS,
+        description="widths of the encoder's hidden layers; the decoder has them in reverse",
     )
     latent: int | None = Field(
         default=None, ge=1, description="number of latent features; by default half of the features, at least 1"

@@ -56,17 +56,19 @@ class CustomFlow(FlowSpec):
         return found
 
     def require_imported(self) -> None:
-        """Refuse a layer whose module has not been imported by whoever runs the program.
+        """Refuse a layer that is not there yet, because nobody who runs the program has imported its module.
 
         Raises:
-            InputError: if its module is not there yet.
+            InputError: if it is not there, or is no bijector.
         """
-        module = self.layer.rpartition(".")[0]
-        if module not in sys.modules:
+        module, _, name = self.layer.rpartition(".")
+        # Not `getattr`: a package may answer it by importing a module of that name.
+        if name not in vars(sys.modules.get(module) or object):
             raise InputError(
                 f"the model has layers of the class {self.layer}; loading a model imports nothing by itself, so import "
                 f"{module} first"
             )
+        self.import_layer()
 
     def transforming_layer(self, dim, index, *, rngs: nnx.Rngs):
         """One layer of the class."""

@@ -50,6 +50,10 @@ class EnsembleSpec(ModelSpec):
         """Number of context features of each member."""
         return self.member.context_dim
 
+    def require_imported(self) -> None:
+        """As its members."""
+        self.member.require_imported()
+
     def build(self, dim: int, *, rngs: nnx.Rngs) -> Ensemble:
         """The ensemble for data of `dim` features."""
         return Ensemble(

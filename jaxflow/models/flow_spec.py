@@ -25,7 +25,7 @@ from jaxflow.errors import InputError
 from jaxflow.models.base_specs import AnyBaseSpec, NormalBase
 from jaxflow.models.dequantized import Dequantized, Noise
 from jaxflow.models.flow import Flow
-from jaxflow.models.model import ModelSpec, Width
+from jaxflow.models.model import MOST_LAYERS, ModelSpec, Width
 from jaxflow.networks import MLP, Activation, MaskedMLP, ResidualMLP
 from jaxflow.networks.masks import HiddenDegrees
 
@@ -53,6 +53,7 @@ class FlowSpec(ModelSpec):
     context_dim: int = Field(default=0, ge=0, description="number of context features; 0 for an unconditional flow")
     context_embedding: tuple[Width, ...] = Field(
         default=(),
+        max_length=MOST_LAYERS,
         description="widths of a network that all layers share and that turns the context into as many features as the "
         "last width says; none for the context itself",
     )
@@ -143,7 +144,7 @@ class ConditionedFlowSpec(FlowSpec):
     """What the flows have in common whose layers are a scalar map and the network that gives its parameters."""
 
     hidden: tuple[Width, ...] = Field(
-        default=(64, 64), min_length=1, description="widths of each conditioner's hidden layers"
+        default=(64, 64), min_length=1, max_length=MOST_LAYERS, description="widths of each conditioner's hidden layers"
     )
     activation: Activation = Field(default="silu", description="activation between the hidden layers")
     residual: bool = Field(

@@ -21,7 +21,7 @@ from jaxflow.models.flow_spec import (
     MaskedFlowSpec,
     Normalization,
 )
-from jaxflow.models.model import Width
+from jaxflow.models.model import MOST_LAYERS, Width
 
 
 class MAF(MaskedFlowSpec):
@@ -149,7 +149,7 @@ class CNF(FlowSpec):
     kind: Literal["cnf"] = "cnf"
     layers: int = Field(default=1, ge=1, le=1000, description="number of velocity fields, one after the other")
     hidden: tuple[Width, ...] = Field(
-        default=(64, 64), min_length=1, description="widths of each velocity's hidden layers"
+        default=(64, 64), min_length=1, max_length=MOST_LAYERS, description="widths of each velocity's hidden layers"
     )
     probes: int | None = Field(
         default=None, ge=1, description="random vectors that estimate the trace; null for the exact trace"

@@ -13,6 +13,7 @@ from jaxflow.config.spec import Spec
 
 # Of a hidden layer. A square one at the upper limit takes 1 GiB.
 Width = Annotated[int, Field(ge=1, le=16_384)]
+MOST_LAYERS = 100  # of those; the time to build them grows faster than their number
 
 
 class Model(nnx.Module):
@@ -123,6 +124,13 @@ class ModelSpec(Spec):
     @abstractmethod
     def build(self, dim: int, *, rngs: nnx.Rngs) -> Model:
         """The model for data of `dim` features, freshly initialised from `rngs`."""
+
+    def require_imported(self) -> None:
+        """Refuse what `build` could make only by importing a module that is not part of this package.
+
+        Raises:
+            InputError: if there is such a module, and it has not been imported yet.
+        """
 
 
 def weighted_mean(values: Float[Array, "batch"], weight: Float[Array, "batch"] | None) -> Float[Array, ""]:

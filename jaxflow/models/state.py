@@ -1,6 +1,7 @@
 """The state of a module as named arrays, and back."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,34 +13,58 @@ from jaxflow.errors import InputError
 
 def state_arrays(module: nnx.Module) -> dict[str, np.ndarray]:
     """Every array of a module, parameters and buffers alike, under the path where it lives: `layers.0.kernel`."""
-    return {
-        ".".join(str(part) for part in path): np.asarray(variable[...])
-        for path, variable in nnx.to_flat_state(nnx.state(module, nnx.Not(nnx.RngState)))
-    }
+    variables = _named(nnx.state(module, nnx.Not(nnx.RngState)))
+    return {name: np.asarray(variable[...]) for name, variable in variables.items()}
+
+
+def require_arrays_of(build: Callable[[], nnx.Module], arrays: Mapping[str, np.ndarray]) -> None:
+    """Check that arrays are those of the module that `build` makes, without making it: that might take any memory.
+
+    Raises:
+        InputError: as `restore_state`, and if no module can be built.
+    """
+    try:
+        module = nnx.eval_shape(build)
+    except InputError:
+        raise
+    except Exception as error:
+        # What a description asks for may fail anywhere: in a size that no array can have, in arguments of a layer.
+        reason = (str(error).splitlines() or [""])[0]
+        raise InputError(f"no model can be built as described ({type(error).__name__}: {reason:.200})") from error
+    _require_fitting(_named(nnx.state(module, nnx.Not(nnx.RngState))), arrays)
 
 
 def restore_state(module: nnx.Module, arrays: Mapping[str, np.ndarray]) -> None:
     """Put arrays from `state_arrays` back into a module of the same structure, in place, bit for bit.
 
     Raises:
-        InputError: if an array is missing, unknown, or of another shape or type than the module's.
+        InputError: if an array is missing, unknown, of another shape or type than the module's, or holds a number that
+            is not finite.
     """
     state = nnx.state(module, nnx.Not(nnx.RngState))
-    flat = {".".join(str(part) for part in path): variable for path, variable in nnx.to_flat_state(state)}
-    for name in sorted(flat.keys() | arrays.keys()):
-        if name not in arrays:
-            raise InputError(f"the array {name} is missing")
-        if name not in flat:
-            raise InputError(f"the array {name} belongs to no part of this model")
-        expected, given = flat[name][...], arrays[name]
-        if expected.shape != given.shape:
-            raise InputError(f"the array {name} has shape {given.shape}, expected {expected.shape}")
-        both_floating = all(jnp.issubdtype(array.dtype, jnp.floating) for array in (given, expected))
-        if expected.dtype != given.dtype and not both_floating:
-            raise InputError(f"the array {name} is {given.dtype}, expected {expected.dtype}")
-        if both_floating and not np.all(np.isfinite(given)):
-            raise InputError(f"the array {name} holds values that are not finite")
-    for name, variable in flat.items():
+    variables = _named(state)
+    _require_fitting(variables, arrays)
+    for name, variable in variables.items():
         variable[...] = jnp.asarray(arrays[name])
     nnx.update(module, state)
     jax.block_until_ready(jax.tree.leaves(nnx.state(module)))
+
+
+def _named(state: Any) -> dict[str, Any]:
+    """The variables of a state, under the path where they live."""
+    return {".".join(str(part) for part in path): variable for path, variable in nnx.to_flat_state(state)}
+
+
+def _require_fitting(variables: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    for name in sorted(variables.keys() | arrays.keys()):
+        if name not in arrays:
+            raise InputError(f"the array {name} is missing")
+        if name not in variables:
+            raise InputError(f"the array {name:.80} belongs to no part of this model")
+        expected, given = variables[name].get_value(), arrays[name]
+        if expected.shape != given.shape:
+            raise InputError(f"the array {name} has shape {given.shape}, expected {expected.shape}")
+        if expected.dtype != given.dtype:
+            raise InputError(f"the array {name} is {given.dtype}, expected {expected.dtype}")
+        if np.issubdtype(given.dtype, np.floating) and not np.all(np.isfinite(given)):
+            raise InputError(f"the array {name} holds values that are not finite")

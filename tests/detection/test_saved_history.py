@@ -43,8 +43,28 @@ def test_whole_numbers_stay_whole():
     assert arrays["2.valid_loss.absent"].tolist() == [True]
 
 
-def test_columns_of_different_lengths_are_refused():
-    with pytest.raises(InputError, match=r"the columns of the history have \[1, 2\] rows, expected the same number"):
-        restored_history({"0.epoch": np.array([1, 2]), "1.train_loss": np.array([0.5])})
-    with pytest.raises(InputError, match="the columns of the history"):
-        restored_history({"0.epoch": np.array([1, 2]), "0.epoch.absent": np.array([True])})
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"1.train_loss": np.array([0.5])}, "the columns of the history have [1, 2] rows, expected the same number"),
+        ({"0.epoch.absent": np.array([True])}, "the columns of the history have [1, 2] rows, expected the same number"),
+        ({"0.epoch": np.array([[1, 2]])}, "the array history.0.epoch is int64[1, 2], expected a number an epoch"),
+        ({"0.epoch": np.array([True, True])}, "the array history.0.epoch is bool[2], expected a number an epoch"),
+        ({"1.train_loss": np.ones(2, np.float32)}, "the array history.1.train_loss is float32[2], expected a number"),
+        ({"0.epoch.absent": np.array([0, 1])}, "the array history.0.epoch.absent is int64[2], expected a number an"),
+        ({"3.more.absent": np.array([True, True])}, "the array history.3.more.absent is no column of a history"),
+        ({"../epoch": np.array([1, 2])}, "the array history.../epoch is no column of a history"),
+        ({"0.epoch": None}, "the history has no column epoch"),
+    ],
+)
+def test_what_is_no_history_is_refused(change, sentence):
+    arrays = history_arrays(History([row(1, 2.0, 1.0), row(2, 1.0, 1.0)])) | change
+    with pytest.raises(InputError) as error:
+        restored_history({name: array for name, array in arrays.items() if array is not None})
+    assert str(error.value).startswith(sentence)
+
+
+def test_columns_keep_their_order_beyond_ten():
+    names = ["epoch", "train_loss", "valid_loss", *"abcdefghi"]
+    history = History([dict.fromkeys(names, 1.0)])
+    assert list(restored_history(history_arrays(history)).rows[0]) == names

@@ -1,0 +1,100 @@
+"""Reading the two files of a saved detector, whoever wrote them.
+
+A directory with a model may come from anywhere, and whoever changes a file can make the checksums fit again. So nothing
+here takes more memory than the file itself has bytes, waits for a writer, or leaves open what a file means.
+"""
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_arrays
+
+from jaxflow.errors import InputError
+
+MOST_JSON_BYTES = 1 << 24  # a hundred thousand columns take a few MiB
+"""The largest description that is written, and read; parsed, it takes about fifty times as much."""
+
+
+def read_regular(file: Path, most_bytes: int | None = None) -> bytes:
+    """All bytes of a file, which may be a link to another one.
+
+    Args:
+        file: the file.
+        most_bytes: how long it may be; None for as long as fits into memory.
+
+    Raises:
+        InputError: if it is missing, cannot be read, is too long, or is something else: a directory, a device, or a
+            pipe, for which one would wait for ever.
+    """
+    try:
+        # Without waiting: to open a pipe blocks until somebody writes to it.
+        handle = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(handle, "rb") as opened:
+            about = os.fstat(opened.fileno())
+            if not stat.S_ISREG(about.st_mode):
+                raise InputError(f"{file} is no regular file, expected one that save wrote")
+            # A file with holes takes no room on a disk, however long it is.
+            most = _memory_bytes() if most_bytes is None else most_bytes
+            if about.st_size > most:
+                raise InputError(f"{file} has {about.st_size} bytes, expected at most {most}")
+            return opened.read(about.st_size)
+    except FileNotFoundError:
+        raise InputError(f"{file} is missing") from None
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror or error}") from None
+
+
+def read_json(file: Path) -> Any:
+    """What a JSON file holds: UTF-8, every key once, and no token that is not JSON, such as NaN.
+
+    Raises:
+        InputError: if it is none, or cannot be read as `read_regular` reads.
+    """
+    text = read_regular(file, MOST_JSON_BYTES)
+    try:
+        return json.loads(text.decode("utf-8"), object_pairs_hook=_distinct, parse_constant=_refuse_token)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file} is damaged: it is no JSON ({error})") from None
+
+
+def read_arrays(data: bytes) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file.
+
+    The header's lengths and offsets are checked against the length of the file before any array is made.
+
+    Raises:
+        InputError: if it is none, or an array is of a type that numpy has not.
+    """
+    try:
+        arrays = load_arrays(data)
+        # Of an array that is named twice it has taken the last.
+        json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")], object_pairs_hook=_distinct)
+        return arrays
+    except (SafetensorError, ValueError) as error:
+        raise InputError(str(error)) from None
+    except KeyError as error:
+        raise InputError(f"an array is of the type {error}, which no detector holds") from None
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("a key comes twice")
+    return values
+
+
+def _refuse_token(token: str) -> NoReturn:
+    raise ValueError(f"it holds {token}")
+
+
+def _memory_bytes() -> int:
+    """The memory of the machine."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # a system that does not say
+        return 1 << 62
