@@ -2,8 +2,10 @@
 
 Writes one answer a row: `row` (from 1), `score` (higher = more anomalous), `p_value` (share of normal calibration rows
 that score at least as high), `anomaly` (1 above the threshold). With --follow, rows come as JSON lines on standard
-input (`{"column": number, ...}`) and each is answered at once with a JSON line on standard output. Of a directory each
-file is answered in a file of its own, of the same name; with --distributed the files are divided among the processes.
+input (`{"column": number, ...}`) and each is answered at once with a JSON line on standard output; one that cannot be
+scored is answered by `{"error": "..."}` and does not end the stream, but the exit code at its end is then 2. Empty
+lines are passed over. Of a directory each file is answered in a file of its own, of the same name; with --distributed
+the files are divided among the processes.
 """
 
 import json
@@ -20,8 +22,9 @@ from jaxflow.config.command_line import ScriptParser, import_modules, run_script
 from jaxflow.data.table_writer import write_batches
 from jaxflow.data.tabular import table_files
 from jaxflow.detection import load
-from jaxflow.detection.answers import SCHEMA, answer_chunks, answer_record, detector_chunks
+from jaxflow.detection.answers import SCHEMA, answer_chunks, detector_chunks
 from jaxflow.detection.detector import Detector
+from jaxflow.detection.follow import answer_lines
 from jaxflow.errors import InputError
 from jaxflow.training.hosts import any_host, join_as_told
 from jaxflow.training.read_ahead import read_ahead
@@ -125,17 +128,13 @@ def _score_file(detector: Detector, source: Path, output: Path, chunk_rows: int)
 
 
 def _follow(detector: Detector) -> None:
-    for number, line in enumerate(sys.stdin.buffer, start=1):
-        where = f"line {number} of standard input"
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line.decode("utf-8"))
-        except json.JSONDecodeError as error:
-            raise InputError(f"{where} is no JSON: {error.msg} at column {error.colno}") from None
-        except (ValueError, RecursionError) as error:  # not UTF-8, or brackets in brackets, or digits without end
-            raise InputError(f"{where} is no JSON: {error}") from None
-        print(json.dumps(answer_record(detector, record, where)), flush=True)
+    lines = refused = 0
+    for answer in answer_lines(detector, sys.stdin.buffer.readline):
+        print(json.dumps(answer), flush=True)
+        lines += 1
+        refused += "error" in answer
+    if refused:
+        raise InputError(f"{refused} of {lines} lines of standard input could not be scored, their answers say why")
 
 
 if __name__ == "__main__":

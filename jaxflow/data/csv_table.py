@@ -1,5 +1,6 @@
 """CSV files, plain or gzipped, as tables."""
 
+import codecs
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -46,9 +47,10 @@ class CsvTable(Table):
         self._skip_empty_lines = True
         try:
             # Rows of another length are found and named by `batches`; here they would hide the header.
-            with self._stream() as stream, self._reader(stream, on_ragged=lambda row: "skip") as reader:
+            with self._stream(marked=False) as stream, self._reader(stream, on_ragged=lambda row: "skip") as reader:
                 schema = reader.schema
-                self._set_names(path, schema.names)
+            texts = {name: _bytes_of(name).decode("utf-8") for name in schema.names}
+            self._set_names(path, [texts[name] for name in schema.names])
         except UnicodeDecodeError:
             raise InputError(f"{path}: the header line is not UTF-8 text") from None
         except (pa.ArrowException, OSError) as error:
@@ -56,8 +58,8 @@ class CsvTable(Table):
         if all(as_number(name) is not None for name in self.names) and not all(n.isdigit() for n in self.names):
             raise InputError(f"{path}: the first line holds numbers ({self.names[0]}, ...), expected column names")
         self._skip_empty_lines = len(self.names) > 1
-        self._textual = {field.name for field in schema if pa.types.is_string(field.type)}
-        self._boolean = {field.name for field in schema if pa.types.is_boolean(field.type)}
+        self._textual = {texts[field.name] for field in schema if pa.types.is_string(field.type)}
+        self._boolean = {texts[field.name] for field in schema if pa.types.is_boolean(field.type)}
 
     def texts(self, columns, declared):
         """See `Table.texts`: those declared, and those in which fewer than half of the cells are numbers.
@@ -121,8 +123,18 @@ class CsvTable(Table):
         if rows == 0:
             raise self._no_rows()
 
-    def _stream(self) -> pa.NativeFile:
-        return pa.input_stream(str(self.path), compression="gzip" if self.path.name.lower().endswith(".gz") else None)
+    def _stream(self, *, marked: bool = True) -> pa.NativeFile:
+        """The bytes of the table; without the mark of UTF-8 at their beginning where they are not to be `marked`."""
+
+        def opened() -> pa.NativeFile:
+            gzipped = self.path.name.lower().endswith(".gz")
+            return pa.input_stream(str(self.path), compression="gzip" if gzipped else None)
+
+        stream = opened()
+        if marked or stream.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8:
+            return stream
+        stream.close()
+        return opened()
 
     def _reader(
         self,
@@ -130,10 +142,12 @@ class CsvTable(Table):
         convert: csv.ConvertOptions | None = None,
         on_ragged: Callable[[csv.InvalidRow], str] | None = None,
     ) -> csv.CSVStreamingReader:
-        # pyarrow counts rows for `on_ragged` only when one thread parses.
+        # pyarrow counts rows for `on_ragged` only when one thread parses. It hands them over as text, and writes a
+        # traceback for one that is none; so each byte is then taken for a letter, see `_bytes_of`.
+        encoding = "utf8" if on_ragged is None else "latin-1"
         return csv.open_csv(
             stream,
-            read_options=csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=on_ragged is None),
+            read_options=csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=on_ragged is None, encoding=encoding),
             parse_options=csv.ParseOptions(invalid_row_handler=on_ragged, ignore_empty_lines=self._skip_empty_lines),
             convert_options=convert,
         )
@@ -164,16 +178,17 @@ class CsvTable(Table):
             ragged.append(row)
             return "error"
 
-        types = {name: pa.binary() for name in columns}
-        convert = csv.ConvertOptions(column_types=types, include_columns=list(columns), strings_can_be_null=False)
+        read = [name.encode("utf-8").decode("latin-1") for name in columns]
+        types = {name: pa.string() for name in read}
+        convert = csv.ConvertOptions(column_types=types, include_columns=read, strings_can_be_null=False)
         rows = 0
         try:
-            with self._stream() as stream, self._reader(stream, convert, on_ragged=keep) as reader:
+            with self._stream(marked=False) as stream, self._reader(stream, convert, on_ragged=keep) as reader:
                 for batch in reader:
                     if rows + batch.num_rows > good:
-                        for index, row in enumerate(zip(*(batch.column(name) for name in columns), strict=True)):
+                        for index, row in enumerate(zip(*(batch.column(name) for name in read), strict=True)):
                             for name, cell in zip(columns, row, strict=True):
-                                text = cell.as_py().decode("utf-8", errors="replace").strip()
+                                text = _bytes_of(cell.as_py()).decode("utf-8", errors="replace").strip()
                                 if (name in texts and text) or (missing and name != label and text in EMPTY):
                                     continue
                                 expected = "a text" if name in texts else self._objection(text, name, label)
@@ -194,6 +209,11 @@ class CsvTable(Table):
             return None if text in _BOOLEAN_TEXTS else "true or false like the cells above it"
         accepted = as_number(text) is not None and (name != label or float(text) in (0.0, 1.0))
         return None if accepted else expected_cell(name, label)
+
+
+def _bytes_of(text: str) -> bytes:
+    """The bytes of which each was taken for a letter."""
+    return text.encode("latin-1")
 
 
 def _values(column: pa.Array, texts: Sequence[str] | None) -> Float64[np.ndarray, "rows"]:

@@ -27,6 +27,8 @@ BATCH_ROWS = 1 << 16
 class ParquetTable(Table):
     """A Parquet file whose chosen columns hold integers, floats, decimals or booleans.
 
+    Pages that were written with checksums are checked; without, damage to the numbers themselves cannot be seen.
+
     Raises:
         InputError: when the file is damaged or two columns share a name.
     """
@@ -34,9 +36,10 @@ class ParquetTable(Table):
     def __init__(self, path: Path):
         try:
             self._types = parquet.read_schema(path)
-        except (pa.ArrowException, OSError) as error:
+            names = self._types.names
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last for a name that is no text
             raise damaged(path, "Parquet", error) from None
-        self._set_names(path, self._types.names)
+        self._set_names(path, names)
 
     def texts(self, columns, declared):
         """See `Table.texts`; those whose type says so, and those declared."""
@@ -64,7 +67,7 @@ class ParquetTable(Table):
         self.require_numbers([name for name in columns if name not in texts])
         rows = 0
         try:
-            with parquet.ParquetFile(self.path) as file:
+            with parquet.ParquetFile(self.path, page_checksum_verification=True) as file:
                 for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(columns)):
                     values = np.stack([_values(batch.column(name), texts.get(name)) for name in columns], axis=1)
                     bad = first_bad_cell(values, columns, label, missing)

@@ -24,6 +24,11 @@ class _JsonLines:
             self.file.write(json.dumps({name: json_number(value) for name, value in row.items()}) + "\n")
 
 
+def _parquet(path: str, schema: pa.Schema) -> pyarrow.parquet.ParquetWriter:
+    """Parquet whose pages have checksums, so that a reader finds out if a byte has changed."""
+    return pyarrow.parquet.ParquetWriter(path, schema, write_page_checksum=True)
+
+
 @contextmanager
 def _json_lines(path: str, schema: pa.Schema) -> Iterator[_JsonLines]:
     """JSON lines, one object a row; numbers as `json_number` has them."""
@@ -33,7 +38,7 @@ def _json_lines(path: str, schema: pa.Schema) -> Iterator[_JsonLines]:
 
 _WRITERS: dict[str, Callable[[str, pa.Schema], AbstractContextManager[Any]]] = {
     ".csv": pyarrow.csv.CSVWriter,
-    ".parquet": pyarrow.parquet.ParquetWriter,
+    ".parquet": _parquet,
     ".jsonl": _json_lines,
 }
 

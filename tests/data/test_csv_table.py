@@ -132,3 +132,12 @@ def test_damaged_csv(message, tmp_path, monkeypatch):
     monkeypatch.setattr(csv_table, "BLOCK_BYTES", 100)
     long = csv_file(tmp_path, ",".join(f"column{i}" for i in range(30)) + "\n" + ",".join("1" * 30) + "\n")
     assert message(read_table, long) == "the first line is longer than 100 bytes, expected column names"
+
+
+def test_rows_that_are_no_text_are_named_and_nothing_is_printed(message, tmp_path, capfd):
+    """pyarrow hands rows of another length over as text, and writes a traceback for those that are none."""
+    path = csv_file(tmp_path, b"\xef\xbb\xbfgr\xc3\xb6\xc3\x9fe,b\n1,\xff\n")
+    assert message(chunks, path, ["größe", "b"]) == "row 1, column b is '\ufffd', expected a finite number"
+    path = csv_file(tmp_path, b"a,b\n1,2\n1,\xff,3\n")
+    assert message(chunks, path, ["a"]) == "row 2 has 3 cells, expected 2 as in the header"
+    assert capfd.readouterr() == ("", "")

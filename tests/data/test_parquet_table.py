@@ -2,6 +2,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
+from jaxflow.data.table_writer import write_batches
 from jaxflow.data.tabular import read_chunks, read_table
 
 
@@ -58,3 +59,20 @@ def test_parquet_damaged_behind_its_footer(message, tmp_path):
     content[2000:6000] = bytes(4000)
     path.write_bytes(content)
     assert message(read_table, path, label=None).startswith("cannot be read as Parquet (")
+
+
+def test_parquet_with_a_name_that_is_no_text(message, tmp_path):
+    path = parquet_file(tmp_path, speed=[1.0, 2.0])
+    path.write_bytes(path.read_bytes().replace(b"speed", b"sp\xffed"))
+    assert message(chunks, path, ["speed"]).startswith("cannot be read as Parquet (")
+
+
+def test_a_changed_byte_is_found_where_pages_have_checksums(message, tmp_path):
+    path = tmp_path / "t.parquet"
+    batch = pa.record_batch({"a": np.arange(5000) / 7})
+    write_batches([batch], batch.schema, path)
+    content = path.read_bytes()
+    parquet.write_table(pa.table(batch), tmp_path / "plain.parquet")
+    assert len(content) > (tmp_path / "plain.parquet").stat().st_size  # by the checksums
+    path.write_bytes(content[:1000] + bytes([content[1000] ^ 1]) + content[1001:])
+    assert "CRC checksum verification failed" in message(chunks, path, ["a"])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from jaxflow.detection import AutoencoderDetector, GaussianDetector, Percentile
+from jaxflow.detection.follow import LONGEST_LINE
 from jaxflow.errors import InputError
 from jaxflow.models import AutoEncoderSpec
 from jaxflow.training import FitSpec
@@ -223,21 +224,29 @@ LINES = {
     b'{"speed": NaN, "weight": 1, "heat": 1}': "line 2 of standard input: column speed is nan, expected a finite num",
     b'{"speed": 1e999, "weight": 1, "heat": 1}': "line 2 of standard input: column speed is inf, expected a finite ",
     b'{"speed": null, "weight": 1, "heat": 1}': "line 2 of standard input: column speed is None, expected a finite ",
+    b'{"speed": 1, "weight": 1, "heat": 1, "speed": 2}': "line 2 of standard input is no JSON: the key 'speed' ",
     b'{"speed": \xff}': "line 2 of standard input is no JSON: 'utf-8' codec can't decode byte 0xff",
     b"[" * 100_000: "line 2 of standard input is no JSON: ",
+    b"[" * 300 + b"]" * 300: "line 2 of standard input: expected an object of column names and numbers, got [[[",
     b'{"speed": ' + b"1" * 5000 + b"}": "line 2 of standard input is no JSON: ",
+    b"1" * (2 * LONGEST_LINE + 5): f"line 2 of standard input is longer than {LONGEST_LINE} bytes",
 }
 
 
 @pytest.mark.parametrize("line", LINES, ids=[str(line[:20]) for line in LINES])
-def test_a_bad_line_ends_follow_after_the_good_ones(script, folder, monkeypatch, capsys, line):
+def test_a_bad_line_is_answered_and_does_not_end_the_stream(script, folder, monkeypatch, capsys, line):
     good = b'{"speed": 1, "weight": 2, "heat": 3}\n'
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(good + line + b"\n" + good)))
-    with pytest.raises(InputError) as error:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xef\xbb\xbf" + good + line + b"\n\n" + good)))
+    with pytest.raises(InputError) as refused:
         script("score", "--model", folder / "model", "--follow")
-    assert str(error.value).startswith(LINES[line])
-    assert "\n" not in str(error.value)
-    assert len(capsys.readouterr().out.splitlines()) == 1
+    assert str(refused.value) == "1 of 3 lines of standard input could not be scored, their answers say why"
+    answers = [json.loads(answer) for answer in capsys.readouterr().out.splitlines()]
+    assert answers[0] == answers[2]
+    assert list(answers[0]) == ["score", "p_value", "anomaly"]
+    (sentence,) = answers[1].values()
+    assert list(answers[1]) == ["error"]
+    assert sentence.startswith(LINES[line])
+    assert "\n" not in sentence
 
 
 @pytest.mark.end_to_end
@@ -246,16 +255,17 @@ def test_a_process_ends_in_one_line_and_a_code(start, folder):
         f"{TRAIN} --data.path text.csv": "error: text.csv: row 51, column speed is 'fast', expected a finite number",
         f"{EVALUATE} --data.path narrow.csv": "error: narrow: 1 of the 3 columns that the detector needs are missing",
         f"{SCORE} text.csv --chunk-rows 7": "error: text.csv: row 51, column speed is 'fast', expected a finite number",
-        "score --model model --follow": "error: line 1 of standard input is no JSON: ",
+        "score --model model --follow": "error: 1 of 1 lines of standard input could not be scored, their answers ",
         f"{SAMPLE} --model truncated": "error: truncated/weights.safetensors is damaged: it is not the file that ",
     }
     before = contents(folder)
     processes = [start(*command.split(), cwd=folder, stdin=subprocess.PIPE) for command in commands]
-    for process, sentence in zip(processes, commands.values(), strict=True):
+    for process, (command, sentence) in zip(processes, commands.items(), strict=True):
         stdout, stderr = process.communicate("bad\n", timeout=300)
         assert stderr.splitlines()[-1].startswith(sentence)
         # Beside it stands only what train.py says before it begins.
         assert [line for line in stderr.splitlines()[:-1] if not line.startswith("good: ")] == []
         assert "Traceback" not in stderr
-        assert (process.returncode, stdout) == (2, "")
+        assert process.returncode == 2
+        assert stdout.startswith('{"error": "line 1 of ') if "--follow" in command else stdout == ""
     assert contents(folder) == before

@@ -1,0 +1,64 @@
+"""A stream of JSON lines, answered line by line."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from jaxflow.detection.answers import answer_record
+from jaxflow.detection.detector import Detector
+from jaxflow.errors import InputError
+
+LONGEST_LINE = 1 << 24  # bytes; more are not kept in memory
+
+
+def answer_lines(detector: Detector, readline: Callable[[int], bytes]) -> Iterator[dict[str, Any]]:
+    """Answer each line of a stream before the next is read.
+
+    A line that cannot be scored does not end the stream: whoever sends the next one had no part in it.
+
+    Args:
+        detector: the detector that answers.
+        readline: the method of that name of a binary stream, such as `sys.stdin.buffer`; a line is a JSON object of
+            column names and numbers, in UTF-8, and lines of white space alone are passed over without an answer.
+
+    Yields:
+        For each line what `answer_record` returns, or for one that is no such object `{"error": "line 7 ..."}`: a
+        sentence that names the line, what is wrong and what was expected.
+    """
+    for number, line in enumerate(_lines(readline), start=1):
+        if not line.strip():
+            continue
+        where = f"line {number} of standard input"
+        try:
+            yield answer_record(detector, _record(line, where), where)
+        except InputError as error:
+            yield {"error": str(error)}
+
+
+def _lines(readline: Callable[[int], bytes]) -> Iterator[bytes]:
+    """The lines; of one that is too long as much as shows that it is."""
+    while line := readline(LONGEST_LINE + 1):
+        rest = line
+        while len(rest) > LONGEST_LINE and not rest.endswith(b"\n"):
+            rest = readline(LONGEST_LINE + 1)
+        yield line
+
+
+def _record(line: bytes, where: str) -> Any:
+    if len(line) > LONGEST_LINE:
+        raise InputError(f"{where} is longer than {LONGEST_LINE} bytes")
+    try:
+        # Some programs begin what they write with a mark of its encoding.
+        return json.loads(line.decode("utf-8-sig"), object_pairs_hook=_distinct)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{where} is no JSON: {error.msg} at column {error.colno}") from None
+    except (ValueError, RecursionError) as error:  # not UTF-8, a key twice, digits or brackets without end
+        raise InputError(f"{where} is no JSON: {error}") from None
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)[:60]!r} comes twice")
+    return values
