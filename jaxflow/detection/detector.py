@@ -215,6 +215,15 @@ class Detector(OutlierMixin, BaseEstimator):
         """How normal each row is; for a density log p(x) in nats, over the columns that are not constant."""
         return -self.anomaly_score(X)
 
+    def score(self, X: Any, y: ArrayLike | None = None) -> float:
+        """Mean of `score_samples`, by which scikit-learn's searches compare detectors on rows held out; y is ignored.
+
+        For a density the mean log-likelihood in nats, comparable whatever the preprocessing as long as the same columns
+        are constant; -inf if the density of any row is zero. For an autoencoder minus the mean squared error, in the
+        units that preprocessing gives: comparable for one preprocessing only.
+        """
+        return float(np.mean(self.score_samples(X)))
+
     def decision_function(self, X: Any) -> Float[np.ndarray, "n"]:
         """`score_samples - offset_`: negative for flagged rows, and 0 for a row whose score is the threshold."""
         normality = self.score_samples(X)

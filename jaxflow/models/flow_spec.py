@@ -181,7 +181,7 @@ class CouplingFlowSpec(ConditionedFlowSpec):
     def transforming_layer(self, dim, index, *, rngs):
         """A coupling layer."""
         if dim < 2:
-            raise InputError(f"{self.kind} needs at least 2 features to couple, got {dim}")
+            raise InputError(f"{self.kind} needs at least 2 features to couple, n_features = {dim}")
         flip = index % 2 if dim % 2 else 0
         mask = np.arange(dim) % 2 == flip
         kept = (dim + 1 - flip) // 2

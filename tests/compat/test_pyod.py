@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -81,7 +83,7 @@ def test_confidence_by_hand(adapter, x, monkeypatch):
 def test_parameters_and_clones(x):
     adapter = PyODAdapter(GaussianDetector(threshold=Percentile()), contamination=0.2)
     assert adapter.get_params()["detector__calibration_fraction"] == 0.2
-    copy = clone(adapter.set_params(detector__calibration_fraction=0.4, contamination=0.3))
+    copy: Any = clone(adapter.set_params(detector__calibration_fraction=0.4, contamination=0.3))
     assert isinstance(copy, PyODAdapter)
     assert (copy.contamination, copy.detector.calibration_fraction) == (0.3, 0.4)
     assert copy.detector is not adapter.detector

@@ -26,14 +26,21 @@ CHECKS = """
     import sys, warnings
     from sklearn.utils.estimator_checks import check_estimator
     from jaxflow.detection import AutoencoderDetector, FlowDetector, GaussianDetector, Percentile
-    from jaxflow.models import MAF, AutoEncoderSpec
+    from jaxflow.models import MAF, AutoEncoderSpec, GaussianMixtureSpec, RealNVP
     from jaxflow.training import FitSpec
 
     train = FitSpec(epochs=1)
+    nothing_held_out = {"validation_fraction": 0.0, "calibration_fraction": 0.0, "random_state": None}
     detector = {
         "flow": FlowDetector(MAF(layers=1, hidden=(4,)), train=train, threshold=Percentile()),
         "gaussian": GaussianDetector(threshold=Percentile()),
         "autoencoder": AutoencoderDetector(AutoEncoderSpec(hidden=(4,)), train=train, threshold=Percentile()),
+        "coupling": FlowDetector(
+            RealNVP(layers=1, hidden=(4,)), train=train, threshold=Percentile(), preprocessing=(), **nothing_held_out
+        ),
+        "mixture": GaussianDetector(
+            GaussianMixtureSpec(components=2), threshold=Percentile(), calibration_fraction=0.0
+        ),
     }[sys.argv[1]]
     warnings.simplefilter("error")
     for result in check_estimator(detector, on_skip=None, on_fail=None):
@@ -51,7 +58,7 @@ def run_program(program, *arguments):
 # In a process of their own, because there annotations are not enforced: scikit-learn's checks hand over what no
 # annotation allows, to see how it is refused.
 @pytest.mark.end_to_end
-@pytest.mark.parametrize("name", SMALLEST)
+@pytest.mark.parametrize("name", [*SMALLEST, "coupling", "mixture"])
 def test_is_an_estimator_as_scikit_learn_wants_it(name):
     results = run_program(CHECKS, name).splitlines()
     failed = {line.split()[0] for line in results if line.split()[1] != "passed"}

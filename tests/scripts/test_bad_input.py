@@ -126,7 +126,7 @@ CASES = {
     f"{TRAIN} --data.path anomalies.csv": "anomalies: 0 normal row(s), expected two at least to split",
     f"{TRAIN} --data.path constant.csv": "drop_constant: all 3 columns are constant, expected one at least that is ",
     f"{TRAIN} --data.path collinear.csv --model.regularization 0": "feature 1 of the training rows is constant or a ",
-    f"{TRAIN} --model.kind realnvp --data.features speed": "realnvp needs at least 2 features to couple, got 1",
+    f"{TRAIN} --model.kind realnvp --data.features speed": "realnvp needs at least 2 features to couple, n_fea",
     f"{TRAIN} --model.kind maf --model.context_dim 2": "context_dim = 2 of the model, but columns.context makes 0 ",
     f"{TRAIN} --detection.threshold.kind best_f1 --data.path unlabelled.csv --data.label null": "unlabelled has no la",
     # evaluate.py

@@ -1,0 +1,122 @@
+"""Detectors in scikit-learn's pipelines and searches."""
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import QuantileTransformer, StandardScaler
+
+from jaxflow.compat import PyODAdapter
+from jaxflow.data import MinMax, Standardize
+from jaxflow.detection import AutoencoderDetector, FlowDetector, GaussianDetector, Percentile, TargetFalsePositiveRate
+from jaxflow.models import MAF, AutoEncoderSpec, GaussianSpec
+from jaxflow.training import FitSpec
+
+TRAIN = FitSpec(epochs=2, batch_size=64)
+
+
+@pytest.fixture(scope="module")
+def x():
+    """Two features of which one follows the other closely."""
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(240, 2)) @ np.array([[1.0, 2.0], [0.0, 0.1]]) + [5.0, -3.0]
+
+
+def test_score_is_the_mean_over_rows(fitted):
+    detector, asked = fitted.detector, fitted.unseen
+    assert isinstance(detector.score(asked), float)
+    assert detector.score(asked) == np.mean(detector.score_samples(asked))
+    assert detector.score(asked, np.zeros(len(asked))) == detector.score(asked)
+    assert detector.score(asked + np.array([0, 1e4, 0])) < detector.score(asked)
+
+
+def test_a_search_compares_densities_by_their_likelihood(x):
+    grid = {
+        "model": [GaussianSpec(covariance="diagonal"), GaussianSpec(covariance="full")],
+        "preprocessing": [None, (MinMax(),)],
+        "calibration_fraction": [0.0, 0.2],
+    }
+    search = GridSearchCV(GaussianDetector(threshold=Percentile()), grid, cv=3).fit(x)
+    assert search.best_params_["model"] == GaussianSpec(covariance="full")
+    # In data units, so preprocessing hardly matters; and not a sum, so the number of rows does not either.
+    expected = -np.log(0.1) - np.log(2 * np.pi) - 1
+    assert search.best_score_ == pytest.approx(expected, abs=0.1)
+    means = search.cv_results_["mean_test_score"].reshape(2, 2, 2)  # calibration, model, preprocessing
+    np.testing.assert_allclose(means[..., 0], means[..., 1], atol=1e-2)
+    assert set(search.best_estimator_.predict(x)) == {-1, 1}
+
+
+def test_a_search_compares_autoencoders_by_their_error(x):
+    wide = np.column_stack([x, x[:, ::-1] ** 2])
+    specs = [AutoEncoderSpec(hidden=(), latent=latent) for latent in (1, 3)]
+    detector = AutoencoderDetector(train=FitSpec(epochs=40, batch_size=64, learning_rate=0.02), threshold=Percentile())
+    search = GridSearchCV(detector, {"model": specs}, cv=2).fit(wide)
+    assert search.best_params_["model"] == specs[1]
+    assert search.best_score_ < 0
+
+
+def test_a_search_reaches_what_is_nested(x):
+    pipeline = Pipeline(
+        [
+            ("scale", StandardScaler()),
+            ("detector", FlowDetector(MAF(layers=1, hidden=(4,)), train=TRAIN, threshold=Percentile())),
+        ]
+    )
+    grid: dict[str, Any] = {
+        "detector__train": [TRAIN, FitSpec(epochs=30, batch_size=64, learning_rate=0.02)],
+        "detector__calibration_fraction": [0.1],
+        "scale__with_mean": [False],
+    }
+    search = GridSearchCV(pipeline, grid, cv=2).fit(x)
+    assert search.best_params_["detector__train"] == grid["detector__train"][1]
+    best = search.best_estimator_
+    assert best[-1].calibration_scores_.size == 24
+    np.testing.assert_array_equal(best.predict(x) == -1, best.decision_function(x) < 0)
+    assert best.score(x) == np.mean(best.score_samples(x))
+
+
+def test_a_search_within_an_adapter(x):
+    adapter = PyODAdapter(GaussianDetector(threshold=Percentile()), contamination=None)
+    rules = [Percentile(percentile=50), Percentile(percentile=90)]
+    flagged = GridSearchCV(
+        adapter, {"detector__threshold": rules}, scoring=lambda fitted, x, y=None: fitted.predict(x).mean(), cv=2
+    ).fit(x)
+    assert flagged.best_params_ == {"detector__threshold": rules[0]}
+
+
+def test_scores_over_folds(x):
+    scores = cross_val_score(GaussianDetector(threshold=Percentile()), x, cv=4)
+    assert scores.shape == (4,)
+    assert np.std(scores) < 0.5
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"preprocessing": (MinMax(), Standardize()), "threshold": TargetFalsePositiveRate(rate=0.1)},
+        {"train": FitSpec(epochs=7, weight_decay=0.0), "model": MAF(hidden=(3, 3)), "devices": -1},
+    ],
+)
+def test_clones_and_copies_have_the_same_parameters(parameters):
+    detector = FlowDetector(**parameters)
+    for copy in (clone(detector), pickle.loads(pickle.dumps(detector)), clone(Pipeline([("d", detector)]))["d"]):
+        assert copy is not detector
+        assert copy.get_params() == detector.get_params()
+
+
+def test_behind_a_step_that_names_its_columns(x):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(x, columns=["speed", "heat"])
+    pipeline: Any = Pipeline(
+        [("scale", QuantileTransformer(n_quantiles=50)), ("d", GaussianDetector(threshold=Percentile()))]
+    ).set_output(transform="pandas")
+    pipeline.fit(frame)
+    assert list(pipeline[-1].feature_names_in_) == ["speed", "heat"]
+    assert pipeline[-1].columns_ == ("speed", "heat")
+    assert isinstance(pipeline.score_samples(frame), np.ndarray)
+    with pytest.raises(ValueError, match="feature names should match"):
+        pipeline.predict(frame[["heat", "speed"]])
