@@ -64,17 +64,28 @@ class MaskedAutoregressive(Bijector):
 
     def forward_and_log_det(self, z, context=None):
         """Walk through the features, or guess and correct them."""
+        x, slopes = self.forward_and_log_slopes(z, context)
+        return x, jnp.sum(slopes, axis=-1)
+
+    def forward_and_log_slopes(
+        self, z: Float[Array, "*batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
+    ) -> tuple[Float[Array, "*batch dim"], Float[Array, "*batch dim"]]:
+        """x and log dx[i]/dz[i] of each feature, whose sum is the log-determinant."""
         if self.sampling == "walk":
-            x, terms = walk(self.conditioner, self.transformer.forward_and_log_det, z, context)
-        else:
-            x = self._jacobi(z, context)
-            _, terms = self.transformer.forward_and_log_det(z, self.conditioner(x, context))
-        return x, jnp.sum(terms, axis=-1)
+            return walk(self.conditioner, self.transformer.forward_and_log_det, z, context)
+        x = self._jacobi(z, context)
+        return x, self.transformer.forward_and_log_det(z, self.conditioner(x, context))[1]
 
     def inverse_and_log_det(self, x, context=None):
         """One pass of the network."""
-        z, terms = self.transformer.inverse_and_log_det(x, self.conditioner(x, context))
-        return z, jnp.sum(terms, axis=-1)
+        z, slopes = self.inverse_and_log_slopes(x, context)
+        return z, jnp.sum(slopes, axis=-1)
+
+    def inverse_and_log_slopes(
+        self, x: Float[Array, "*batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
+    ) -> tuple[Float[Array, "*batch dim"], Float[Array, "*batch dim"]]:
+        """z and log dz[i]/dx[i] of each feature, whose sum is the log-determinant."""
+        return self.transformer.inverse_and_log_det(x, self.conditioner(x, context))
 
     def _jacobi(self, z: Float[Array, "*batch dim"], context) -> Float[Array, "*batch dim"]:
         parameters = jax.eval_shape(self.conditioner, z, context)

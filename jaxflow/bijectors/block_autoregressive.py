@@ -144,14 +144,20 @@ class BlockAutoregressive(Bijector):
 
     def inverse_and_log_det(self, x, context=None):
         """One pass of the network."""
+        z, slopes = self.inverse_and_log_slopes(x, context)
+        return z, jnp.sum(slopes, axis=-1)
+
+    def inverse_and_log_slopes(
+        self, x: Float[Array, "*batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
+    ) -> tuple[Float[Array, "*batch dim"], Float[Array, "*batch dim"]]:
+        """z and log dz[i]/dx[i] of each feature, whose sum is the log-determinant."""
         h, log_slope = x[..., None], jnp.zeros_like(x)[..., None]
         shift = self._shift(x, context)
         for layer in self.layers[:-1]:
             h, log_slope = _hidden(h, log_slope, layer.cross(h) + shift, layer.log_weights())
             shift = 0.0
         last = self.layers[-1]
-        z, log_slope = _gated(x, h, log_slope, self._gate(), last.cross(h), last.log_weights())
-        return z, jnp.sum(log_slope, axis=-1)
+        return _gated(x, h, log_slope, self._gate(), last.cross(h), last.log_weights())
 
     def _gate(self) -> Float[Array, "dim"]:
         return self.min_gate + (1 - 2 * self.min_gate) * jax.nn.sigmoid(self.gate[...])

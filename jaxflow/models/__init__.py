@@ -24,6 +24,7 @@ from jaxflow.models.linear_gaussian import LinearGaussian
 from jaxflow.models.model import Density, DirectlyFitted, Model, ModelSpec, weighted_mean
 from jaxflow.models.specs import AnyFlowSpec, AnyModelSpec
 from jaxflow.models.state import require_arrays_of, restore_state, state_arrays
+from jaxflow.models.terms import TermsMethod, score_terms, term_methods
 
 __all__ = [
     "BNAF",
@@ -68,10 +69,13 @@ __all__ = [
     "StandardNormal",
     "StudentT",
     "StudentTBase",
+    "TermsMethod",
     "Uniform",
     "UniformBase",
     "require_arrays_of",
     "restore_state",
+    "score_terms",
     "state_arrays",
+    "term_methods",
     "weighted_mean",
 ]

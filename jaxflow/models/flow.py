@@ -7,7 +7,7 @@ import distrax
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxflow.bijectors.bijector import Bijector
 from jaxflow.errors import InputError
@@ -49,10 +49,19 @@ class Flow(Density):
         Raises:
             InputError: if rows or context have another number of features than the flow.
         """
-        x, context = self._rows(x), self._embedded(context)
-        infinite = jnp.any(jnp.isinf(x), axis=-1)
-        z, log_det = self.bijector.inverse_and_log_det(jnp.where(infinite[..., None], 0.0, x), context)
+        x, context, infinite = self.usable(x, context)
+        z, log_det = self.bijector.inverse_and_log_det(x, context)
         return jnp.where(infinite, -jnp.inf, self.base.distribution(context).log_prob(z) + log_det)
+
+    def usable(self, x: Any, context: Any = None) -> tuple[Array, Array | None, Bool[Array, "*batch"]]:
+        """Rows and context as the layers take them, and which rows are infinite, with zeros in their place.
+
+        Raises:
+            InputError: as `log_prob`.
+        """
+        x = self._rows(x)
+        infinite = jnp.any(jnp.isinf(x), axis=-1)
+        return jnp.where(infinite[..., None], 0.0, x), self._embedded(context), infinite
 
     def sample(self, key, sample_shape=(), context=None):
         """Draws of shape `sample_shape + context.shape[:-1] + (dim,)`."""
