@@ -1,6 +1,8 @@
 """From a score to a decision: detectors, thresholds, saving."""
 
+from jaxflow.detection.attribution import Explanation, Reason
 from jaxflow.detection.conformal import benjamini_hochberg
+from jaxflow.detection.counterfactual import Counterfactual
 from jaxflow.detection.detector import Detector
 from jaxflow.detection.detectors import AutoencoderDetector, FlowDetector, GaussianDetector
 from jaxflow.detection.saving import load
@@ -24,8 +26,10 @@ __all__ = [
     "AnyThresholdRule",
     "AutoencoderDetector",
     "BestF1",
+    "Counterfactual",
     "Detector",
     "DriftSpot",
+    "Explanation",
     "FlowDetector",
     "GaussianDetector",
     "GivenThreshold",
@@ -33,6 +37,7 @@ __all__ = [
     "MedianAbsoluteDeviation",
     "PeaksOverThreshold",
     "Percentile",
+    "Reason",
     "Spot",
     "TargetFalsePositiveRate",
     "TargetPrecision",

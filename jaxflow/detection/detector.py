@@ -19,6 +19,7 @@ from jaxflow.data.columns import ColumnsSpec
 from jaxflow.data.preprocessing import DropConstant, Preprocessing, PreprocessingStep, Standardize, Step
 from jaxflow.data.splits import hold_out
 from jaxflow.detection.conformal import benjamini_hochberg, conformal_p_values, least_selection
+from jaxflow.detection.explaining import Explaining
 from jaxflow.detection.fitting import finished
 from jaxflow.detection.inputs import Inputs, fit_inputs, grid_of, snapped
 from jaxflow.detection.marginal import expected_scores
@@ -40,7 +41,7 @@ DEFAULT_RULE = TargetFalsePositiveRate()
 NEVER_SEEN = 1e6
 
 
-class Detector(OutlierMixin, BaseEstimator):
+class Detector(Explaining, OutlierMixin, BaseEstimator):
     """What all detectors share.
 
     Fitting learns what normal rows look like: all rows given to `fit` are taken as normal. A part of them is held out
@@ -65,6 +66,7 @@ class Detector(OutlierMixin, BaseEstimator):
         offset_: minus that.
         n_train_: number of rows given to `fit`.
         n_features_in_, feature_names_in_: as in scikit-learn.
+        normal_rows_: up to 1,000 of the rows that calibrate, kept to explain with; see `Explaining`.
         columns_: the names of the features; `feature_names_in_` where there are such, otherwise x0, x1, ... until
             someone who knows them sets them.
     """
@@ -161,8 +163,9 @@ class Detector(OutlierMixin, BaseEstimator):
             lambda: self._fit_model(model, z, context, rng), normal[learn].__getitem__, "X, counted from 0"
         )
         self.model_, self.history_ = result
-        codes = [self.inputs_.encoding.codes(rows) for rows in (x[calibrate], anomalies)]
-        scores = self.scores_of_rows(np.concatenate(codes))
+        normals = self.inputs_.encoding.codes(x[calibrate])
+        self.keep_normal_rows(normals)
+        scores = self.scores_of_rows(np.concatenate([normals, self.inputs_.encoding.codes(anomalies)]))
         labels = np.repeat([0, 1], [len(calibrate), len(anomalies)]) if len(anomalies) else None
         self._decide(rule, scores, labels)
         return stopped
@@ -186,9 +189,14 @@ class Detector(OutlierMixin, BaseEstimator):
                 labels are needed and missing or wrong. The detector then stays as it was.
         """
         check_is_fitted(self, "threshold_")
-        scores = self.scores_of_rows(self.codes(X))
+        x = self.codes(X)
+        scores = self.scores_of_rows(x)
         labels = None if y is None else checked_labels(np.asarray(y), scores)
-        return self._decide(self.threshold_rule_ if rule is None else rule, scores, labels)
+        self._decide(self.threshold_rule_ if rule is None else rule, scores, labels)
+        normal = x if labels is None else x[labels == 0]
+        if len(normal):
+            self.keep_normal_rows(normal)
+        return self
 
     def set_threshold(self, rule: ThresholdRule) -> "Detector":
         """Apply a threshold rule to the stored calibration scores; nothing is fitted or scored again.

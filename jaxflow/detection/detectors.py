@@ -122,6 +122,7 @@ class GradientDetector(Detector):
 
         result, stopped = finished(lambda: fit(model, train, valid, spec, key=key, **self._how(model)), train.original)
         self.model_, self.history_ = result
+        self.keep_normal_rows(calibration)
         self._decide(rule, self.scores_of_rows(calibration), None)
         return stopped
 

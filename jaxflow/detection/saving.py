@@ -1,9 +1,10 @@
 """A fitted detector as a directory: `detector.json` and `weights.safetensors`.
 
 The first holds everything that can be read by eye (format version, specs, threshold), the second every array: the
-model's state, the preprocessing's constants, the calibration scores, the history of the fit. Checksums tie the two
-together: neither can be changed, by accident or by hand, without `load` noticing. To change a threshold, load the
-detector, call `set_threshold`, and save it.
+model's state, the preprocessing's constants, the calibration scores, the history of the fit, and up to 1,000 of the
+normal rows themselves, which explanations compare with. Checksums tie the two together: neither can be changed, by
+accident or by hand, without `load` noticing. To change a threshold, load the detector, call `set_threshold`, and save
+it.
 
 Whoever means harm can make the checksums fit again, so `load` trusts neither file. Nothing is pickled and nothing
 imported, so no code from the files runs; no text in them becomes a path; and the model that the first describes is
@@ -38,6 +39,7 @@ from jaxflow.detection.detectors import AutoencoderDetector, FlowDetector, Gauss
 from jaxflow.detection.inputs import Inputs
 from jaxflow.detection.saved_files import MOST_JSON_BYTES, read_arrays, read_json, read_regular
 from jaxflow.detection.saved_history import history_arrays, restored_history
+from jaxflow.detection.saved_reasons import reasons_arrays, restore_reasons
 from jaxflow.detection.thresholds import AnyThresholdRule
 from jaxflow.errors import InputError
 from jaxflow.models import AnyModelSpec, require_arrays_of, restore_state, state_arrays
@@ -46,7 +48,7 @@ from jaxflow.training.precision import floats_of
 
 FORMAT_VERSION = 2
 # An array's name begins with one of them.
-PARTS = ("model", "preprocessing", "missing", "history", "calibration")
+PARTS = ("model", "preprocessing", "missing", "history", "reasons", "calibration")
 DESCRIPTION, WEIGHTS = "detector.json", "weights.safetensors"
 DETECTORS: dict[str, type[Detector]] = {
     kind.__name__: kind for kind in (FlowDetector, GaussianDetector, AutoencoderDetector)
@@ -233,6 +235,7 @@ def _arrays(detector: Any) -> dict[str, np.ndarray]:
     if detector.inputs_.imputer is not None:
         arrays |= {f"missing.{name}": array for name, array in detector.inputs_.imputer.arrays().items()}
     arrays |= {f"history.{name}": array for name, array in history_arrays(detector.history_).items()}
+    arrays |= {f"reasons.{name}": array for name, array in reasons_arrays(detector).items()}
     arrays["calibration.scores"] = detector.calibration_scores_
     if detector.calibration_labels_ is not None:
         arrays["calibration.labels"] = detector.calibration_labels_
@@ -295,6 +298,7 @@ def _restore(detector: Any, description: SavedDetector, arrays: dict[str, np.nda
     detector.columns_ = description.columns
     if description.fitted_with_names:
         detector.feature_names_in_ = np.asarray(description.columns, dtype=object)
+    restore_reasons(detector, parts["reasons"])
     detector.calibration_scores_, detector.calibration_labels_ = _calibration(parts["calibration"])
     detector.threshold_rule_ = description.threshold_rule
     detector.threshold_ = description.threshold

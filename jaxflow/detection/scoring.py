@@ -30,16 +30,7 @@ def score_rows(
         FloatingPointError: if the model holds a parameter that is not finite.
     """
     graph, state = nnx.split(model)
-    dtype = jnp.result_type(float)
-    # Beyond the root of the largest number even the square of a value overflows.
-    farthest = float(np.sqrt(jnp.finfo(dtype).max))
     scores = np.empty(len(z))
-
-    def padded(rows: np.ndarray) -> np.ndarray:
-        filled = np.zeros((_padded_length(len(rows)), rows.shape[1]), dtype=dtype)
-        filled[: len(rows)] = np.clip(rows, -farthest, farthest)
-        return filled
-
     for start in range(0, len(z), CHUNK_ROWS):
         part = slice(start, min(start + CHUNK_ROWS, len(z)))
         given = None if context is None else padded(context[part])
@@ -59,12 +50,23 @@ def draw_rows(model: Density, key: PRNGKeyArray, count: int) -> Float[np.ndarray
     draws = np.empty((count, model.dim))
     for number, start in enumerate(range(0, count, CHUNK_ROWS)):
         size = min(CHUNK_ROWS, count - start)
-        rows = _draw(state, jax.random.fold_in(key, number), graph=graph, count=_padded_length(size))
+        rows = _draw(state, jax.random.fold_in(key, number), graph=graph, count=padded_length(size))
         draws[start : start + size] = np.asarray(rows)[:size]
     return draws
 
 
-def _padded_length(rows: int) -> int:
+def padded(rows: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "padded dim"]:
+    """Rows in the type and the number that a program takes, the last ones zeros, and none too far out to be squared."""
+    dtype = jnp.result_type(float)
+    # Beyond the root of the largest number even the square of a value overflows.
+    farthest = float(np.sqrt(jnp.finfo(dtype).max))
+    out = np.zeros((padded_length(len(rows)), rows.shape[1]), dtype=dtype)
+    out[: len(rows)] = np.clip(rows, -farthest, farthest)
+    return out
+
+
+def padded_length(rows: int) -> int:
+    """The number of rows of the program that so many rows go through."""
     return max(SMALLEST_SHAPE, 1 << (rows - 1).bit_length())
 
 

@@ -1,0 +1,117 @@
+"""What would have to change for a flagged row to pass."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy.spatial.distance import cdist
+
+from jaxflow.detection.attribution import as_the_model_sees, normal_rows
+from jaxflow.errors import InputError
+
+HALVINGS = 20  # of the way from a row that passes to the one that does not: to a millionth
+ROWS_AT_ONCE = 4096
+FARTHEST = 1e100  # a distance whose square float64 can still hold
+
+
+@dataclass(frozen=True, eq=False)
+class Counterfactual:
+    """For each row one like it that is not flagged; see `Detector.counterfactual`.
+
+    Attributes:
+        columns: their names.
+        x: the rows.
+        rows: what they would have to be, in data units; a row that is not flagged stays as it is.
+        scores: the anomaly scores of those, which are at or below the threshold.
+    """
+
+    columns: tuple[str, ...]
+    x: Float[np.ndarray, "n columns"]
+    rows: Float[np.ndarray, "n columns"]
+    scores: Float[np.ndarray, "n"]
+
+    @property
+    def changes(self) -> Float[np.ndarray, "n columns"]:
+        """By how much each value would have to change; 0 where it may stay."""
+        return self.rows - self.x
+
+    def records(self) -> list[dict[str, Any]]:
+        """One mapping for each value that would have to change: `row` (from 0), `column`, `value`, `becomes`."""
+        return [
+            {
+                "row": int(row),
+                "column": self.columns[column],
+                "value": float(self.x[row, column]),
+                "becomes": float(self.rows[row, column]),
+            }
+            for row, column in np.argwhere(self.rows != self.x)
+        ]
+
+
+def counterfactual_rows(detector: Any, x: Float[np.ndarray, "n columns"]) -> Counterfactual:
+    """`Detector.counterfactual` for a plain matrix of finite numbers, its columns in the order of `columns_`."""
+    normal = normal_rows(detector)
+    passing = normal[detector.scores_of_rows(normal) <= detector.threshold_]
+    if not len(passing):
+        raise InputError(
+            f"none of the {len(normal)} normal rows at hand has a score of at most {detector.threshold_:.6g}, the "
+            "threshold: raise it"
+        )
+    rows = x.copy()
+    flagged = np.flatnonzero(detector.scores_of_rows(x) > detector.threshold_)
+    whole = np.all(passing == np.round(passing), axis=0)
+    for start in range(0, len(flagged), ROWS_AT_ONCE):
+        part = flagged[start : start + ROWS_AT_ONCE]
+        nearest = passing[_nearest(detector, x[part], passing)]
+        kept = _few_columns(detector, x[part], nearest)
+        rows[part] = _towards(detector, x[part], kept, ~whole)
+        # A row's score may differ in its last digit among other rows.
+        failing = detector.scores_of_rows(rows[part]) > detector.threshold_
+        rows[part[failing]] = nearest[failing]
+    return Counterfactual(detector.columns_, x, rows, detector.scores_of_rows(rows))
+
+
+def _nearest(detector: Any, x: np.ndarray, passing: np.ndarray) -> np.ndarray:
+    """The number of the nearest passing row, by Euclidean distance after preprocessing."""
+    ours, theirs = (np.clip(as_the_model_sees(detector, rows)[0], -FARTHEST, FARTHEST) for rows in (x, passing))
+    return cdist(ours, theirs).argmin(axis=1)
+
+
+def _few_columns(detector: Any, x: np.ndarray, passing: np.ndarray) -> np.ndarray:
+    """The rows x with the values of the passing rows in few columns, such that they pass.
+
+    Which columns are the fewest is a matter of 2^columns trials; this takes 3 for each column. Columns are put in the
+    order of the score that each leaves when it changes alone, the lowest first; as many of them change as it takes in
+    this order, which all together pass; and from the last to the first those turn back that may.
+    """
+    alone = [detector.scores_of_rows(_with(x, passing, np.full(len(x), column))) for column in range(x.shape[1])]
+    order = np.argsort(alone, axis=0, kind="stable")
+    rows, passed = x.copy(), np.zeros(len(x), bool)
+    for columns in order:
+        rows[~passed] = _with(rows, passing, columns)[~passed]
+        passed |= detector.scores_of_rows(rows) <= detector.threshold_
+    rows[~passed] = passing[~passed]  # but for the last digit of a score they are that
+    for columns in order[::-1]:
+        tried = _with(rows, x, columns)
+        good = detector.scores_of_rows(tried) <= detector.threshold_
+        rows[good] = tried[good]
+    return rows
+
+
+def _with(rows: np.ndarray, others: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """The rows, each with one value of the other's: the one in its entry of `columns`."""
+    changed, number = rows.copy(), np.arange(len(rows))
+    changed[number, columns] = others[number, columns]
+    return changed
+
+
+def _towards(detector: Any, x: np.ndarray, passing: np.ndarray, movable: Bool[np.ndarray, "columns"]) -> np.ndarray:
+    """As far as the line from the passing rows to x can be followed, by bisection, in the movable columns."""
+    step = np.where(movable, x - passing, 0.0)
+    low, high = np.zeros((len(x), 1)), np.ones((len(x), 1))
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        good = (detector.scores_of_rows(passing + middle * step) <= detector.threshold_)[:, None]
+        low, high = np.where(good, middle, low), np.where(good, high, middle)
+    return np.where(passing == x, x, passing + low * step)

@@ -1,0 +1,58 @@
+"""One scale for the terms of all columns: how rare a term is among those of normal rows."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+TAIL = 0.1  # share of the normal terms beyond which they are taken to fall off exponentially
+LEAST_EXCESS = 1e-3  # of the mean over the columns: how slowly, at least, the terms of a column fall off
+
+
+@dataclass(frozen=True, eq=False)
+class TermScale:
+    """Turns terms into -log of the share of normal rows whose term is as high, column by column.
+
+    calibrated(t) = -log((1 + #{normal terms >= t}) / (n + 1)), linear between the normal terms,    for t <= start
+    calibrated(t) = calibrated(start) + jump (1 - exp(-u)) + u,    u = (t - start) / excess,    for t > start
+
+    `start` is the normal term below which 90 % lie, `excess` the mean by which the others exceed it, as if the tail
+    were exponential: beyond the largest normal term the scale goes on growing with the term. `jump` takes the share
+    from those that reach the start to those that exceed it, almost nothing unless many terms are equal. So calibrated
+    terms never fall as the term grows, and those of normal rows are spread like standard exponential numbers in every
+    column, as far as the column's terms differ. A column whose normal terms hardly differ gets a thousandth of the
+    mean excess of all columns, so that rounding does not pass for an anomaly.
+
+    Attributes:
+        terms: of normal rows, in ascending order in each column.
+        start: of each column.
+        excess: of each column.
+    """
+
+    terms: Float[np.ndarray, "n columns"]
+    start: Float[np.ndarray, "columns"]
+    excess: Float[np.ndarray, "columns"]
+
+    @classmethod
+    def fit(cls, terms: Float[np.ndarray, "n columns"]) -> "TermScale":
+        """The scale of the terms of normal rows; infinite ones count as the largest finite one of their column."""
+        finite = np.isfinite(terms)
+        largest = np.where(finite, terms, -np.inf).max(axis=0)
+        ordered = np.sort(np.where(finite, terms, np.where(np.isfinite(largest), largest, 0.0)), axis=0)
+        start = ordered[int(np.ceil((1 - TAIL) * len(ordered))) - 1]
+        beyond = ordered > start
+        excess = np.sum(np.where(beyond, ordered - start, 0.0), axis=0) / np.maximum(beyond.sum(axis=0), 1)
+        least = LEAST_EXCESS * excess.mean()
+        return cls(ordered, start, np.maximum(excess, least if least > 0 else 1.0))
+
+    def calibrated(self, terms: Float[np.ndarray, "n_terms columns"]) -> Float[np.ndarray, "n_terms columns"]:
+        """The terms on the common scale, in nats; infinite ones stay so."""
+        out = np.empty_like(terms)
+        for column, (start, excess) in enumerate(zip(self.start, self.excess, strict=True)):
+            normal = self.terms[:, column]
+            reached, below = np.unique(normal[normal <= start], return_index=True)
+            levels = -np.log((1 + len(normal) - below) / (len(normal) + 1))
+            jump = -np.log((1 + np.sum(normal > start)) / (len(normal) + 1)) - levels[-1]
+            far = np.maximum(terms[:, column] - start, 0.0) / excess
+            out[:, column] = np.interp(terms[:, column], reached, levels) + jump * -np.expm1(-far) + far
+        return out

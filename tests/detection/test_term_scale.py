@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+import scipy.stats
+
+from jaxflow.detection.term_scale import TermScale
+
+
+def drawn(seed, n=2000):
+    """Terms of columns that differ in place, spread and form."""
+    rng = np.random.default_rng(seed)
+    normal = rng.normal(size=(n, 3))
+    return np.stack([normal[:, 0] ** 2 / 2, 0.1 * normal[:, 1] ** 2 + 7, 5 * np.abs(normal[:, 2])], axis=1)
+
+
+def test_unseen_normal_terms_are_standard_exponential_in_every_column():
+    calibrated = TermScale.fit(drawn(0)).calibrated(drawn(1))
+    for column in calibrated.T:
+        assert scipy.stats.kstest(column, "expon").statistic < 0.05
+        assert np.quantile(column, 0.999) == pytest.approx(-np.log(0.001), abs=2.0)
+
+
+def test_calibrated_terms_never_fall_and_grow_beyond_the_largest():
+    terms = drawn(2, 300)
+    scale = TermScale.fit(terms)
+    asked = np.linspace(terms.min(axis=0) - 1, 20 * terms.max(axis=0), 5000)
+    calibrated = scale.calibrated(asked)
+    assert np.all(np.diff(calibrated, axis=0) >= 0)
+    beyond = asked > terms.max(axis=0)
+    assert np.all(np.diff(calibrated, axis=0)[beyond[:-1]] > 0)
+    # The tail begins where the rest ends, but for the one term that is the start itself.
+    before, after = scale.calibrated(scale.start[None]), scale.calibrated(scale.start[None] + 1e-9)
+    np.testing.assert_allclose(before, after, atol=0.04)
+    np.testing.assert_allclose(before, -np.log(32 / 301), atol=1e-12)
+
+
+def test_ties_count_as_reached():
+    terms = np.repeat([0.0, 1.0], [60, 40])[:, None]
+    scale = TermScale.fit(terms)
+    np.testing.assert_allclose(scale.calibrated(np.array([[0.0], [1.0]])), [[0.0], [-np.log(41 / 101)]])
+
+
+def test_rounding_in_a_column_that_never_differs_is_no_anomaly():
+    terms = np.stack([np.zeros(100), np.random.default_rng(3).exponential(size=100)], axis=1)
+    scale = TermScale.fit(terms)
+    rounding, real = scale.calibrated(np.array([[1e-7, 0.0], [5.0, 5.0]]))
+    assert rounding[0] < 0.01
+    assert real[0] > real[1] > 3
+    np.testing.assert_array_equal(TermScale.fit(np.zeros((4, 2))).calibrated(np.zeros((3, 2))), 0)
+
+
+def test_infinite_terms_stay_infinite():
+    terms = np.array([[1.0, np.inf], [2.0, np.inf], [np.inf, np.inf]])
+    calibrated = TermScale.fit(terms).calibrated(np.array([[np.inf, np.inf], [1.0, 0.0]]))
+    assert np.isposinf(calibrated[0]).all()
+    assert np.isfinite(calibrated[1]).all()
