@@ -1,5 +1,6 @@
 """Data: real and made data sets, tables of the user, preprocessing and splits. NumPy float64 on the host."""
 
+from jaxflow.data.asd import AsdMachine, load_asd
 from jaxflow.data.columns import ColumnSpec, ColumnsSpec
 from jaxflow.data.dataset import Dataset
 from jaxflow.data.frame import Frame
@@ -9,6 +10,7 @@ from jaxflow.data.splits import Split, SplitSpec, hold_out, split_dataset
 from jaxflow.data.tabular import read_chunks, read_table
 
 __all__ = [
+    "AsdMachine",
     "ColumnSpec",
     "ColumnsSpec",
     "DataSpec",
@@ -23,6 +25,7 @@ __all__ = [
     "Standardize",
     "dataset_names",
     "hold_out",
+    "load_asd",
     "load_dataset",
     "read_chunks",
     "read_table",

@@ -39,6 +39,15 @@ def test_ties_count_as_reached():
     np.testing.assert_allclose(scale.calibrated(np.array([[0.0], [1.0]])), [[0.0], [-np.log(41 / 101)]])
 
 
+def test_what_few_normal_rows_have_is_rare_though_most_are_alike():
+    """A flag that 5 % of the normal rows raise: raising it is as rare as that, not as common as the whole tail."""
+    scale = TermScale.fit(np.repeat([0.0, 1.0], [95, 5])[:, None])
+    none, raised, far = scale.calibrated(np.array([[0.0], [1.0], [30.0]]))[:, 0]
+    assert none == 0
+    assert raised == pytest.approx(1 - np.log(6 / 101) * (1 - np.exp(-1)))
+    assert far == pytest.approx(30 - np.log(6 / 101))
+
+
 def test_rounding_in_a_column_that_never_differs_is_no_anomaly():
     terms = np.stack([np.zeros(100), np.random.default_rng(3).exponential(size=100)], axis=1)
     scale = TermScale.fit(terms)

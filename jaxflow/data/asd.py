@@ -1,0 +1,154 @@
+"""The Application Server Dataset: metrics of servers, with the anomalous metrics of each anomaly named.
+
+Li et al. 2021, "Multivariate time series anomaly detection and interpretation using hierarchical inter-metric and
+temporal embedding" (InterFusion), section 4.1.
+"""
+
+import re
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from jaxflow.data.download import DATA_VARIABLE, local_file
+from jaxflow.data.table import damaged
+from jaxflow.errors import InputError
+
+MACHINES = range(1, 7)
+ARRAYS = {"train": 2, "test": 2, "test_label": 1}  # and their dimensions
+LINE = re.compile(r"([0-9]{1,9})-([0-9]{1,9}):([0-9]{1,9}(?:,[0-9]{1,9})*)")
+
+
+class Interval(NamedTuple):
+    """Consecutive rows that are anomalous, and why.
+
+    Attributes:
+        start: the first, counted from 0.
+        stop: the one after the last.
+        metrics: numbers of the anomalous columns, counted from 0, ascending.
+    """
+
+    start: int
+    stop: int
+    metrics: tuple[int, ...]
+
+
+class AsdMachine(NamedTuple):
+    """One server: a row every five minutes, a column a metric.
+
+    Attributes:
+        name: such as asd/omi-1.
+        train: rows of normal operation; whether they are all normal nobody has checked.
+        test: the rows after them.
+        labels: of the test rows, 0 = normal, 1 = anomaly.
+        intervals: the anomalous test rows, in order, with their metrics.
+        feature_names: metric_1, metric_2, ..., numbered as in the interpretation files.
+    """
+
+    name: str
+    train: Float64[np.ndarray, "n_train dim"]
+    test: Float64[np.ndarray, "n_test dim"]
+    labels: Int64[np.ndarray, "n_test"]
+    intervals: tuple[Interval, ...]
+    feature_names: tuple[str, ...]
+
+
+def load_asd(machine: int, directory: Path | str | None = None) -> AsdMachine:
+    """One machine, from `omi-<machine>.npz` and `omi-<machine>_interpretation.txt`.
+
+    The archive holds `train` and `test`, (rows, metrics), and `test_label`, (rows,). The text has a line
+    `first-last:metric,metric,...` for each anomaly, rows counted from 0 and metrics from 1.
+
+    Args:
+        machine: its number, 1 to 6.
+        directory: where the files are; by default `$JAXFLOW_DATA/asd`. They are not downloaded.
+
+    Raises:
+        InputError: if there is no such machine, a file is missing or damaged, a value is not finite, or the intervals
+            are not in order, name metrics that are not there, or are not exactly the rows whose label is 1.
+    """
+    if machine not in MACHINES:
+        raise InputError(f"asd: machine = {machine}, expected {MACHINES[0]} to {MACHINES[-1]}")
+    path, text = (_file(f"omi-{machine}{ending}", directory) for ending in (".npz", "_interpretation.txt"))
+    train, test, labels = _arrays(path)
+    intervals = _intervals(text, len(test), test.shape[1])
+    covered = np.zeros(len(test), np.int64)
+    for interval in intervals:
+        covered[interval.start : interval.stop] = 1
+    wrong = np.flatnonzero(covered != labels)
+    if wrong.size:
+        where = "lies in one of its intervals" if covered[wrong[0]] else "lies in none of its intervals"
+        raise InputError(f"{text}: row {wrong[0]} {where}, but has the label {labels[wrong[0]]} in {path.name}")
+    names = tuple(f"metric_{number}" for number in range(1, test.shape[1] + 1))
+    return AsdMachine(f"asd/omi-{machine}", train, test, labels, intervals, names)
+
+
+def _file(name: str, directory: Path | str | None) -> Path:
+    path = local_file("asd", name) if directory is None else Path(directory) / name
+    if path is None or not path.is_file():
+        place = f"${DATA_VARIABLE}/asd/{name}" if path is None else str(path)
+        raise InputError(
+            f"asd: {place} is missing; it is not downloaded, so put InterFusion's data there, as `load_asd` wants it"
+        )
+    return path
+
+
+def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"{path}: cannot be read as NPZ (it is not a zip archive)")
+    try:
+        # Opened here, because `np.load` leaves a file open that it cannot read.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            found = {name: archive[name] if name in archive.files else None for name in ARRAYS}
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError) as error:
+        raise damaged(path, "NPZ", error) from None
+    return _checked(found, path)
+
+
+def _checked(found: dict[str, Any], path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    for name, array in found.items():
+        if array is None:
+            raise InputError(f"{path}: array {name} is missing")
+        if array.dtype.kind not in "biuf" or array.ndim != ARRAYS[name] or not array.size:
+            expected = f"numbers in {ARRAYS[name]} dimension(s)"
+            raise InputError(f"{path}: array {name} is {array.dtype} of shape {array.shape}, expected {expected}")
+        if not np.isfinite(array).all():
+            place = np.argwhere(~np.isfinite(array))[0].tolist()
+            raise InputError(f"{path}: array {name} is {array[tuple(place)]} at {place}, expected a finite number")
+    train, test, labels = found.values()
+    if train.shape[1] != test.shape[1] or len(labels) != len(test):
+        shapes = ", ".join(f"{name} {np.shape(array)}" for name, array in found.items())
+        raise InputError(f"{path}: the arrays do not fit together: {shapes}")
+    if not np.isin(labels, (0, 1)).all():
+        raise InputError(f"{path}: test_label holds {labels[~np.isin(labels, (0, 1))][0]}, expected 0 or 1")
+    return train.astype(np.float64), test.astype(np.float64), labels.astype(np.int64)
+
+
+def _intervals(path: Path, rows: int, metrics: int) -> tuple[Interval, ...]:
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except UnicodeDecodeError as error:
+        raise damaged(path, "text", error) from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+    intervals: list[Interval] = []
+    for number, line in enumerate(lines, start=1):
+        where = f"{path}: line {number}"
+        match = LINE.fullmatch(line.strip())
+        if match is None:
+            raise InputError(f"{where} is {line!r:.60}, expected first-last:metric,metric,... in whole numbers")
+        first, last = int(match[1]), int(match[2])
+        after = intervals[-1].stop if intervals else 0
+        if not after <= first <= last < rows:
+            raise InputError(f"{where}: rows {first}-{last}, expected first <= last from {after} to {rows - 1}")
+        named = [int(metric) for metric in match[3].split(",")]
+        for metric in named:
+            if not 1 <= metric <= metrics:
+                raise InputError(f"{where}: metric {metric}, expected 1 to {metrics}")
+        if len(set(named)) < len(named):
+            raise InputError(f"{where}: metrics {match[3]}, expected each once")
+        intervals.append(Interval(first, last + 1, tuple(sorted(metric - 1 for metric in named))))
+    return tuple(intervals)
