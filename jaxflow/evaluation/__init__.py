@@ -10,6 +10,7 @@ from jaxflow.evaluation.curve_plots import (
 from jaxflow.evaluation.density_panels import plot_density_panels
 from jaxflow.evaluation.density_plots import plot_density_2d
 from jaxflow.evaluation.figure_style import save_figure
+from jaxflow.evaluation.hit_rate import hit_rate, random_hit_rate
 from jaxflow.evaluation.metrics import Metrics, evaluate_scores, write_metrics
 from jaxflow.evaluation.plots import plot_confusion, plot_loss, plot_score_histogram
 from jaxflow.evaluation.provenance import provenance
@@ -20,6 +21,7 @@ __all__ = [
     "Metrics",
     "evaluate_scores",
     "format_number",
+    "hit_rate",
     "metrics_table",
     "plot_confusion",
     "plot_density_2d",
@@ -32,6 +34,7 @@ __all__ = [
     "plot_score_histogram",
     "print_table",
     "provenance",
+    "random_hit_rate",
     "save_figure",
     "write_json",
     "write_metrics",
