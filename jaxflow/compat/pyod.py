@@ -59,7 +59,8 @@ class PyODAdapter(BaseEstimator):
         if not isinstance(self.detector, Detector):
             raise InputError(f"detector = {self.detector!r:.80}: expected one such as FlowDetector()")
         share = self._checked_contamination()
-        fitted = clone(self.detector).fit(X, y)
+        fitted: Any = clone(self.detector)
+        fitted.fit(X, y)
         scores = fitted.anomaly_score(X)
         # Where PyOD takes a number between two neighbouring scores this takes the lower: it flags the same rows of
         # these, and there is nothing between a finite score and an infinite one.

@@ -89,8 +89,9 @@ def test_parameters_and_clones(x):
     assert copy.detector is not adapter.detector
     copy.fit(x)
     assert not hasattr(copy.detector, "threshold_")
+    unfitted: Any = clone(copy)
     with pytest.raises(NotFittedError):
-        clone(copy).predict(x)
+        unfitted.predict(x)
 
 
 @pytest.mark.parametrize(

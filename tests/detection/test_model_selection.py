@@ -103,7 +103,9 @@ def test_scores_over_folds(x):
 )
 def test_clones_and_copies_have_the_same_parameters(parameters):
     detector = FlowDetector(**parameters)
-    for copy in (clone(detector), pickle.loads(pickle.dumps(detector)), clone(Pipeline([("d", detector)]))["d"]):
+    within: Any = clone(Pipeline([("d", detector)]))
+    copies: list[Any] = [clone(detector), pickle.loads(pickle.dumps(detector)), within["d"]]
+    for copy in copies:
         assert copy is not detector
         assert copy.get_params() == detector.get_params()
 
