@@ -9,6 +9,8 @@ from jaxflow.evaluation.curve_plots import (
 )
 from jaxflow.evaluation.density_panels import plot_density_panels
 from jaxflow.evaluation.density_plots import plot_density_2d
+from jaxflow.evaluation.explanation_plots import plot_reasons
+from jaxflow.evaluation.explanation_table import explanation_table
 from jaxflow.evaluation.figure_style import save_figure
 from jaxflow.evaluation.hit_rate import hit_rate, random_hit_rate
 from jaxflow.evaluation.metrics import Metrics, evaluate_scores, write_metrics
@@ -20,6 +22,7 @@ from jaxflow.evaluation.tables import format_number, metrics_table, print_table
 __all__ = [
     "Metrics",
     "evaluate_scores",
+    "explanation_table",
     "format_number",
     "hit_rate",
     "metrics_table",
@@ -29,6 +32,7 @@ __all__ = [
     "plot_loss",
     "plot_precision_recall",
     "plot_precision_recall_comparison",
+    "plot_reasons",
     "plot_roc",
     "plot_roc_comparison",
     "plot_score_histogram",

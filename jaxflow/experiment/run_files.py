@@ -16,14 +16,14 @@ from jaxflow.evaluation.density_plots import plot_density_2d
 from jaxflow.evaluation.figure_style import save_figure
 from jaxflow.evaluation.plots import plot_confusion, plot_loss, plot_score_histogram
 from jaxflow.evaluation.report import write_report
-from jaxflow.evaluation.tables import Cell, metrics_table
+from jaxflow.evaluation.tables import metrics_table
 from jaxflow.experiment.run import Run
+from jaxflow.experiment.run_reasons import DrawnFigure, TableEntry, run_reasons
 from jaxflow.models import Density
 
-FIGURES = frozenset({"loss", "scores", "roc", "precision_recall", "confusion", "density"})
+FIGURES = frozenset({"loss", "scores", "roc", "precision_recall", "confusion", "density", "reasons"})
 
 FigureEntry = tuple[str, str, str]
-TableEntry = tuple[str, Sequence[str], Sequence[Sequence[Cell]]]
 
 
 def write_run(
@@ -52,12 +52,13 @@ def write_run(
     if run.fit_seconds is not None:
         run.detector.history_.write_csv(out / "history.csv")
         run.detector.history_.write_json_lines(out / "history.jsonl")
+    reasons, reason_figures = run_reasons(run)
     write_report(
         out / "report.md",
         title=title,
         summary=_summary(run),
-        tables=[*_tables(run), *tables],
-        figures=[*_write_figures(run, out), *figures],
+        tables=[*_tables(run), *reasons, *tables],
+        figures=[*_write_figures(run, out, reason_figures), *figures],
         provenance=provenance,
     )
 
@@ -124,11 +125,11 @@ def _tables(run: Run) -> list[TableEntry]:
     return [] if run.metrics is None else [("Metrics on the test rows", *metrics_table(run.metrics))]
 
 
-def _write_figures(run: Run, out: Path) -> list[FigureEntry]:
+def _write_figures(run: Run, out: Path, more: Sequence[DrawnFigure]) -> list[FigureEntry]:
     detector, history = run.detector, run.detector.history_
     density = isinstance(detector.model_, Density)
     unit = "nats" if density else "mean squared error"
-    drawn = []
+    drawn: list[DrawnFigure] = []
     if run.fit_seconds is not None and len(history.rows) > 1:
         valid = None if history.watched == "train_loss" else _numbers(history.column("valid_loss"))
         figure = plot_loss(
@@ -152,6 +153,7 @@ def _write_figures(run: Run, out: Path) -> list[FigureEntry]:
             feature_names=detector.columns_,
         )  # fmt: skip
         drawn.append(("Density", "density", "Log-density with the test rows; the line is the threshold.", figure))
+    drawn += more
     for _, name, _, figure in drawn:
         save_figure(figure, out / "figures" / f"{name}.png")
     # What an earlier run drew here and this one does not would be taken for its own.

@@ -62,7 +62,9 @@ def write(run, out, **options):
 
 def test_a_run_with_labels_in_two_dimensions(run, tmp_path):
     files = write(run, tmp_path / "new" / "out")
-    figures = {f"figures/{name}.png" for name in ("scores", "roc", "precision_recall", "confusion", "density")}
+    figures = {
+        f"figures/{name}.png" for name in ("scores", "roc", "precision_recall", "confusion", "density", "reasons")
+    }
     assert files == {"metrics.json", "provenance.json", "history.csv", "history.jsonl", "report.md"} | figures
     out = tmp_path / "new" / "out"
     metrics = strict_json(out / "metrics.json")
@@ -92,6 +94,7 @@ def test_a_run_of_steps_shows_its_loss(fitted_by_steps, tmp_path):
         "report.md",
         "figures/loss.png",
         "figures/scores.png",
+        "figures/reasons.png",
     }
     with (tmp_path / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -102,7 +105,8 @@ def test_a_run_of_steps_shows_its_loss(fitted_by_steps, tmp_path):
 def test_a_detector_fitted_before_has_no_history_to_show(fitted_by_steps, tmp_path):
     x = np.random.default_rng(1).normal(size=(20, 3))
     run = score_run(fitted_by_steps, x, n_train=60)
-    assert write(run, tmp_path) == {"metrics.json", "provenance.json", "report.md", "figures/scores.png"}
+    figures = {"figures/scores.png", "figures/reasons.png"}
+    assert write(run, tmp_path) == {"metrics.json", "provenance.json", "report.md"} | figures
     metrics = strict_json(tmp_path / "metrics.json")
     assert metrics["fit_seconds"] is None
     # Without labels what needs them is null, and nothing is missing.
@@ -206,3 +210,30 @@ def test_a_place_without_permission_is_refused(tmp_path, monkeypatch):
         require_writable(tmp_path / "new")
     sentence = f"{tmp_path / 'new'} cannot be written: there is no permission to write to {tmp_path}"
     assert str(error.value) == sentence
+
+
+def test_the_report_says_why_rows_are_anomalous(run, tmp_path):
+    write(run, tmp_path)
+    worst = int(np.argmax(run.scores))
+    section = (tmp_path / "report.md").read_text().partition("## The most anomalous test rows\n")[2]
+    lines = section.strip().splitlines()[:12]
+    assert lines[0] == "| row | score | flagged | first reason | second |"
+    assert lines[2].startswith(f"| {worst + 1} | ")
+    assert "| yes |" in lines[2]
+    reason = run.detector.explain(run.x[[worst]]).top(1)[0][0]
+    assert f"| {reason.column} = " in lines[2]
+    assert len(lines) == 12
+
+
+def test_without_a_flagged_row_there_is_no_figure_of_reasons(run, tmp_path):
+    write(run, tmp_path)
+    calm = np.argsort(run.scores)[:20]
+    files = write(score_run(run.detector, run.x[calm], n_train=1), tmp_path)
+    assert "figures/reasons.png" not in files
+    assert "## The most anomalous test rows" in (tmp_path / "report.md").read_text()
+
+
+def test_a_detector_saved_before_there_were_normal_rows_has_its_report(run, tmp_path, monkeypatch):
+    monkeypatch.delattr(run.detector, "normal_rows_")
+    assert "figures/reasons.png" not in write(run, tmp_path)
+    assert "The most anomalous" not in (tmp_path / "report.md").read_text()

@@ -20,7 +20,7 @@ def test_the_config_gives_the_metrics_of_its_training(script, trained, strict_js
     assert without_seconds(found) == without_seconds(expected)
     assert found["fit_seconds"] is None
     files = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    figures = {f"figures/{name}.png" for name in ("scores", "roc", "precision_recall", "confusion")}
+    figures = {f"figures/{name}.png" for name in ("scores", "roc", "precision_recall", "confusion", "reasons")}
     assert files == figures | {"metrics.json", "report.md", "provenance.json"}
     links = re.findall(r"\]\(([^)]+)\)", (tmp_path / "out" / "report.md").read_text())
     assert set(links) == figures

@@ -42,7 +42,7 @@ def config(tmp_path):
 
 @pytest.mark.end_to_end
 def test_a_run_leaves_what_it_promises(trained, strict_json):
-    figures = {f"figures/{name}.png" for name in ("loss", "scores", "roc", "precision_recall", "confusion")}
+    figures = {f"figures/{name}.png" for name in ("loss", "scores", "roc", "precision_recall", "confusion", "reasons")}
     saved = {"model/detector.json", "model/weights.safetensors"}
     pages = {"metrics.json", "history.csv", "history.jsonl", "report.md", "provenance.json"}
     assert files_in(trained.out) == figures | saved | pages
