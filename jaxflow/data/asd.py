@@ -1,7 +1,7 @@
 """The Application Server Dataset: metrics of servers, with the anomalous metrics of each anomaly named.
 
 Li et al. 2021, "Multivariate time series anomaly detection and interpretation using hierarchical inter-metric and
-temporal embedding" (InterFusion), section 4.1.
+temporal embedding" (InterFusion).
 """
 
 import re

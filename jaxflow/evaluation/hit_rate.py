@@ -16,7 +16,7 @@ def hit_rate(terms: Shaped[ArrayLike, "dim"], truth: Collection[int], percent: f
     HitRate@P% = hits among the first floor(P% of |truth|) columns / |truth|
 
     Su et al. 2019, "Robust anomaly detection for multivariate time series through stochastic recurrent neural network"
-    (OmniAnomaly), section 5.4. Columns with equal terms share the places they take, as if their order were drawn: the
+    (OmniAnomaly). Columns with equal terms share the places they take, as if their order were drawn: the
     result is the mean over the orders.
 
     Args:
