@@ -1,11 +1,14 @@
 """Why a row has its score: what each column carries of it, beside what it carries of normal rows' scores."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
+from jaxflow.data.column_maps import UNSEEN, Categorical
+from jaxflow.detection.inputs import NEVER_SEEN
 from jaxflow.detection.row_terms import terms_of_rows
 from jaxflow.detection.term_scale import TermScale
 from jaxflow.errors import InputError
@@ -24,19 +27,39 @@ class Reason(NamedTuple):
 
     Attributes:
         column: its name.
-        value: what the row has there.
+        value: what the row has there: a number, a text, or None where it is missing.
         contribution: the column's term, see `Explanation`.
         calibrated: the same on the scale on which columns compare.
-        normal_low: the value that 1 % of the stored normal rows are below.
-        normal_high: the value that 1 % of them are above.
+        normal_low: the value that 1 % of the stored normal rows are below; of texts the most frequent one.
+        normal_high: the value that 1 % of them are above; of texts the most frequent one.
+        never_seen: whether it is a value that no training row has, where that alone makes a row anomalous.
     """
 
     column: str
-    value: float
+    value: float | str | None
     contribution: float
     calibrated: float
-    normal_low: float
-    normal_high: float
+    normal_low: float | str | None
+    normal_high: float | str | None
+    never_seen: bool
+
+    @property
+    def shown(self) -> str:
+        """The value as a reader would write it."""
+        return "missing" if self.value is None else _shown(self.value)
+
+    @property
+    def usual(self) -> str:
+        """What normal rows have there, in a few words."""
+        if self.never_seen:
+            return "never seen"
+        if self.normal_low == self.normal_high:
+            return f"normal: {_shown(self.normal_low)}"
+        return f"normal: {_shown(self.normal_low)} to {_shown(self.normal_high)}"
+
+    def __str__(self) -> str:
+        """The column and what is odd about it."""
+        return f"{self.column} = {self.shown} ({self.usual})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,16 +68,19 @@ class Explanation:
 
     Attributes:
         columns: their names.
-        x: the rows.
+        x: the rows, as `Detector.codes` gives them.
         scores: their anomaly scores.
         method: where the contributions come from, see `jaxflow.models.score_terms`.
         contributions: the term of each row and column, higher = more to blame; for a density in nats, for the squared
-            error of an autoencoder in the squared unit that preprocessing gives. 0 for a column that the model does not
-            see because it was constant.
+            error of an autoencoder in the squared unit that preprocessing gives. 0 for a column that is not judged:
+            a context, one that is constant in the training rows, or one whose value the model is to fill in. A value
+            never seen has `NEVER_SEEN`, here and on the other scale.
         calibrated: -log of the share of normal rows whose term for the column is as high, with an exponential tail;
             see `TermScale`. 0.7 is the median of normal rows and 4.6 about the highest of a hundred. These compare
             between columns, contributions need not.
         normal_low, normal_high: the range of the middle 98 % of the stored normal rows, in each column.
+        never_seen: where a value is one that no training row has.
+        categories: the texts of each column of texts, whose places are in `x`.
     """
 
     columns: tuple[str, ...]
@@ -65,6 +91,8 @@ class Explanation:
     calibrated: Float[np.ndarray, "n columns"]
     normal_low: Float[np.ndarray, "columns"]
     normal_high: Float[np.ndarray, "columns"]
+    never_seen: Bool[np.ndarray, "n columns"]
+    categories: Mapping[str, Sequence[str]]
 
     def top(self, count: int = 3) -> list[tuple[Reason, ...]]:
         """The columns that carry most of each row's score, by their calibrated terms, at most `count` of them.
@@ -87,17 +115,22 @@ class Explanation:
         ]
 
     def _reason(self, row: int, column: int) -> Reason:
-        numbers = (self.x, self.contributions, self.calibrated)
-        limits = (self.normal_low, self.normal_high)
         return Reason(
             self.columns[column],
-            *(float(values[row, column]) for values in numbers),
-            *(float(values[column]) for values in limits),
+            self._cell(self.x[row, column], column),
+            float(self.contributions[row, column]),
+            float(self.calibrated[row, column]),
+            self._cell(self.normal_low[column], column),
+            self._cell(self.normal_high[column], column),
+            bool(self.never_seen[row, column]),
         )
+
+    def _cell(self, value: float, column: int) -> float | str | None:
+        return cell_of(value, self.categories.get(self.columns[column]))
 
 
 def explain_rows(detector: Any, x: Float[np.ndarray, "n columns"], method: str = "auto") -> Explanation:
-    """`Detector.explain` for a plain matrix of finite numbers, its columns in the order of `columns_`."""
+    """`Detector.explain` for a matrix of codes, as `Detector.codes` gives them."""
     chosen = chosen_method(detector.model_, method)
     normal = normal_rows(detector)
     # Once for each method: the normal rows and the model stay the same until the detector is fitted or calibrated.
@@ -105,9 +138,44 @@ def explain_rows(detector: Any, x: Float[np.ndarray, "n columns"], method: str =
         detector._term_scales[chosen] = TermScale.fit(_terms(detector, _compared(detector, normal, chosen), chosen))
     contributions = _terms(detector, x, chosen)
     calibrated = detector._term_scales[chosen].calibrated(contributions)
-    low, high = np.quantile(normal, NORMAL_RANGE, axis=0, method="inverted_cdf")
+    never_seen = detector.inputs_.never_seen(x)
+    contributions, calibrated = (np.where(never_seen, NEVER_SEEN, terms) for terms in (contributions, calibrated))
+    texts = categories_of(detector)
+    low, high = _normal_range(normal, [name in texts for name in detector.columns_])
     scores = detector.scores_of_rows(x)
-    return Explanation(detector.columns_, x, scores, chosen, contributions, calibrated, low, high)
+    return Explanation(detector.columns_, x, scores, chosen, contributions, calibrated, low, high, never_seen, texts)
+
+
+def categories_of(detector: Any) -> dict[str, Sequence[str]]:
+    """The texts of each categorical column, by the name that the detector has for it."""
+    named = zip(detector.columns_, detector.inputs_.encoding.maps, strict=True)
+    return {name: column.categories for name, column in named if isinstance(column, Categorical)}
+
+
+def cell_of(value: float, texts: Sequence[str] | None) -> float | str | None:
+    """A code as a reader would have it: a number, one of the texts, or None where there is none."""
+    if np.isnan(value):
+        return None
+    if texts is None:
+        return float(value)
+    return "another text" if value == UNSEEN else texts[int(value)]
+
+
+def _normal_range(normal: np.ndarray, textual: Sequence[bool]) -> tuple[np.ndarray, np.ndarray]:
+    """The middle 98 % of each column, or its most frequent text; values that are missing left out."""
+    low, high = np.full(normal.shape[1], np.nan), np.full(normal.shape[1], np.nan)
+    for column, is_text in enumerate(textual):
+        values = normal[~np.isnan(normal[:, column]), column]
+        if is_text and values.size:
+            places, counts = np.unique(values, return_counts=True)
+            low[column] = high[column] = places[np.argmax(counts)]
+        elif values.size:
+            low[column], high[column] = np.quantile(values, NORMAL_RANGE, method="inverted_cdf")
+    return low, high
+
+
+def _shown(value: float | str | None) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def normal_rows(detector: Any) -> Float[np.ndarray, "n columns"]:
@@ -128,9 +196,9 @@ def spread_out(x: Float[np.ndarray, "n columns"], count: int) -> Float[np.ndarra
 
 
 def as_the_model_sees(detector: Any, x: Float[np.ndarray, "n columns"]) -> tuple[np.ndarray, np.ndarray | None]:
-    """The rows after preprocessing, and their context; detectors have none."""
+    """The rows after encoding and preprocessing, and their context."""
     with np.errstate(over="ignore"):  # infinitely far is as far as it need be
-        return detector.preprocessing_.transform(x), None
+        return detector.inputs_.model_rows(x)
 
 
 def _terms(detector: Any, x: Float[np.ndarray, "n columns"], method: TermsMethod) -> Float[np.ndarray, "n columns"]:
@@ -144,6 +212,8 @@ def _terms(detector: Any, x: Float[np.ndarray, "n columns"], method: TermsMethod
         out[:, columns] = terms_of_rows(
             detector.model_, z, context, method=method, sources=sources, candidates=candidates
         )
+    if detector.inputs_.imputer is not None:  # what stands there is not the row's own
+        out[np.isnan(x)] = 0.0
     return out
 
 
@@ -157,5 +227,5 @@ def _compared(detector: Any, normal: np.ndarray, method: TermsMethod) -> np.ndar
 
 def _columns_and_sources(detector: Any) -> tuple[np.ndarray, list[int]]:
     """The columns of x that the model sees, ascending, and for each column of z where in that list its own one is."""
-    columns, sources = np.unique(detector.preprocessing_.kept, return_inverse=True)
+    columns, sources = np.unique(detector.inputs_.sources, return_inverse=True)
     return columns, sources.tolist()

@@ -1,5 +1,6 @@
 """What would have to change for a flagged row to pass."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,11 +8,12 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.spatial.distance import cdist
 
-from jaxflow.detection.attribution import as_the_model_sees, normal_rows
+from jaxflow.detection.attribution import as_the_model_sees, categories_of, cell_of, normal_rows
 from jaxflow.errors import InputError
 
 HALVINGS = 20  # of the way from a row that passes to the one that does not: to a millionth
 ROWS_AT_ONCE = 4096
+TRIED = 50  # of the nearest normal rows, with a context that is not theirs
 FARTHEST = 1e100  # a distance whose square float64 can still hold
 
 
@@ -21,36 +23,46 @@ class Counterfactual:
 
     Attributes:
         columns: their names.
-        x: the rows.
-        rows: what they would have to be, in data units; a row that is not flagged stays as it is.
+        x: the rows, as `Detector.codes` gives them.
+        rows: what they would have to be, likewise; a row that is not flagged stays as it is.
         scores: the anomaly scores of those, which are at or below the threshold.
+        categories: the texts of each column of texts, whose places are in `x` and `rows`.
     """
 
     columns: tuple[str, ...]
     x: Float[np.ndarray, "n columns"]
     rows: Float[np.ndarray, "n columns"]
     scores: Float[np.ndarray, "n"]
+    categories: Mapping[str, Sequence[str]]
+
+    @property
+    def changed(self) -> Bool[np.ndarray, "n columns"]:
+        """Which values would have to change."""
+        return (self.rows != self.x) & ~(np.isnan(self.rows) & np.isnan(self.x))
 
     @property
     def changes(self) -> Float[np.ndarray, "n columns"]:
-        """By how much each value would have to change; 0 where it may stay."""
-        return self.rows - self.x
+        """By how much each value would have to change; 0 where it may stay, NaN from or to none."""
+        return np.where(self.changed, self.rows - self.x, 0.0)
 
     def records(self) -> list[dict[str, Any]]:
         """One mapping for each value that would have to change: `row` (from 0), `column`, `value`, `becomes`."""
         return [
             {
-                "row": int(row),
+                "row": row,
                 "column": self.columns[column],
-                "value": float(self.x[row, column]),
-                "becomes": float(self.rows[row, column]),
+                "value": self._cell(self.x[row, column], column),
+                "becomes": self._cell(self.rows[row, column], column),
             }
-            for row, column in np.argwhere(self.rows != self.x)
+            for row, column in np.argwhere(self.changed).tolist()
         ]
+
+    def _cell(self, value: float, column: int) -> float | str | None:
+        return cell_of(value, self.categories.get(self.columns[column]))
 
 
 def counterfactual_rows(detector: Any, x: Float[np.ndarray, "n columns"]) -> Counterfactual:
-    """`Detector.counterfactual` for a plain matrix of finite numbers, its columns in the order of `columns_`."""
+    """`Detector.counterfactual` for a matrix of codes, as `Detector.codes` gives them."""
     normal = normal_rows(detector)
     passing = normal[detector.scores_of_rows(normal) <= detector.threshold_]
     if not len(passing):
@@ -60,22 +72,44 @@ def counterfactual_rows(detector: Any, x: Float[np.ndarray, "n columns"]) -> Cou
         )
     rows = x.copy()
     flagged = np.flatnonzero(detector.scores_of_rows(x) > detector.threshold_)
-    whole = np.all(passing == np.round(passing), axis=0)
+    maps = detector.inputs_.encoding.maps
+    stepwise = np.array([column.on_grid for column in maps]) | np.all(passing == np.round(passing), axis=0)
     for start in range(0, len(flagged), ROWS_AT_ONCE):
         part = flagged[start : start + ROWS_AT_ONCE]
-        nearest = passing[_nearest(detector, x[part], passing)]
+        nearest = _nearest_passing(detector, x[part], passing)
         kept = _few_columns(detector, x[part], nearest)
-        rows[part] = _towards(detector, x[part], kept, ~whole)
+        rows[part] = _towards(detector, x[part], kept, ~stepwise)
         # A row's score may differ in its last digit among other rows.
         failing = detector.scores_of_rows(rows[part]) > detector.threshold_
         rows[part[failing]] = nearest[failing]
-    return Counterfactual(detector.columns_, x, rows, detector.scores_of_rows(rows))
+    return Counterfactual(detector.columns_, x, rows, detector.scores_of_rows(rows), categories_of(detector))
 
 
-def _nearest(detector: Any, x: np.ndarray, passing: np.ndarray) -> np.ndarray:
-    """The number of the nearest passing row, by Euclidean distance after preprocessing."""
-    ours, theirs = (np.clip(as_the_model_sees(detector, rows)[0], -FARTHEST, FARTHEST) for rows in (x, passing))
-    return cdist(ours, theirs).argmin(axis=1)
+def _nearest_passing(detector: Any, x: np.ndarray, passing: np.ndarray) -> np.ndarray:
+    """For each row the nearest passing one by Euclidean distance after preprocessing.
+
+    Where there are contexts, the row's own stands in it, if one of the `TRIED` nearest then passes.
+    """
+
+    def place(rows: np.ndarray) -> np.ndarray:
+        z, context = as_the_model_sees(detector, rows)
+        return np.clip(z if context is None else np.concatenate([z, context], axis=1), -FARTHEST, FARTHEST)
+
+    contexts = np.array([column.context for column in detector.inputs_.encoding.maps])
+    order = np.argsort(cdist(place(x), place(passing)), axis=1, kind="stable")[:, : TRIED if contexts.any() else 1]
+    found = passing[order[:, 0]]
+    if not contexts.any():
+        return found
+    open_rows = np.arange(len(x))
+    for near in order.T:
+        tried = passing[near[open_rows]]
+        tried[:, contexts] = x[open_rows][:, contexts]
+        good = detector.scores_of_rows(tried) <= detector.threshold_
+        found[open_rows[good]] = tried[good]
+        open_rows = open_rows[~good]
+        if not len(open_rows):
+            break
+    return found
 
 
 def _few_columns(detector: Any, x: np.ndarray, passing: np.ndarray) -> np.ndarray:
@@ -108,10 +142,11 @@ def _with(rows: np.ndarray, others: np.ndarray, columns: np.ndarray) -> np.ndarr
 
 def _towards(detector: Any, x: np.ndarray, passing: np.ndarray, movable: Bool[np.ndarray, "columns"]) -> np.ndarray:
     """As far as the line from the passing rows to x can be followed, by bisection, in the movable columns."""
-    step = np.where(movable, x - passing, 0.0)
+    step = np.where(movable & ~np.isnan(x) & ~np.isnan(passing), x - passing, 0.0)
     low, high = np.zeros((len(x), 1)), np.ones((len(x), 1))
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         good = (detector.scores_of_rows(passing + middle * step) <= detector.threshold_)[:, None]
         low, high = np.where(good, middle, low), np.where(good, high, middle)
-    return np.where(passing == x, x, passing + low * step)
+    same = (passing == x) | (np.isnan(passing) & np.isnan(x))
+    return np.where(same, x, passing + low * step)

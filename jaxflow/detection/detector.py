@@ -21,7 +21,7 @@ from jaxflow.data.splits import hold_out
 from jaxflow.detection.conformal import benjamini_hochberg, conformal_p_values, least_selection
 from jaxflow.detection.explaining import Explaining
 from jaxflow.detection.fitting import finished
-from jaxflow.detection.inputs import Inputs, fit_inputs, grid_of, snapped
+from jaxflow.detection.inputs import NEVER_SEEN, Inputs, fit_inputs, grid_of, snapped
 from jaxflow.detection.marginal import expected_scores
 from jaxflow.detection.rows import read_rows
 from jaxflow.detection.scoring import draw_rows, score_rows
@@ -36,9 +36,6 @@ from jaxflow.training.sources import Source
 
 DEFAULT_STEPS = (DropConstant(), Standardize())
 DEFAULT_RULE = TargetFalsePositiveRate()
-
-# What a value that was never seen adds to a score: more than rows score in which there is none.
-NEVER_SEEN = 1e6
 
 
 class Detector(Explaining, OutlierMixin, BaseEstimator):

@@ -15,6 +15,9 @@ from jaxflow.data.preprocessing import Preprocessing, PreprocessingStep
 from jaxflow.errors import InputError
 from jaxflow.models import Dequantized, Ensemble, EnsembleSpec, FlowSpec, GaussianMixtureSpec, Model
 
+# What a value that was never seen adds to a score: more than rows score in which there is none.
+NEVER_SEEN = 1e6
+
 
 @dataclass(frozen=True, eq=False)
 class Inputs:

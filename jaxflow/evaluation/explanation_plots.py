@@ -21,8 +21,8 @@ def plot_reasons(explanation: Explanation, row: int, *, title: str = "What the s
     """A bar for each of the columns that carry most of a row's score, by their calibrated terms.
 
     A bar is as long as -log of the share of normal rows whose term is as high. Beside it stand the value of the row and
-    the range of the middle 98 % of normal rows. Terms that are infinite are drawn to the edge, hatched, and said to be
-    so.
+    the range of the middle 98 % of normal rows. Terms that are infinite, and values never seen, are drawn to the edge,
+    hatched, and said to be so.
 
     Args:
         explanation: of this row and perhaps others.
@@ -36,7 +36,7 @@ def plot_reasons(explanation: Explanation, row: int, *, title: str = "What the s
         raise InputError(f"row = {row}: expected 0 to {len(explanation.scores) - 1}")
     reasons = explanation.top(MOST_BARS)[row]
     terms = np.array([reason.calibrated for reason in reasons])
-    infinite = np.isinf(terms)
+    infinite = np.isinf(terms) | np.array([reason.never_seen for reason in reasons])
     rare = -math.log(RARE)
     longest = max(rare, *terms[~infinite]) if (~infinite).any() else rare
     notes = [f"score {format_number(float(explanation.scores[row]))}"]
@@ -44,18 +44,14 @@ def plot_reasons(explanation: Explanation, row: int, *, title: str = "What the s
     if left_out:
         notes.append(f"{left_out} columns that carry less are left out")
     if infinite.any():
-        notes.append(f"hatched: {np.sum(infinite)} of infinite size")
+        notes.append(f"hatched: {np.sum(infinite)} beyond all that is seen")
     figure, axes = new_axes(title, "rarity of the term, -log(share)", "column", notes)
     for place, (term, endless) in enumerate(zip(terms, infinite, strict=True)):
         length = 1.15 * longest if endless else term
         hatch = "////" if endless else ""
         axes.barh(place, length, 0.6, facecolor=(ANOMALY_COLOR, 0.4), edgecolor=ANOMALY_COLOR, hatch=hatch)
     line = axes.axvline(rare, color=REFERENCE_COLOR, linestyle="--", label=f"{RARE:.0%} of normal rows reach this")
-    labels = [
-        f"{_shortened(reason.column)} = {format_number(reason.value)}\n"
-        f"normal: {format_number(reason.normal_low)} to {format_number(reason.normal_high)}"
-        for reason in reasons
-    ]
+    labels = [f"{_shortened(reason.column)} = {_shortened(reason.shown)}\n{reason.usual}" for reason in reasons]
     axes.set_yticks(range(len(reasons)), labels)
     axes.set_ylim(len(reasons) - 0.4, -0.6)
     axes.set_xlim(0, 1.15 * longest)

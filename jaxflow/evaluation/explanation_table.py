@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from jaxflow.detection.attribution import Explanation, Reason
-from jaxflow.evaluation.tables import Cell, format_number
+from jaxflow.detection.attribution import Explanation
+from jaxflow.evaluation.tables import Cell
 
 REASONS = 3
 
@@ -21,12 +21,8 @@ def explanation_table(
     top = explanation.top(REASONS)
     places = ("first reason", "second", "third")[: len(explanation.columns)]
     lines: list[tuple[Cell, ...]] = [
-        (str(row), float(score), "yes" if score > threshold else "no", *(_reason(reason) for reason in reasons))
+        (str(row), float(score), "yes" if score > threshold else "no", *map(str, reasons))
         for row, score, reasons in zip(rows, explanation.scores, top, strict=True)
     ]
     return ("row", "score", "flagged", *places), lines
 
-
-def _reason(reason: Reason) -> str:
-    low, high = format_number(reason.normal_low), format_number(reason.normal_high)
-    return f"{reason.column} = {format_number(reason.value)} (normal {low} to {high})"

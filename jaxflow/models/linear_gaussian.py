@@ -39,7 +39,13 @@ class LinearGaussian(Density, DirectlyFitted):
 
     def log_prob(self, x, context=None):
         """Log-density in nats; raises `InputError` if the context is missing or of another width."""
-        return self.residual.log_prob(x - self._shift(context))
+        return self.residual.log_prob(self.without_context(x, context))
+
+    def without_context(
+        self, x: Float[Array, "*batch dim"], context: Float[Array, "*batch context_dim"] | None
+    ) -> Float[Array, "*batch dim"]:
+        """What the regression on the context leaves over; raises `InputError` as `log_prob` does."""
+        return x - self._shift(context)
 
     def sample(self, key, sample_shape=(), context=None):
         """Draws of shape `sample_shape + context.shape[:-1] + (dim,)`."""

@@ -13,6 +13,7 @@ from jaxflow.models.chain_rule import chain_rule_terms, factorises
 from jaxflow.models.conditional import conditional_terms, summed_by_block
 from jaxflow.models.gaussian import Gaussian, refuse_context
 from jaxflow.models.gaussian_mixture import GaussianMixture
+from jaxflow.models.linear_gaussian import LinearGaussian
 from jaxflow.models.model import Model
 from jaxflow.models.replacement import replacement_terms
 
@@ -59,6 +60,8 @@ def score_terms(
     chosen = chosen_method(model, method)
     blocks = blocks_of(range(x.shape[-1]) if sources is None else sources)
     if chosen == "conditional":
+        if isinstance(model, LinearGaussian):
+            x, context, model = model.without_context(x, context), None, model.residual
         assert isinstance(model, Gaussian | GaussianMixture)
         refuse_context(model, context)
         return conditional_terms(model, x, blocks)
@@ -78,7 +81,7 @@ def term_methods(model: Model) -> tuple[TermsMethod, ...]:
     """The methods by which `score_terms` can explain the model, the default first."""
     if isinstance(model, AutoEncoder):
         return ("squared_error", "replacement")
-    if isinstance(model, Gaussian | GaussianMixture):
+    if isinstance(model, Gaussian | GaussianMixture | LinearGaussian):
         return ("conditional", "replacement")
     return ("chain_rule", "replacement") if factorises(model) else ("replacement",)
 

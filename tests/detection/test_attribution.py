@@ -122,15 +122,16 @@ def test_top_and_records():
     explanation = Explanation(
         ("a", "b", "c"), np.array([[1.0, 2, 3], [4, 5, 6]]), np.array([9.0, 8]), "conditional",
         np.array([[1.0, 2, 0], [0, 0, 7]]), np.array([[5.0, 5, 0], [0, 0, np.inf]]), np.zeros(3), np.ones(3),
+        np.zeros((2, 3), bool), {},
     )  # fmt: skip
     assert [[reason.column for reason in reasons] for reasons in explanation.top(2)] == [["b", "a"], ["c", "a"]]
-    assert explanation.top(1)[0][0] == ("b", 2.0, 2.0, 5.0, 0.0, 1.0)
+    assert explanation.top(1)[0][0] == ("b", 2.0, 2.0, 5.0, 0.0, 1.0, False)
     assert len(explanation.top(9)[0]) == 3
     records = explanation.records()
     assert len(records) == 6
     assert records[5] == {
         "row": 1, "score": 8.0, "column": "c", "value": 6.0, "contribution": 7.0, "calibrated": np.inf,
-        "normal_low": 0.0, "normal_high": 1.0,
+        "normal_low": 0.0, "normal_high": 1.0, "never_seen": False,
     }  # fmt: skip
     with pytest.raises(InputError, match="count = 0"):
         explanation.top(0)

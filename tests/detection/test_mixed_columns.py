@@ -13,7 +13,7 @@ from jaxflow.data import ColumnsSpec, DropConstant, Frame, Standardize
 from jaxflow.data.frame import as_frame
 from jaxflow.detection import AutoencoderDetector, FlowDetector, GaussianDetector, Percentile, load
 from jaxflow.detection.answers import answer_chunks, answer_record, detector_chunks
-from jaxflow.detection.detector import NEVER_SEEN
+from jaxflow.detection.inputs import NEVER_SEEN
 from jaxflow.errors import InputError
 from jaxflow.models import MAF, AutoEncoderSpec, EnsembleSpec, GaussianMixtureSpec, GaussianSpec
 from jaxflow.training import FitSpec
@@ -140,7 +140,7 @@ def test_densities_stay_those_of_the_data(tails):
     assert np.trapezoid(density, grid[:, 0]) == pytest.approx(1, abs=0.02)
     if tails == "rank_gaussian":
         middle = np.quantile(x, [0.2, 0.4, 0.6, 0.8])[:, None]
-        expected = scipy.stats.lognorm(1.0).logpdf(middle[:, 0])
+        expected = scipy.stats.lognorm.logpdf(middle[:, 0], 1.0)
         np.testing.assert_allclose(detector.score_samples(middle), expected, atol=0.4)
 
 
@@ -172,7 +172,7 @@ def test_missing_values_are_averaged_over_what_the_model_expects():
     detector.fit(np.where(lacking, np.nan, x))
     asked = x[:20].copy()
     asked[:, 1] = np.nan
-    covariance = mix.T @ mix
+    covariance: Any = mix.T @ mix
     others = scipy.stats.multivariate_normal(np.zeros(2), covariance[np.ix_([0, 2], [0, 2])]).logpdf(asked[:, [0, 2]])
     left = 1 / np.linalg.inv(covariance)[1, 1]
     expected = -others + 0.5 * np.log(2 * np.pi * np.e * left)
@@ -259,3 +259,36 @@ def test_what_cannot_be_done_is_refused(detector, sentence):
     cells["temperature"][3] = np.nan
     with pytest.raises(InputError, match=sentence):
         detector.fit(table(cells))
+
+
+def test_reasons_name_the_column_and_what_was_never_seen(fitted):
+    cells = {name: values[:4].copy() for name, values in machines(1).items()}
+    cells["load"][0] = 60.0
+    cells["place"] = np.array(["north", "nowhere", "north", "south"])
+    cells["version"][2] = 9.0
+    explanation = fitted.explain(table(cells))
+    first = [reasons[0] for reasons in explanation.top(1)]
+    assert [reason.column for reason in first[:3]] == ["load", "place", "version"]
+    assert [reason.never_seen for reason in first[:3]] == [False, True, True]
+    assert str(first[1]) == "place = another text (never seen)"
+    assert str(first[2]) == "version = 9 (never seen)"
+    assert str(first[0]).startswith("load = 60 (normal: -")
+    hour = explanation.columns.index("hour")
+    assert (explanation.contributions[:, hour] == 0).all()
+    place = next(record for record in explanation.records() if record["column"] == "place")
+    assert place["value"] == "north"
+    assert place["normal_low"] in {"north", "south", "east"}
+
+
+def test_what_would_have_to_change_leaves_the_context_alone(fitted):
+    cells = {name: values[:2].copy() for name, values in machines(1).items()}
+    cells["load"][:] = 80.0
+    cells["place"] = np.array(["north", "nowhere"])
+    found = fitted.counterfactual(table(cells))
+    assert (found.scores <= fitted.threshold_).all()
+    changed = {(record["row"], record["column"]) for record in found.records()}
+    assert {(0, "load"), (1, "load"), (1, "place")} <= changed
+    assert not changed & {(0, "hour"), (1, "hour")}
+    place = next(record for record in found.records() if (record["row"], record["column"]) == (1, "place"))
+    assert place["value"] == "another text"
+    assert place["becomes"] in {"north", "south", "east"}

@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,9 +35,10 @@ def fitted(rows, weight=None, **options):
 
 def test_it_is_the_conditional_of_the_joint_normal(joint):
     model, history = fitted(joint)
-    mean, covariance = joint.mean(axis=0), np.cov(joint.T, ddof=0)
+    covariance: Any = np.cov(joint.T, ddof=0)
+    mean = joint.mean(axis=0)
     both = scipy.stats.multivariate_normal(mean, covariance).logpdf(joint)
-    context = scipy.stats.norm(mean[2], np.sqrt(covariance[2, 2])).logpdf(joint[:, 2])
+    context = scipy.stats.norm.logpdf(joint[:, 2], mean[2], np.sqrt(covariance[2, 2]))
     found = model.log_prob(jnp.asarray(joint[:, :2]), jnp.asarray(joint[:, 2:]))
     np.testing.assert_allclose(found, both - context, rtol=1e-9)
     assert history.column("train_loss") == [pytest.approx(-np.mean(both - context))]
