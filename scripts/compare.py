@@ -21,8 +21,9 @@ from jaxflow.config.command_line import ScriptParser, read_config, run_script
 from jaxflow.config.spec import parse_spec
 from jaxflow.data import Frame, Split, hold_out
 from jaxflow.detection import GivenThreshold
-from jaxflow.detection.detector import DEFAULT_STEPS
 from jaxflow.detection.inputs import fit_inputs
+from jaxflow.detection.out_of_fold import divide_folds, fold_count
+from jaxflow.detection.parameters import DEFAULT_STEPS
 from jaxflow.errors import InputError
 from jaxflow.evaluation import (
     Metrics,
@@ -113,7 +114,8 @@ def _experiments(paths: Sequence[Path]) -> dict[str, Experiment]:
             )
         experiments[path.stem] = experiment
         first = next(iter(experiments.values()))
-        for part in ("data", "split", "columns", "seed", "detection.threshold", "detection.calibration_fraction"):
+        same = ("threshold", "calibration_fraction", "calibration_folds")
+        for part in ("data", "split", "columns", "seed", *(f"detection.{name}" for name in same)):
             if attrgetter(part)(experiment) != attrgetter(part)(first):
                 raise InputError(f"{path}: its {part} differs from that of {paths[0]}, expected the same")
     return experiments
@@ -140,37 +142,54 @@ PEERS: dict[str, Callable[[np.ndarray, int], Scores]] = {
 def _peer(
     fit: Callable[[np.ndarray, int], Scores], split: Split, experiment: Experiment
 ) -> tuple[np.ndarray, Metrics, float, float]:
-    """A peer on standardised columns, categories as columns of 0 and 1; as many rows calibrate it as a detector."""
+    """A peer on standardised columns, categories as columns of 0 and 1; calibrated as a detector is."""
     assert split.y_test is not None
     detection = experiment.detection
     rng = np.random.default_rng(experiment.seed)
-    learn, calibrate = hold_out(len(split.x_train), detection.calibration_fraction, rng)
+    rows = np.arange(len(split.x_train))
+    folds = fold_count(len(rows), detection.calibration_fraction, detection.calibration_folds)
+    parts = [(rows, rows)]  # learned from and scored: without rows held out, those learned from must do
+    if folds:
+        parts = [tuple(fold) for fold in divide_folds(len(rows), folds, rng)]
+    elif detection.calibration_fraction:
+        parts = [hold_out(len(rows), detection.calibration_fraction, rng)]
     started = time.perf_counter()
-    inputs = fit_inputs(split.train[learn], experiment.columns, DEFAULT_STEPS)
+    measures = [_measure(fit, split.train[learn], experiment) for learn, _ in parts]
+    scores = [measure(split.train[held]) for measure, (_, held) in zip(measures, parts, strict=True)]
+    threshold = detection.threshold.threshold(np.concatenate(scores))
+    measure = _measure(fit, split.train, experiment) if folds else measures[0]
+    fitted = time.perf_counter()
+    scores = measure(split.test)
+    metrics = evaluate_scores(split.y_test, scores, threshold, n_train=len(split.x_train))
+    return scores, metrics, fitted - started, time.perf_counter() - fitted
+
+
+def _measure(
+    fit: Callable[[np.ndarray, int], Scores], learn: Frame, experiment: Experiment
+) -> Callable[[Frame], np.ndarray]:
+    inputs = fit_inputs(learn, experiment.columns, DEFAULT_STEPS)
 
     def features(rows: Frame) -> np.ndarray:
         z, context = inputs.model_rows(inputs.encoding.codes(rows))
         return z if context is None else np.concatenate([z, context], axis=1)
 
-    score = fit(features(split.train[learn]), experiment.seed)
-    # Without rows held out, the rows learned from must do, as for the detectors.
-    calibration = split.train[calibrate if len(calibrate) else learn]
-    threshold = detection.threshold.threshold(score(features(calibration)))
-    fitted = time.perf_counter()
-    scores = score(features(split.test))
-    metrics = evaluate_scores(split.y_test, scores, threshold, n_train=len(split.x_train))
-    return scores, metrics, fitted - started, time.perf_counter() - fitted
+    score = fit(features(learn), experiment.seed)
+    return lambda rows: score(features(rows))
 
 
 def _summary(split: Split, metrics: Metrics, experiment: Experiment) -> str:
     detection = experiment.detection
+    folds = fold_count(len(split.x_train), detection.calibration_fraction, detection.calibration_folds)
+    if folds:
+        calibrated = f"scores the rows to learn from with {folds} further models, each fitted without those it scores"
+    else:
+        calibrated = f"sets {detection.calibration_fraction:.0%} of the rows to learn from aside, drawn for itself"
     return (
         f"{split.name}: {len(split.x_train):,} normal rows to learn from, {len(split.x_test):,} test rows of which "
-        f"{metrics.n_anomalies:,} are anomalies. Each detector sets {detection.calibration_fraction:.0%} of the rows "
-        f"to learn from aside, drawn for itself, and the rule {detection.threshold.kind} takes its threshold from "
-        "their scores; those fitted by gradient steps set aside a further part that chooses the epoch. The "
-        f"{NEIGHBOURS}-nearest-neighbour (NN) distance and the isolation forest are scikit-learn's, on standardised "
-        "columns. Times are wall seconds and include compilation."
+        f"{metrics.n_anomalies:,} are anomalies. Each detector {calibrated}, and the rule {detection.threshold.kind} "
+        "takes its threshold from their scores; those fitted by gradient steps set aside a further part that chooses "
+        f"the epoch. The {NEIGHBOURS}-nearest-neighbour (NN) distance and the isolation forest are scikit-learn's, on "
+        "standardised columns. Times are wall seconds and include compilation."
     )
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from jaxtyping import Float64
 from pyarrow import csv
 
@@ -80,7 +79,7 @@ class CsvTable(Table):
             with self._stream() as stream, self._reader(stream, convert) as reader:
                 for batch in reader:
                     for name in names:
-                        for cell in pc.value_counts(batch.column(name)).to_pylist():
+                        for cell in batch.column(name).value_counts().to_pylist():
                             text, count = cell["values"], cell["counts"]
                             if text:
                                 found[name].add(text)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
@@ -210,7 +211,7 @@ def _fitted(
     texts: Sequence[str] | None,
     wanted: ColumnSpec,
     spec: ColumnsSpec,
-    options: dict[str, bool],
+    options: dict[str, Any],
 ) -> AnyColumnMap:
     """The map of one column whose values, none missing, are those of the training rows."""
     kind: Kind | None = wanted.kind
@@ -223,7 +224,7 @@ def _fitted(
         raise InputError(f"column {name}: a training value is infinite, expected finite numbers")
     if kind == "categorical":
         return _fit_categorical(name, [category_text(value) for value in values], options)
-    common = {"name": name, "fill": float(np.median(values)), **options}
+    common: dict[str, Any] = {"name": name, "fill": float(np.median(values)), **options}
     if kind == "circular":
         assert wanted.period is not None
         return Circular(period=wanted.period, origin=_emptiest(values, wanted.period), **common)
@@ -243,7 +244,7 @@ def _fitted(
     return fit_arcsinh(values, **common) if tails == "arcsinh" else fit_rank_gaussian(values, **common)
 
 
-def _fit_categorical(name: str, cells: list[str], options: dict[str, bool]) -> Categorical:
+def _fit_categorical(name: str, cells: list[str], options: dict[str, Any]) -> Categorical:
     categories, counts = np.unique(np.array(cells, dtype=object), return_counts=True)
     if len(categories) > MOST_CATEGORIES:
         raise InputError(

@@ -1,49 +1,47 @@
 """Detectors: preprocessing, a model and a calibrated threshold behind scikit-learn's interface."""
 
 import os
-import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
-from functools import partial
+from contextlib import suppress
 from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Float, Int, Shaped
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted, check_random_state
 
 from jaxflow.data.columns import ColumnsSpec
-from jaxflow.data.preprocessing import DropConstant, Preprocessing, PreprocessingStep, Standardize, Step
+from jaxflow.data.frame import Frame
+from jaxflow.data.preprocessing import Preprocessing, PreprocessingStep
 from jaxflow.data.splits import hold_out
-from jaxflow.detection.conformal import benjamini_hochberg, conformal_p_values, least_selection
 from jaxflow.detection.explaining import Explaining
 from jaxflow.detection.fitting import finished
-from jaxflow.detection.inputs import NEVER_SEEN, Inputs, fit_inputs, grid_of, snapped
-from jaxflow.detection.marginal import expected_scores
+from jaxflow.detection.inputs import Inputs, fit_inputs
+from jaxflow.detection.out_of_fold import fold_count, out_of_fold_scores
+from jaxflow.detection.p_values import PValues
+from jaxflow.detection.parameters import checked_parameters, checked_rule, columns_spec, require_rows
+from jaxflow.detection.row_scores import scores_of_codes
 from jaxflow.detection.rows import read_rows
-from jaxflow.detection.scoring import draw_rows, score_rows
-from jaxflow.detection.thresholds import TargetFalsePositiveRate, ThresholdRule, checked_labels
+from jaxflow.detection.scoring import draw_rows
+from jaxflow.detection.thresholds import ThresholdRule, checked_labels
 from jaxflow.errors import InputError, NonFiniteLoss
-from jaxflow.models import AutoEncoderSpec
 from jaxflow.models.model import Density, Model, ModelSpec
 from jaxflow.training.fit import FitResult
-from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.precision import float_type, floats_of
 from jaxflow.training.sources import Source
 
-DEFAULT_STEPS = (DropConstant(), Standardize())
-DEFAULT_RULE = TargetFalsePositiveRate()
 
-
-class Detector(Explaining, OutlierMixin, BaseEstimator):
+class Detector(PValues, Explaining, OutlierMixin, BaseEstimator):
     """What all detectors share.
 
     Fitting learns what normal rows look like: all rows given to `fit` are taken as normal. A part of them is held out
     and never seen by the model; its scores calibrate the threshold, because the scores of training rows are too low by
-    far for any flexible model.
+    far for any flexible model. Where that part would be small, all rows calibrate, each scored by a model that has not
+    seen it (`calibration_folds`), and the model learns from all of them.
 
     Signs follow scikit-learn: `score_samples` and `decision_function` are higher for normal rows, and `predict` gives
     +1 for normal and -1 for anomalous. `anomaly_score` is the other way round: higher is more anomalous, and a row is
@@ -58,6 +56,9 @@ class Detector(Explaining, OutlierMixin, BaseEstimator):
         history_: the fit, epoch by epoch.
         calibration_scores_: anomaly scores of the rows that calibrate.
         calibration_labels_: their labels; None when all are normal.
+        calibration_source_: whose scores they are: "held_out" (of rows the model has not seen), "out_of_fold" (each by
+            a model that has not seen the row), "training" (of the rows the model learned from), "given" (of rows given
+            to `calibrate`).
         threshold_rule_: the rule in use.
         threshold_: the anomaly score above which a row is flagged.
         offset_: minus that.
@@ -73,6 +74,7 @@ class Detector(Explaining, OutlierMixin, BaseEstimator):
     preprocessing: Sequence[PreprocessingStep] | None
     threshold: ThresholdRule | None
     calibration_fraction: float
+    calibration_folds: int | None
     random_state: Any
     columns_: tuple[str, ...]
     inputs_: Inputs
@@ -116,7 +118,7 @@ class Detector(Explaining, OutlierMixin, BaseEstimator):
                 the best parameters of the epochs before, if there are any, the detector is then ready for use.
             FloatingPointError: if no epoch of the fit ended with a finite loss.
         """
-        spec, steps, rule = self._checked_parameters()
+        spec, steps, rule = checked_parameters(self, self._model_spec())
         self.float_type_ = float_type(getattr(self, "train", None))
         with floats_of(self.float_type_):
             if isinstance(X, Source):
@@ -131,7 +133,7 @@ class Detector(Explaining, OutlierMixin, BaseEstimator):
         self, spec: Any, steps: tuple[PreprocessingStep, ...], rule: ThresholdRule, X: Any, y: ArrayLike | None
     ) -> NonFiniteLoss | None:
         """Fit and calibrate; the error that ended the fit early, if the detector is ready for use all the same."""
-        x = read_rows(self, X, reset=True, allow_missing=self._columns_spec.missing != "refuse")
+        x = read_rows(self, X, reset=True, allow_missing=columns_spec(self).missing != "refuse")
         self.n_train_ = len(x)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
 
@@ -146,25 +148,48 @@ class Detector(Explaining, OutlierMixin, BaseEstimator):
             x, anomalies = x[normal], x[labels == 1]
             if not len(anomalies):
                 raise InputError(f"the threshold rule {rule.kind} needs anomalies, and all {len(x)} labels are 0")
-        self._require_rows(len(x))
+        require_rows(self, len(x))
+        folds = fold_count(len(x), self.calibration_fraction, self.calibration_folds)
         learn, calibrate = np.arange(len(x)), np.arange(len(x))
-        if self.calibration_fraction:
+        if self.calibration_fraction and not folds:
             learn, calibrate = hold_out(len(x), self.calibration_fraction, rng)
 
-        self.inputs_ = fit_inputs(x[learn], self._columns_spec, steps)
+        self.inputs_ = fit_inputs(x[learn], columns_spec(self), steps)
         self.model_spec_ = self.inputs_.adapted(spec)
-        z, context = self.inputs_.training_rows(self.inputs_.encoding.codes(x[learn]), rng)
+        stopped = self._learn(x[learn], rng, normal[learn])
+        self.keep_normal_rows(self.inputs_.encoding.codes(x[calibrate]))
+        labels = np.repeat([0, 1], [len(calibrate), len(anomalies)]) if len(anomalies) else None
+        source = "held_out" if self.calibration_fraction and not folds else "training"
+        # What ended this fit early would end those of the folds; there is one model to keep, with what it learned from.
+        if folds and stopped is None:
+            source = "out_of_fold"
+
+            def learn_fold(detector: Detector, rows: Int[np.ndarray, "n"]) -> NonFiniteLoss | None:
+                # Densities over other columns do not compare: where one is constant in this fold alone, it stays.
+                with suppress(InputError):
+                    inputs = fit_inputs(x[rows], columns_spec(self), steps)
+                    if np.array_equal(inputs.sources, self.inputs_.sources) and inputs.context_dim == model_context:
+                        detector.inputs_ = inputs
+                return detector._learn(x[rows], rng, normal[rows])
+
+            model_context = self.inputs_.context_dim
+            scores, stopped = out_of_fold_scores(self, learn_fold, x, folds, rng)
+        else:
+            scores = self.scores_of_rows(self.inputs_.encoding.codes(x[calibrate]))
+        if len(anomalies):
+            scores = np.concatenate([scores, self.scores_of_rows(self.inputs_.encoding.codes(anomalies))])
+        self._decide(rule, scores, labels, source)
+        return stopped
+
+    def _learn(self, x: Frame, rng: np.random.Generator, numbers: Int[np.ndarray, "n"]) -> NonFiniteLoss | None:
+        """Fit a new model to rows of these numbers in `X`; the error that ended it early if there is a model still."""
+        z, context = self.inputs_.training_rows(self.inputs_.encoding.codes(x), rng)
         model = self.model_spec_.build(self.inputs_.dim, rngs=nnx.Rngs(int(rng.integers(2**31))))
         model.prepare(z)  # all of them: some values may be missing in the part that is fitted
         result, stopped = finished(
-            lambda: self._fit_model(model, z, context, rng), normal[learn].__getitem__, "X, counted from 0"
+            lambda: self._fit_model(model, z, context, rng), numbers.__getitem__, "X, counted from 0"
         )
         self.model_, self.history_ = result
-        normals = self.inputs_.encoding.codes(x[calibrate])
-        self.keep_normal_rows(normals)
-        scores = self.scores_of_rows(np.concatenate([normals, self.inputs_.encoding.codes(anomalies)]))
-        labels = np.repeat([0, 1], [len(calibrate), len(anomalies)]) if len(anomalies) else None
-        self._decide(rule, scores, labels)
         return stopped
 
     def _fit_source(
@@ -202,7 +227,7 @@ class Detector(Explaining, OutlierMixin, BaseEstimator):
             InputError: if `rule` is no rule, or needs labels that the calibration rows do not have.
         """
         check_is_fitted(self, "threshold_")
-        return self._decide(rule, self.calibration_scores_, self.calibration_labels_)
+        return self._decide(rule, self.calibration_scores_, self.calibration_labels_, self.calibration_source_)
 
     def anomaly_score(self, X: Any) -> Float[np.ndarray, "n"]:
         """How anomalous each row is; higher is more anomalous, +inf where no number is high enough.
@@ -240,56 +265,6 @@ class Detector(Explaining, OutlierMixin, BaseEstimator):
         """+1 for normal rows, -1 for flagged ones."""
         return np.where(self.anomaly_score(X) > self.threshold_, -1, 1)
 
-    def p_values(self, X: Any) -> Float[np.ndarray, "n"]:
-        """Conformal p-value of each row: the share of normal calibration scores at least as high, itself counted.
-
-        p(x) = (1 + #{calibration scores >= score(x)}) / (n + 1)
-
-        For a normal row that neither the model nor the calibration has seen, the probability of p <= a is at most a,
-        for every a (Bates et al. 2023, "Testing for outliers with conformal p-values"). The calibration rows must be
-        unseen as well (`calibration_fraction` > 0, or `calibrate`): the scores of training rows are too low.
-
-        No p-value is below 1 / (n + 1): a row beyond all calibration scores has this one however far it is beyond. For
-        smaller ones calibrate with more rows.
-        """
-        return self.p_values_of_scores(self.anomaly_score(X))
-
-    def p_values_of_scores(self, scores: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
-        """`p_values` for anomaly scores already at hand."""
-        return conformal_p_values(self._normal_calibration_scores(), scores)
-
-    def select(self, X: Any, rate: float = 0.1) -> Bool[np.ndarray, "n"]:
-        """The rows that are anomalies, of which on average at most the share `rate` are normal after all.
-
-        Benjamini and Hochberg's procedure on the `p_values` of all rows together; of m rows those with the k smallest
-        are selected, for the largest k whose k-th smallest is at most rate k / m. With calibration rows held out, the
-        expected share of normal rows among the selected ones (the false discovery rate) is at most `rate` (Bates et
-        al. 2023, theorem 2). Unlike `predict` the answer for a row depends on the others.
-
-        Args:
-            X: rows, shape (m, n_features), independent of each other.
-            rate: the false discovery rate, more than 0 and less than 1.
-
-        Raises:
-            InputError: if `rate` is out of range.
-            ValueError: if `X` is not a finite matrix of the columns that were fitted.
-        """
-        p = self.p_values(X)
-        selected = benjamini_hochberg(p, rate)
-        n = self._normal_calibration_scores().size
-        beyond, needed = int(np.sum(p == 1 / (n + 1))), least_selection(n, len(p), rate)
-        if 0 < beyond < needed and not selected.any():
-            warnings.warn(
-                f"{beyond} of {len(p)} rows lie beyond all {n} calibration scores, and none is selected: at a false "
-                f"discovery rate of {rate:g} it takes {needed} such rows, or more calibration rows",
-                stacklevel=2,
-            )
-        return selected
-
-    def _normal_calibration_scores(self) -> Float[np.ndarray, "n"]:
-        labels = self.calibration_labels_
-        return self.calibration_scores_ if labels is None else self.calibration_scores_[labels == 0]
-
     def sample(self, count: int, random_state: Any = None) -> Shaped[np.ndarray, "count n_features"]:
         """Draw rows from the fitted density, in data units; columns that were dropped have their constant value.
 
@@ -316,27 +291,8 @@ class Detector(Explaining, OutlierMixin, BaseEstimator):
 
     def scores_of_rows(self, x: Float[np.ndarray, "n n_features"]) -> Float[np.ndarray, "n"]:
         """`anomaly_score` for a matrix of codes, as `codes` gives them, its columns in the order of `columns_`."""
-        inputs = self.inputs_
-        # A value so far out that preprocessing overflows is infinitely far, and `score_rows` knows what to do with it.
-        with np.errstate(over="ignore"):
-            z, context = inputs.model_rows(x)
         with floats_of(self.float_type_):
-            scores = score_rows(self.model_, z, context)
-            if inputs.imputer is not None:
-                gaps = inputs.gaps(x)
-                lacking = gaps.any(axis=1)
-                scores[lacking] = expected_scores(
-                    partial(score_rows, self.model_),
-                    z[lacking],
-                    None if context is None else context[lacking],
-                    gaps[lacking],
-                    inputs.imputer,
-                    partial(snapped, self.model_),
-                )
-        # log p(x) = log p(z) + log |det dz/dx|: the density of the data, not of what preprocessing made of it.
-        if isinstance(self.model_, Density) and self.model_.scores_in_nats:
-            scores = scores - inputs.log_det(x, grid_of(self.model_))
-        return scores + NEVER_SEEN * inputs.never_seen(x).sum(axis=1)
+            return scores_of_codes(self.model_, self.inputs_, x)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted detector to a directory; see `jaxflow.detection.saving.save_detector`."""
@@ -354,57 +310,23 @@ class Detector(Explaining, OutlierMixin, BaseEstimator):
         allow_missing = self.inputs_.encoding.missing != "refuse"
         return self.inputs_.encoding.codes(read_rows(self, X, reset=False, allow_missing=allow_missing))
 
-    @property
-    def _columns_spec(self) -> ColumnsSpec:
-        return ColumnsSpec() if self.columns is None else self.columns
-
     def __sklearn_tags__(self):
         """What scikit-learn's own code wants to know of an estimator."""
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = self._columns_spec.missing != "refuse"
+        tags.input_tags.allow_nan = columns_spec(self).missing != "refuse"
         tags.input_tags.string = True
         tags.input_tags.categorical = True
         return tags
 
-    def _checked_parameters(self) -> tuple[Any, tuple[PreprocessingStep, ...], ThresholdRule]:
-        """The parameters with their defaults, or a refusal; scikit-learn leaves this to `fit`."""
-        spec = self._model_spec()
-        if not isinstance(self.columns, ColumnsSpec | None):
-            raise InputError(f"columns = {self.columns!r}: expected a ColumnsSpec")
-        if self._columns_spec.missing == "model" and isinstance(spec, AutoEncoderSpec):
-            raise InputError("columns.missing = model needs a density, and an autoencoder is none: expected median")
-        for name in ("calibration_fraction", "validation_fraction"):
-            fraction = getattr(self, name, 0.0)
-            if not isinstance(fraction, float | int | np.number) or not 0 <= fraction < 1:
-                raise InputError(f"{name} = {fraction!r}: expected a number of at least 0 and less than 1")
-        steps = DEFAULT_STEPS if self.preprocessing is None else tuple(self.preprocessing)
-        for step in steps:
-            if not isinstance(step, Step):
-                raise InputError(f"preprocessing holds {step!r}: expected steps such as Standardize()")
-        train = getattr(self, "train", None)
-        if not isinstance(train, FitSpec | None):
-            raise InputError(f"train = {train!r}: expected a FitSpec")
-        return spec, steps, _checked_rule(DEFAULT_RULE if self.threshold is None else self.threshold)
-
-    def _require_rows(self, n: int) -> None:
-        parts = {"fit": 1.0, "calibrate": self.calibration_fraction}
-        parts["choose the best epoch"] = getattr(self, "validation_fraction", 0.0)
-        tasks = [task for task, fraction in parts.items() if fraction]
-        least = max(2, len(tasks))
-        if n < least:
-            raise InputError(f"n_samples = {n}: expected at least {least} normal rows, to {' and to '.join(tasks)}")
-
     def _decide(
-        self, rule: ThresholdRule, scores: Float[np.ndarray, "n"], labels: Int[np.ndarray, "n"] | None
+        self,
+        rule: ThresholdRule,
+        scores: Float[np.ndarray, "n"],
+        labels: Int[np.ndarray, "n"] | None,
+        source: str | None = "given",
     ) -> "Detector":
         # The rule comes first: when it refuses, the detector stays as it was.
-        threshold = float(_checked_rule(rule).threshold(scores, labels))
-        self.calibration_scores_, self.calibration_labels_ = scores, labels
+        threshold = float(checked_rule(rule).threshold(scores, labels))
+        self.calibration_scores_, self.calibration_labels_, self.calibration_source_ = scores, labels, source
         self.threshold_rule_, self.threshold_, self.offset_ = rule, threshold, -threshold
         return self
-
-
-def _checked_rule(rule: Any) -> ThresholdRule:
-    if not isinstance(rule, ThresholdRule):
-        raise InputError(f"threshold = {rule!r}: expected a rule such as Percentile(percentile=95)")
-    return rule

@@ -34,9 +34,10 @@ from jaxflow.data.columns import ColumnsSpec
 from jaxflow.data.encoding import Encoding
 from jaxflow.data.imputation import Imputer
 from jaxflow.data.preprocessing import Preprocessing, PreprocessingStep
-from jaxflow.detection.detector import DEFAULT_STEPS, Detector
+from jaxflow.detection.detector import Detector
 from jaxflow.detection.detectors import AutoencoderDetector, FlowDetector, GaussianDetector
 from jaxflow.detection.inputs import Inputs
+from jaxflow.detection.parameters import DEFAULT_STEPS, checked_parameters
 from jaxflow.detection.saved_files import MOST_JSON_BYTES, read_arrays, read_json, read_regular
 from jaxflow.detection.saved_history import history_arrays, restored_history
 from jaxflow.detection.saved_reasons import reasons_arrays, restore_reasons
@@ -70,6 +71,8 @@ class SavedDetector(Spec):
     preprocessing: tuple[PreprocessingStep, ...]
     validation_fraction: float | None
     calibration_fraction: float
+    calibration_folds: int | None = 0  # what format 1, which has neither of the two, did
+    calibration_source: Literal["held_out", "out_of_fold", "training", "given"] | None = None
     random_state: int | None
     threshold_rule: AnyThresholdRule
     threshold: float = Field(allow_inf_nan=True)
@@ -174,6 +177,8 @@ def _description(detector: Any, weights_sha256: str) -> SavedDetector:
         "preprocessing": detector.preprocessing_.steps,
         "validation_fraction": getattr(detector, "validation_fraction", None),
         "calibration_fraction": detector.calibration_fraction,
+        "calibration_folds": detector.calibration_folds,
+        "calibration_source": detector.calibration_source_,
         "random_state": int(seed) if isinstance(seed, int | np.integer) else None,
         "threshold_rule": detector.threshold_rule_,
         "threshold": detector.threshold_,
@@ -250,6 +255,7 @@ def _unfitted(description: SavedDetector, file: Path) -> Any:
         "preprocessing": None if description.preprocessing == DEFAULT_STEPS else description.preprocessing,
         "threshold": description.threshold_rule,
         "calibration_fraction": description.calibration_fraction,
+        "calibration_folds": description.calibration_folds,
         "random_state": description.random_state,
     }
     kind = DETECTORS[description.detector]
@@ -258,7 +264,7 @@ def _unfitted(description: SavedDetector, file: Path) -> Any:
     detector: Any = kind().set_params(**parameters)
     try:
         description.model.require_imported()
-        detector._checked_parameters()
+        checked_parameters(detector, detector._model_spec())
     except InputError as error:
         raise InputError(f"{file}: {error}") from None
     return detector
@@ -300,6 +306,7 @@ def _restore(detector: Any, description: SavedDetector, arrays: dict[str, np.nda
         detector.feature_names_in_ = np.asarray(description.columns, dtype=object)
     restore_reasons(detector, parts["reasons"])
     detector.calibration_scores_, detector.calibration_labels_ = _calibration(parts["calibration"])
+    detector.calibration_source_ = description.calibration_source
     detector.threshold_rule_ = description.threshold_rule
     detector.threshold_ = description.threshold
     detector.offset_ = -description.threshold

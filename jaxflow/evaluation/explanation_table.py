@@ -25,4 +25,3 @@ def explanation_table(
         for row, score, reasons in zip(rows, explanation.scores, top, strict=True)
     ]
     return ("row", "score", "flagged", *places), lines
-

@@ -19,7 +19,7 @@ from jaxflow.detection import (
     GaussianDetector,
     TargetFalsePositiveRate,
 )
-from jaxflow.detection.detector import DEFAULT_STEPS
+from jaxflow.detection.parameters import DEFAULT_STEPS
 from jaxflow.errors import InputError
 from jaxflow.models import AnyModelSpec, AutoEncoderSpec, GaussianMixtureSpec, GaussianSpec
 from jaxflow.training.checkpoints import Checkpoints
@@ -42,6 +42,12 @@ class DetectionSpec(Spec):
         lt=1,
         description="share of the training rows that calibrates the threshold, unseen by the fit",
     )
+    calibration_folds: int | None = Field(
+        default=None,
+        ge=0,
+        description="calibrate with all training rows instead, each scored by a model that has not seen its fold; "
+        "0 for never (default: 5 where calibration_fraction is fewer than 100 rows)",
+    )
     validation_fraction: float | None = Field(
         default=None,
         ge=0,
@@ -54,6 +60,13 @@ class DetectionSpec(Spec):
         lt=1,
         description="share of the anomalies that chooses the threshold, where the rule needs labels (default 0.2)",
     )
+
+    @field_validator("calibration_folds")
+    @classmethod
+    def _more_than_one(cls, folds: int | None) -> int | None:
+        if folds == 1:
+            raise ValueError("expected 0 or at least 2")
+        return folds
 
     @field_validator("labelled_fraction")
     @classmethod
@@ -153,6 +166,7 @@ class Experiment(Spec):
             "preprocessing": self.preprocessing,
             "threshold": self.detection.threshold,
             "calibration_fraction": self.detection.calibration_fraction,
+            "calibration_folds": self.detection.calibration_folds,
             "random_state": self.seed,
         }
         if isinstance(self.model, GaussianSpec | GaussianMixtureSpec):  # those that fit themselves

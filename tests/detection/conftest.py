@@ -10,10 +10,11 @@ from jaxflow.training import FitSpec
 
 # As small as they can be: what is tested here is what happens around the model.
 TRAIN = FitSpec(epochs=2, batch_size=64)
+HOW: dict[str, Any] = {"threshold": Percentile(percentile=90), "calibration_folds": 0}
 DETECTORS = {
-    "flow": FlowDetector(MAF(layers=2, hidden=(8,)), train=TRAIN, threshold=Percentile(percentile=90)),
-    "gaussian": GaussianDetector(threshold=Percentile(percentile=90)),
-    "autoencoder": AutoencoderDetector(AutoEncoderSpec(hidden=(8,)), train=TRAIN, threshold=Percentile(percentile=90)),
+    "flow": FlowDetector(MAF(layers=2, hidden=(8,)), train=TRAIN, **HOW),
+    "gaussian": GaussianDetector(**HOW),
+    "autoencoder": AutoencoderDetector(AutoEncoderSpec(hidden=(8,)), train=TRAIN, **HOW),
 }
 
 

@@ -62,9 +62,10 @@ def test_an_infinite_threshold_flags_nothing_and_makes_no_nan(fitted, monkeypatc
 
 def test_the_threshold_comes_from_rows_held_out():
     x = normals(0, 200, 3)
-    detector = GaussianDetector(calibration_fraction=0.25).fit(x)
+    detector = GaussianDetector(calibration_fraction=0.25, calibration_folds=0).fit(x)
     assert detector.calibration_scores_.shape == (50,)
     assert detector.calibration_labels_ is None
+    assert detector.calibration_source_ == "held_out"
     assert detector.n_train_ == 200
     assert detector.threshold_rule_ == TargetRate(rate=0.05)
     assert detector.threshold_ == np.sort(detector.calibration_scores_)[48]  # ceil(51 * 0.95) = 49th of 50
@@ -79,6 +80,7 @@ def test_without_calibration_rows_the_training_rows_calibrate():
     x = normals(0, 200, 3)
     detector = GaussianDetector(calibration_fraction=0.0).fit(x)
     np.testing.assert_array_equal(detector.calibration_scores_, detector.anomaly_score(x))
+    assert detector.calibration_source_ == "training"
 
 
 def test_changing_the_threshold_changes_decisions_alone(fitted, monkeypatch):
@@ -103,6 +105,7 @@ def test_calibrate_replaces_scores_and_threshold(fitted):
     scores = detector.anomaly_score(x)
     assert detector.calibrate(x, rule=Percentile(percentile=100)) is detector
     np.testing.assert_array_equal(detector.calibration_scores_, scores)
+    assert detector.calibration_source_ == "given"
     assert detector.threshold_ == scores.max()
     assert detector.model_ is model
     # The rule stays in use.
@@ -126,7 +129,7 @@ def test_a_refused_calibration_leaves_the_detector_as_it_was(fitted, change):
 def test_best_f1_learns_from_normal_rows_alone():
     x = np.concatenate([normals(0, 100), normals(1, 10) + 8.0])
     y = np.repeat([0, 1], [100, 10])
-    detector = GaussianDetector(threshold=BestF1(), calibration_fraction=0.3).fit(x, y)
+    detector = GaussianDetector(threshold=BestF1(), calibration_fraction=0.3, calibration_folds=0).fit(x, y)
     np.testing.assert_array_equal(detector.calibration_labels_, np.repeat([0, 1], [30, 10]))
     np.testing.assert_array_equal(detector.calibration_scores_[30:], detector.anomaly_score(x[100:]))
     np.testing.assert_array_equal(detector.predict(x) == -1, y == 1)
@@ -145,12 +148,14 @@ def test_p_values_by_hand(fitted):
     np.testing.assert_array_equal(detector.p_values_of_scores(np.array([0.0, 2.0, 3.0])), np.array([4, 3, 1]) / 4)
 
 
-def shares_of_low_p_values(calibration_fraction, rows, fits):
+def shares_of_low_p_values(calibration_fraction, rows, fits, folds=0):
     """Share of unseen normal rows with p <= 0.1, 0.2, ..., for many fits; 10 features and few rows to learn from."""
     shares = []
     for seed in range(fits):
         x = normals(seed, rows + 40, 10)
-        detector = GaussianDetector(threshold=Percentile(), calibration_fraction=calibration_fraction).fit(x[:rows])
+        detector = GaussianDetector(
+            threshold=Percentile(), calibration_fraction=calibration_fraction, calibration_folds=folds
+        ).fit(x[:rows])
         p = detector.p_values(x[rows:])
         shares.append([np.mean(p <= level + 1e-9) for level in np.arange(0.1, 1, 0.1)])
     return np.mean(shares, axis=0), 5 * np.std(shares, axis=0) / np.sqrt(len(shares))
@@ -167,6 +172,14 @@ def test_p_values_from_training_rows_are_too_low():
     # This is why rows are held out, and that the test above can fail.
     shares, error = shares_of_low_p_values(0.0, rows=39, fits=30)
     assert shares[0] > 0.1 + error[0]
+
+
+def test_p_values_from_rows_out_of_fold_are_not_too_low():
+    shares, error = shares_of_low_p_values(0.2, rows=40, fits=60, folds=5)
+    levels = np.arange(0.1, 1, 0.1)
+    assert (shares <= levels + error).all()
+    # Nor are they of no use: a tenth of the rows is not far from a tenth.
+    assert shares[0] > 0.05
 
 
 def test_a_score_does_not_depend_on_the_rows_beside_it(fitted):
@@ -281,8 +294,8 @@ def test_works_in_a_pipeline():
     pipeline: Any = make_pipeline(StandardScaler(), GaussianDetector(threshold=Percentile())).fit(x)
     assert (pipeline.predict(x) == -1).mean() < 0.3
     np.testing.assert_array_equal(pipeline.predict(x) == -1, pipeline.decision_function(x) < 0)
-    pipeline.set_params(gaussiandetector__calibration_fraction=0.5).fit(x)
-    assert pipeline[-1].calibration_scores_.size == 100
+    pipeline.set_params(gaussiandetector__calibration_folds=4).fit(x)
+    assert pipeline[-1].calibration_scores_.size == 200
 
 
 def test_works_in_a_grid_search():
@@ -328,6 +341,10 @@ def test_what_is_not_fitted_cannot_score(method):
             {"calibration_fraction": -0.1},
             "calibration_fraction = -0.1: expected a number of at least 0 and less than 1",
         ),
+        ({"calibration_folds": 1}, "calibration_folds = 1: expected None, 0 or a whole number of at least 2"),
+        ({"calibration_folds": 2.5}, "calibration_folds = 2.5: expected None, 0 or a whole number of at least 2"),
+        ({"calibration_folds": True}, "calibration_folds = True: expected None, 0 or a whole number of at least 2"),
+        ({"calibration_folds": 51}, "calibration_folds = 51: expected at most one for each of 50 normal rows"),
         ({"validation_fraction": 1.5}, "validation_fraction = 1.5: expected a number of at least 0 and less than 1"),
         ({"threshold": 0.95}, "threshold = 0.95: expected a rule such as Percentile(percentile=95)"),
         (

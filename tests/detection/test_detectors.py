@@ -16,9 +16,13 @@ from jaxflow.training import FitSpec
 
 # Percentile, because with the few rows of scikit-learn's checks the default rule warns that it cannot keep its promise.
 SMALLEST = {
-    "flow": FlowDetector(MAF(layers=1, hidden=(4,)), train=FitSpec(epochs=1), threshold=Percentile()),
+    "flow": FlowDetector(
+        MAF(layers=1, hidden=(4,)), train=FitSpec(epochs=1), threshold=Percentile(), calibration_folds=0
+    ),
     "gaussian": GaussianDetector(threshold=Percentile()),
-    "autoencoder": AutoencoderDetector(AutoEncoderSpec(hidden=(4,)), train=FitSpec(epochs=1), threshold=Percentile()),
+    "autoencoder": AutoencoderDetector(
+        AutoEncoderSpec(hidden=(4,)), train=FitSpec(epochs=1), threshold=Percentile(), calibration_folds=0
+    ),
 }
 
 
@@ -29,15 +33,14 @@ CHECKS = """
     from jaxflow.models import MAF, AutoEncoderSpec, GaussianMixtureSpec, RealNVP
     from jaxflow.training import FitSpec
 
-    train = FitSpec(epochs=1)
+    # Folds are tried with the detector whose fit takes no time.
+    how = {"train": FitSpec(epochs=1), "threshold": Percentile(), "calibration_folds": 0}
     nothing_held_out = {"validation_fraction": 0.0, "calibration_fraction": 0.0, "random_state": None}
     detector = {
-        "flow": FlowDetector(MAF(layers=1, hidden=(4,)), train=train, threshold=Percentile()),
+        "flow": FlowDetector(MAF(layers=1, hidden=(4,)), **how),
         "gaussian": GaussianDetector(threshold=Percentile()),
-        "autoencoder": AutoencoderDetector(AutoEncoderSpec(hidden=(4,)), train=train, threshold=Percentile()),
-        "coupling": FlowDetector(
-            RealNVP(layers=1, hidden=(4,)), train=train, threshold=Percentile(), preprocessing=(), **nothing_held_out
-        ),
+        "autoencoder": AutoencoderDetector(AutoEncoderSpec(hidden=(4,)), **how),
+        "coupling": FlowDetector(RealNVP(layers=1, hidden=(4,)), preprocessing=(), **how | nothing_held_out),
         "mixture": GaussianDetector(
             GaussianMixtureSpec(components=2), threshold=Percentile(), calibration_fraction=0.0
         ),
@@ -142,7 +145,8 @@ def test_the_same_seed_gives_the_same_scores_in_another_process(fresh):
         from jaxflow.training import FitSpec
 
         x = np.random.default_rng(0).normal(size=(60, 4))
-        detector = FlowDetector(MAF(layers=1, hidden=(4,)), train=FitSpec(epochs=1), threshold=Percentile())
+        how = {"train": FitSpec(epochs=1), "threshold": Percentile(), "calibration_folds": 0}
+        detector = FlowDetector(MAF(layers=1, hidden=(4,)), **how)
         print(detector.fit(x).anomaly_score(x).tobytes().hex())
     """
     x = np.random.default_rng(0).normal(size=(60, 4))

@@ -78,16 +78,23 @@ def test_everything_comes_back(fresh, fitted, tmp_path):
     "detector",
     [
         FlowDetector(
-            EnsembleSpec(member=MAF(layers=1, hidden=(4,)), members=3, combination="tail"), train=TRAIN, random_state=3
+            EnsembleSpec(member=MAF(layers=1, hidden=(4,)), members=3, combination="tail"),
+            train=TRAIN,
+            random_state=3,
+            calibration_folds=0,
         ),
         FlowDetector(
-            RealNVP(layers=2, hidden=(4,), normalization="act_norm", permutation="random"), train=TRAIN, random_state=3
+            RealNVP(layers=2, hidden=(4,), normalization="act_norm", permutation="random"),
+            train=TRAIN,
+            random_state=3,
+            calibration_folds=0,
         ),
         GaussianDetector(GaussianMixtureSpec(components=2), preprocessing=(MinMax(),)),
         GaussianDetector(GaussianSpec(covariance="ledoit_wolf"), preprocessing=(), random_state=None),
         GaussianDetector(calibration_fraction=0.0, random_state=np.random.RandomState(0)),
+        GaussianDetector(calibration_folds=7),
     ],
-    ids=["ensemble", "realnvp", "mixture", "no-steps", "state"],
+    ids=["ensemble", "realnvp", "mixture", "no-steps", "state", "folds"],
 )
 def test_other_models_come_back(fresh, detector, tmp_path):
     detector = fresh(detector, threshold=Percentile()).fit(rows())
@@ -123,6 +130,18 @@ def test_the_threshold_is_saved_as_it_is_now(gaussian, tmp_path, rule):
     # The stored scores serve another threshold, too.
     again.set_threshold(Percentile(percentile=50))
     assert again.threshold_ == gaussian.set_threshold(Percentile(percentile=50)).threshold_
+
+
+def test_the_first_format_is_read(gaussian, tmp_path):
+    gaussian.save(tmp_path / "model")
+    change_description(
+        tmp_path / "model", reseal=True, format_version=1, calibration_folds=None, calibration_source=None
+    )
+    again = load(tmp_path / "model")
+    np.testing.assert_array_equal(again.anomaly_score(rows(1)), gaussian.anomaly_score(rows(1)))
+    # There were no folds then, and whose scores the calibration scores are was not said.
+    assert again.calibration_folds == 0
+    assert again.calibration_source_ is None
 
 
 def test_an_infinite_threshold_comes_back(gaussian, tmp_path):

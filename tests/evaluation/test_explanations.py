@@ -57,4 +57,4 @@ def test_the_table_names_the_first_reasons(columns):
     assert header == ("row", "score", "flagged", "first reason", "second", "third")[: 3 + min(columns, 3)]
     assert [row[:3] for row in rows] == [("12", np.inf, "yes"), ("3", 7.0, "no")]
     top = explanation.top(1)[1][0]
-    assert rows[1][3] == f"{top.column} = {top.value:#.4g} (normal -1.000 to 1.000)"
+    assert rows[1][3] == f"{top.column} = {top.value:.4g} (normal: -1 to 1)"

@@ -14,7 +14,7 @@ from jaxflow.detection import (
     Percentile,
     TargetFalsePositiveRate,
 )
-from jaxflow.detection.detector import DEFAULT_STEPS
+from jaxflow.detection.parameters import DEFAULT_STEPS
 from jaxflow.errors import InputError
 from jaxflow.experiment.spec import DetectionSpec, Experiment
 from jaxflow.models import AutoEncoderSpec, GaussianMixtureSpec, GaussianSpec
@@ -61,6 +61,7 @@ def test_detector_of_a_model_fitted_by_steps(kind, expected):
         detection={
             "threshold": {"kind": "percentile", "percentile": 90},
             "calibration_fraction": 0.3,
+            "calibration_folds": 4,
             "validation_fraction": 0.4,
         },
         seed=5,
@@ -75,6 +76,7 @@ def test_detector_of_a_model_fitted_by_steps(kind, expected):
         "preprocessing": (MinMax(),),
         "threshold": Percentile(percentile=90),
         "calibration_fraction": 0.3,
+        "calibration_folds": 4,
         "validation_fraction": 0.4,
         "random_state": 5,
         "progress": True,
@@ -94,6 +96,7 @@ def test_detector_of_a_model_that_fits_itself(spec):
         "preprocessing": DEFAULT_STEPS,
         "threshold": TargetFalsePositiveRate(rate=0.05),
         "calibration_fraction": 0.2,
+        "calibration_folds": None,
         "random_state": 5,
     }
 
@@ -178,6 +181,7 @@ def test_what_is_wrong_with_a_variant_names_it(changes, sentence):
         ({"variants": {"a": 3}}, "a.yaml: variants.a = 3: expected a mapping of keys to values"),
         ({"seed": -1}, "a.yaml: seed = -1: expected a value greater than or equal to 0"),
         ({"modle": {}}, "a.yaml: unknown key modle; did you mean model?"),
+        ({"detection": {"calibration_folds": 1}}, "a.yaml: detection.calibration_folds = 1: expected 0 or at least 2"),
         ({"detection": {"calibration_fraction": 1}}, "a.yaml: detection.calibration_fraction = 1: expected a value "),
         ({"model": {"kind": "magic"}}, "a.yaml: model.kind = 'magic': expected one of maf, "),
         ({"preprocessing": [{"kind": "magic"}]}, "a.yaml: preprocessing[0].kind = 'magic': expected one of "),

@@ -26,6 +26,7 @@ def test_detectors_are_put_side_by_side_on_the_same_rows(tmp_path, capsys):
     assert rows["full"]["roc_auc"] != rows["diagonal"]["roc_auc"]
     page = (tmp_path / "out" / "summary.md").read_text()
     assert page.startswith("# Tumours")
+    assert "scores the rows to learn from with 5 further models, each fitted without those it scores" in page
     for picture in ("roc.png", "precision_recall.png"):
         assert picture in page
         assert (tmp_path / "out" / picture).is_file()
@@ -44,7 +45,8 @@ def test_configs_that_disagree_are_refused(tmp_path, part, value):
 
 
 def test_a_common_rule_sets_every_threshold(tmp_path, capsys):
-    detection = {"threshold": {"kind": "percentile", "percentile": 70}, "calibration_fraction": 0.5}
+    rule = {"kind": "percentile", "percentile": 70}
+    detection = {"threshold": rule, "calibration_fraction": 0.5, "calibration_folds": 0}
     compare.main([config(tmp_path, "one", detection=detection), "--out", str(tmp_path / "out")])
     with (tmp_path / "out" / "results.csv").open() as file:
         rates = [float(row["false_positive_rate"]) for row in csv.DictReader(file)]
@@ -59,6 +61,7 @@ def test_rules_that_differ_or_see_labels_are_refused(tmp_path):
     for name, detection, message in [
         ("rate", {"threshold": {"kind": "target_fpr", "rate": 0.2}}, "its detection.threshold differs from that of"),
         ("share", {"calibration_fraction": 0.5}, "its detection.calibration_fraction differs from that of"),
+        ("folds", {"calibration_folds": 3}, "its detection.calibration_folds differs from that of"),
         (
             "f1",
             {"threshold": {"kind": "best_f1"}},
