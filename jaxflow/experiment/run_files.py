@@ -9,7 +9,6 @@ import numpy as np
 
 from jaxflow.atomic_write import write_json
 from jaxflow.data.table_writer import json_number
-from jaxflow.detection import GivenThreshold
 from jaxflow.errors import InputError
 from jaxflow.evaluation.curve_plots import plot_precision_recall, plot_roc
 from jaxflow.evaluation.density_plots import plot_density_2d
@@ -17,6 +16,7 @@ from jaxflow.evaluation.figure_style import save_figure
 from jaxflow.evaluation.plots import plot_confusion, plot_loss, plot_score_histogram
 from jaxflow.evaluation.report import write_report
 from jaxflow.evaluation.tables import metrics_table
+from jaxflow.experiment.calibration import calibration_facts, threshold_origin
 from jaxflow.experiment.run import Run
 from jaxflow.experiment.run_reasons import DrawnFigure, TableEntry, run_reasons
 from jaxflow.models import Density
@@ -80,7 +80,7 @@ def run_metrics(run: Run) -> dict[str, Any]:
     """The contents of `metrics.json`.
 
     What needs labels is null where there are none, and `fit_seconds` where the detector was fitted before. An infinite
-    threshold is the string "Infinity" or "-Infinity".
+    threshold is the string "Infinity" or "-Infinity". `calibration` is what `calibration_facts` returns.
     """
     if run.metrics is not None:
         values = run.metrics.to_dict()
@@ -91,7 +91,9 @@ def run_metrics(run: Run) -> dict[str, Any]:
             "n_train": run.n_train,
             "n_test": len(run.scores),
         }
-    return values | {"n_flagged": run.n_flagged, "fit_seconds": run.fit_seconds, "score_seconds": run.score_seconds}
+    facts = {"calibration": calibration_facts(run.detector)}
+    times = {"fit_seconds": run.fit_seconds, "score_seconds": run.score_seconds}
+    return values | {"n_flagged": run.n_flagged} | times | facts
 
 
 def has_density_figure(run: Run) -> bool:
@@ -103,21 +105,14 @@ def has_density_figure(run: Run) -> bool:
 
 def _summary(run: Run) -> str:
     detector = run.detector
-    rule: Any = detector.threshold_rule_
-    options = ", ".join(
-        f"{name} = {value if isinstance(value, str) else format(value, 'g')}"
-        for name, value in rule.model_dump(exclude={"kind"}).items()
-    )
-    source = f"the rule {rule.kind}" + (f" ({options})" if options else "")
-    if isinstance(rule, GivenThreshold):
-        origin = "that threshold was given"
-    else:
-        origin = f"{source} took that threshold from {len(detector.calibration_scores_):,} calibration scores"
+    origin, doubts = threshold_origin(detector)
     fitted = "" if run.fit_seconds is None else f"Fitting took {run.fit_seconds:.1f} s. "
+    warned = "".join(f" Warning: {doubt}." for doubt in doubts)
     return (
         f"{type(detector).__name__} ({detector.model_spec_.kind}) on {detector.n_features_in_} features. A row is "
-        f"flagged when its score is above {detector.threshold_:.6g}; {origin}. Of {len(run.scores):,} test rows "
-        f"{run.n_flagged:,} are flagged. {fitted}Scoring took {run.score_seconds:.2f} s. Times include compilation."
+        f"flagged when its score is above {detector.threshold_:.6g}; {origin}.{warned} Of {len(run.scores):,} test "
+        f"rows {run.n_flagged:,} are flagged. {fitted}Scoring took {run.score_seconds:.2f} s. Times include "
+        "compilation."
     )
 
 

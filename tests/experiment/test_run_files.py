@@ -32,6 +32,7 @@ NEEDED = {
     "n_flagged",
     "fit_seconds",
     "score_seconds",
+    "calibration",
 }
 
 
@@ -77,7 +78,7 @@ def test_a_run_with_labels_in_two_dimensions(run, tmp_path):
     text = (out / "report.md").read_text()
     assert text.startswith("# A title\n")
     count = len(run.detector.calibration_scores_)
-    assert f"the rule target_fpr (rate = 0.05, beyond = tail) took that threshold from {count} " in text
+    assert f"(rate = 0.05, beyond = tail) took that threshold from {count} out-of-fold calibration scores" in text
     assert "GaussianDetector (gaussian) on 2 features" in text
     assert f"Of {len(run.scores)} test rows {run.n_flagged} are flagged. Fitting took " in text
     assert "python here.py" in text
