@@ -13,7 +13,7 @@ from jaxflow.errors import InputError
 
 HALVINGS = 20  # of the way from a row that passes to the one that does not: to a millionth
 ROWS_AT_ONCE = 4096
-TRIED = 50  # of the nearest normal rows, with a context that is not theirs
+TRIED = 50  # normal rows with contexts like that of a row
 FARTHEST = 1e100  # a distance whose square float64 can still hold
 
 
@@ -88,18 +88,18 @@ def counterfactual_rows(detector: Any, x: Float[np.ndarray, "n columns"]) -> Cou
 def _nearest_passing(detector: Any, x: np.ndarray, passing: np.ndarray) -> np.ndarray:
     """For each row the nearest passing one by Euclidean distance after preprocessing.
 
-    Where there are contexts, the row's own stands in it, if one of the `TRIED` nearest then passes.
+    Where there are contexts: of the `TRIED` rows with the nearest contexts, the nearest that passes with the row's own
+    context in place of its own; if there is none, the nearest of all, with another context.
     """
-
-    def place(rows: np.ndarray) -> np.ndarray:
-        z, context = as_the_model_sees(detector, rows)
-        return np.clip(z if context is None else np.concatenate([z, context], axis=1), -FARTHEST, FARTHEST)
-
-    contexts = np.array([column.context for column in detector.inputs_.encoding.maps])
-    order = np.argsort(cdist(place(x), place(passing)), axis=1, kind="stable")[:, : TRIED if contexts.any() else 1]
-    found = passing[order[:, 0]]
-    if not contexts.any():
+    (ours, our_context), (theirs, their_context) = (as_the_model_sees(detector, rows) for rows in (x, passing))
+    distance = _distances(ours, theirs)
+    found = passing[np.argmin(distance, axis=1)]
+    if our_context is None or their_context is None:
         return found
+    contexts = np.array([column.context for column in detector.inputs_.encoding.maps])
+    alike = np.argsort(_distances(our_context, their_context), axis=1, kind="stable")[:, :TRIED]
+    nearer = np.argsort(np.take_along_axis(distance, alike, axis=1), axis=1, kind="stable")
+    order = np.take_along_axis(alike, nearer, axis=1)
     open_rows = np.arange(len(x))
     for near in order.T:
         tried = passing[near[open_rows]]
@@ -110,6 +110,10 @@ def _nearest_passing(detector: Any, x: np.ndarray, passing: np.ndarray) -> np.nd
         if not len(open_rows):
             break
     return found
+
+
+def _distances(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    return cdist(np.clip(ours, -FARTHEST, FARTHEST), np.clip(theirs, -FARTHEST, FARTHEST))
 
 
 def _few_columns(detector: Any, x: np.ndarray, passing: np.ndarray) -> np.ndarray:

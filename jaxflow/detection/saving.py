@@ -71,8 +71,8 @@ class SavedDetector(Spec):
     preprocessing: tuple[PreprocessingStep, ...]
     validation_fraction: float | None
     calibration_fraction: float
-    calibration_folds: int | None = 0  # what format 1, which has neither of the two, did
-    calibration_source: Literal["held_out", "out_of_fold", "training", "given"] | None = None
+    calibration_folds: int | None
+    calibration_source: Literal["held_out", "out_of_fold", "training", "given"]
     random_state: int | None
     threshold_rule: AnyThresholdRule
     threshold: float = Field(allow_inf_nan=True)

@@ -69,5 +69,5 @@ def test_it_is_nearer_than_any_normal_row(gaussian):
 
 def test_without_a_normal_row_that_passes_there_is_none():
     detector = GaussianDetector(GaussianSpec(), threshold=GivenThreshold(value=-1e6)).fit(rows(0, 100))
-    with pytest.raises(InputError, match="none of the 20 normal rows at hand has a score of at most -1e\\+06"):
+    with pytest.raises(InputError, match="none of the 100 normal rows at hand has a score of at most -1e\\+06"):
         detector.counterfactual(rows(1, 3))

@@ -69,6 +69,7 @@ def test_a_search_reaches_what_is_nested(x):
     grid: dict[str, Any] = {
         "detector__train": [TRAIN, FitSpec(epochs=30, batch_size=64, learning_rate=0.02)],
         "detector__calibration_fraction": [0.1],
+        "detector__calibration_folds": [0],
         "scale__with_mean": [False],
     }
     search = GridSearchCV(pipeline, grid, cv=2).fit(x)

@@ -66,7 +66,7 @@ def test_they_are_the_scores_of_one_detector_a_fold(monkeypatch):
 
     def remembered(self, learned, rng, numbers):
         seen.append((self, np.array(numbers)))
-        np.testing.assert_array_equal(learned, x[numbers])
+        np.testing.assert_array_equal(learned.x, x[numbers])
         return original(self, learned, rng, numbers)
 
     monkeypatch.setattr(GaussianDetector, "_learn", remembered)

@@ -132,16 +132,11 @@ def test_the_threshold_is_saved_as_it_is_now(gaussian, tmp_path, rule):
     assert again.threshold_ == gaussian.set_threshold(Percentile(percentile=50)).threshold_
 
 
-def test_the_first_format_is_read(gaussian, tmp_path):
+def test_an_older_format_is_refused(gaussian, tmp_path):
     gaussian.save(tmp_path / "model")
-    change_description(
-        tmp_path / "model", reseal=True, format_version=1, calibration_folds=None, calibration_source=None
-    )
-    again = load(tmp_path / "model")
-    np.testing.assert_array_equal(again.anomaly_score(rows(1)), gaussian.anomaly_score(rows(1)))
-    # There were no folds then, and whose scores the calibration scores are was not said.
-    assert again.calibration_folds == 0
-    assert again.calibration_source_ is None
+    change_description(tmp_path / "model", reseal=True, format_version=1)
+    with pytest.raises(InputError, match="has format 1, this jaxflow reads format 2: fit and save it again"):
+        load(tmp_path / "model")
 
 
 def test_an_infinite_threshold_comes_back(gaussian, tmp_path):
