@@ -115,7 +115,8 @@ class Detector(PValues, Explaining, OutlierMixin, BaseEstimator):
             ValueError: if `X` is not a finite matrix; in particular an `InputError` if it has too few rows or labels do
                 not suit the rule, and if a parameter is of the wrong kind or out of range.
             NonFiniteLoss: if the fit ended at a loss that was not finite; it names epoch, step and rows of `X`. With
-                the best parameters of the epochs before, if there are any, the detector is then ready for use.
+                the best parameters of the epochs before, if there are any, the detector is then ready for use; in place
+                of out-of-fold scores it has those of the rows it learned from.
             FloatingPointError: if no epoch of the fit ended with a finite loss.
         """
         spec, steps, rule = checked_parameters(self, self._model_spec())

@@ -175,6 +175,18 @@ def test_a_fold_that_cannot_be_fitted_names_its_rows():
         detector.fit(x)
 
 
+def test_a_fit_that_ends_early_is_not_tried_again_in_folds():
+    x = rows(0, 200)
+    x[17] = 1e30
+    train = FitSpec(epochs=2, batch_size=8)
+    detector = FlowDetector(FLOW, train=train, preprocessing=(), validation_fraction=0.0, threshold=Percentile())
+    with pytest.raises(NonFiniteLoss, match="because of row 17 of X") as error:
+        detector.fit(x)
+    assert error.value.result is not None
+    assert detector.calibration_source_ == "training"
+    np.testing.assert_allclose(detector.calibration_scores_, detector.anomaly_score(x), rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("detector", "n", "sentence"),
     [

@@ -183,7 +183,7 @@ def test_a_poisoned_row_ends_the_run_and_what_was_learnt_is_kept(script, tmp_pat
     path.write_text(
         "data: {path: rows.csv, label: null}\npreprocessing: []\n"
         "model: {kind: maf, layers: 1, hidden: [4]}\ntrain: {epochs: 3, batch_size: 8}\n"
-        "detection: {validation_fraction: 0.0}\n"
+        "detection: {validation_fraction: 0.0, calibration_folds: 0}\n"
     )
     options = ("--config", path, "--data.path", tmp_path / "rows.csv", "--out", tmp_path / "out", "--quiet")
     with pytest.raises(InputError, match=r"^rows: the loss .* epoch 1, step \d+, because of row") as error:
