@@ -24,12 +24,13 @@ def test_selected_are_those_whose_adjusted_p_value_is_at_most_the_rate(values, r
 
 
 def test_equality_counts():
-    # 3 of 30 at 1 / 100 with a rate of 0.1: the bound is 0.1 * 3 / 30, which is 0.010000000000000002 or less in binary.
-    p = np.r_[np.full(3, 1 / 100), np.ones(27)]
-    assert benjamini_hochberg(p, 0.1).sum() == 3
-    assert least_selection(99, 30, 0.1) == 3
-    assert benjamini_hochberg(p[1:], 0.1).sum() == 0
-    assert least_selection(99, 29, 0.1) == 3
+    # 3 of 90 rows at 1 / 100: with a rate of 0.3 this is the bound, which in binary comes out below 0.01.
+    p = np.r_[np.full(3, 1 / 100), np.ones(87)]
+    assert 0.3 * 3 / 90 < 0.01
+    assert benjamini_hochberg(p, 0.3).sum() == 3
+    assert least_selection(99, 90, 0.3) == 3
+    assert benjamini_hochberg(p[1:], 0.3).sum() == 0
+    assert least_selection(99, 91, 0.3) == 4
     assert benjamini_hochberg(np.empty(0), 0.1).shape == (0,)
 
 

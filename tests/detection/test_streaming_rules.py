@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 
 from jaxflow.detection import DriftSpot, Spot
-from jaxflow.detection.extreme_values import fit_generalized_pareto
+from jaxflow.detection.extreme_values import Tail, fit_generalized_pareto
 from jaxflow.detection.truncated_tail import fit_truncated
 from jaxflow.errors import InputError
 
@@ -78,6 +78,9 @@ def test_the_threshold_goes_on_with_the_tail():
         assert not spot.step(spot.threshold)
     assert spot.excesses.size == 25
     assert spot.threshold > before
+    # Of all scores a little more are in the tail than of those learned from, which lack the ones above the threshold.
+    tail = Tail(spot.level, 25 / 1006 * 0.999 + 0.001, *spot.arrays()["numbers"][3:])
+    assert spot.threshold == tail.quantile(0.001)
 
 
 @pytest.mark.parametrize("kind", [Spot, DriftSpot])
