@@ -43,6 +43,15 @@ class Model(nnx.Module):
     ) -> Float[Array, "*batch"]:
         """How anomalous each row is; higher is more anomalous."""
 
+    def losses(
+        self, x: Float[Array, "batch dim"], context: Float[Array, "batch context_dim"] | None = None
+    ) -> Float[Array, "batch"]:
+        """The loss of each row by itself, as it is outside training steps: `loss` without `rngs` is their mean.
+
+        The score, unless a model says otherwise. By it the rows are chosen that a trimmed fit leaves out.
+        """
+        return self.score(x, context)
+
     def prepare(self, x: Float[Array | np.ndarray, "n dim"]) -> None:
         """Look at all training rows on the host, before anything is compiled, and set what it takes, in place.
 

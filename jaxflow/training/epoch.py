@@ -15,6 +15,7 @@ from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.plan import Knobs, Plan, follows_data, make_plan, split
 from jaxflow.training.shuffle import random_order
 from jaxflow.training.step import Totals, Trained, first_trained, no_totals, run_steps
+from jaxflow.training.trim import trimmed, trimmed_loss
 
 VALID_ROWS = 4096  # rows scored at once on held-out data
 
@@ -136,6 +137,8 @@ def advance(state: FitState, train: Batch, valid: Batch | None, plan: Plan) -> t
 def _run_epoch(state: FitState, train: Batch, valid: Batch | None, plan: Plan) -> tuple[FitState, Record]:
     keys = EpochKeys.of(state.key, state.epoch)
     order = random_order(keys.shuffle, train.x.shape[0])
+    if plan.spec.trim:
+        train = trimmed(state.trained, train, state.knobs.trim, order, plan)
     blocks = plan.blocks(jax.tree.map(lambda array: array[order], train))
     trained, totals = run_steps(state.trained, blocks, keys.steps, state.knobs, plan, epoch=state.epoch)
     if plan.follows_data:
@@ -158,7 +161,7 @@ def finish(
         plan: the plan of the fit.
     """
     train_loss = totals.loss / totals.weight
-    held_out = jnp.full_like(train_loss, jnp.nan) if valid is None else _evaluate(trained, valid, plan)
+    held_out = jnp.full_like(train_loss, jnp.nan) if valid is None else _evaluate(trained, valid, state.knobs, plan)
     watched = train_loss if valid is None else held_out
     better = watched < state.best_loss  # False for NaN, so good parameters are never replaced by bad ones
     stale = jnp.where(better, 0, state.stale + 1)
@@ -192,8 +195,10 @@ def _chosen(condition: Bool[Array, ""], first: Any, second: Any) -> Any:
     return jax.tree.map(lambda new, old: jnp.where(condition, new, old), first, second)
 
 
-def _evaluate(trained: Trained, valid: Batch, plan: Plan) -> Float[Array, ""]:
-    """Mean loss over held-out rows, a block at a time."""
+def _evaluate(trained: Trained, valid: Batch, knobs: Knobs, plan: Plan) -> Float[Array, ""]:
+    """Mean loss over held-out rows, a block at a time; over those left by trimming, if the fit trims."""
+    if plan.spec.trim:
+        return trimmed_loss(trained, valid, knobs.trim, plan)
     model = plan.model(flat.unflatten(trained.judged, plan.layout), trained.buffers)
     blocks = plan.blocks(valid, VALID_ROWS)
     losses = jax.lax.map(lambda block: model.loss(block.x, block.weight, block.context), blocks)

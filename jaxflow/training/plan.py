@@ -20,6 +20,7 @@ class Knobs(NamedTuple):
     learning_rate: Float[Array, ""]
     weight_decay: Float[Array, ""]
     input_noise: Float[Array, ""]
+    trim: Float[Array, ""]
 
     @classmethod
     def of(cls, spec: FitSpec) -> "Knobs":

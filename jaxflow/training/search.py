@@ -14,7 +14,8 @@ from jaxflow.models import Density, FlowSpec
 from jaxflow.training.fit_ensemble import fit_ensemble
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.history import History
-from jaxflow.training.plan import Knobs
+
+SEARCHED = ("learning_rate", "weight_decay", "input_noise")
 
 
 class Trial(NamedTuple):
@@ -98,10 +99,10 @@ def _check(ranges: Mapping[str, tuple[float, float]], trials: int) -> None:
     if trials < 1:
         raise InputError(f"trials must be at least 1, got {trials}")
     if not ranges:
-        raise InputError(f"ranges names no hyperparameter; known are {', '.join(Knobs._fields)}")
+        raise InputError(f"ranges names no hyperparameter; known are {', '.join(SEARCHED)}")
     for name, (low, high) in ranges.items():
-        if name not in Knobs._fields:
-            raise InputError(f"ranges names {name}, which cannot be searched; known are {', '.join(Knobs._fields)}")
+        if name not in SEARCHED:
+            raise InputError(f"ranges names {name}, which cannot be searched; known are {', '.join(SEARCHED)}")
         if not 0 < low <= high < math.inf:
             raise InputError(f"the range of {name} must be two positive numbers in order, got {low} and {high}")
 

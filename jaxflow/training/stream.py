@@ -27,6 +27,7 @@ from jaxflow.training.sharding import from_hosts, gathered, on_all
 from jaxflow.training.shuffle import random_order
 from jaxflow.training.sources import Source
 from jaxflow.training.step import Totals, Trained, run_steps
+from jaxflow.training.trim import trimmed
 
 FIRST_CHUNKS = 64  # chunks that are read for the first values of layers
 
@@ -256,6 +257,9 @@ def _run_block(
     """The steps over the first `count` of these rows; what several processes have read is first brought together."""
     rows = rows if plan.mesh is None else gathered(rows, plan.mesh)
     order = random_order(shuffle_key, count)
+    if plan.spec.trim:
+        rows = jax.tree.map(lambda array: array[:count], rows)  # without those that fill up what processes have read
+        rows = trimmed(trained, rows, knobs.trim, order, plan)
     blocks = plan.blocks(jax.tree.map(lambda array: array[order], rows))
     trained, more = run_steps(trained, blocks, steps_key, knobs, plan, epoch=epoch, first=first)
     return trained, jax.tree.map(jnp.add, totals, more)

@@ -67,6 +67,7 @@ def test_trials_that_diverge_are_last():
     ("ranges", "trials", "message"),
     [
         ({"layers": (1.0, 2.0)}, 4, "layers, which cannot be searched; known are learning_rate, weight_decay"),
+        ({"trim": (0.01, 0.1)}, 4, "trim, which cannot be searched"),
         ({"learning_rate": (0.1, 0.01)}, 4, "the range of learning_rate must be two positive numbers in order"),
         ({"input_noise": (0.0, 0.1)}, 4, "the range of input_noise must be two positive numbers in order, got 0.0"),
         ({}, 4, "ranges names no hyperparameter"),

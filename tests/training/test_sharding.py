@@ -45,8 +45,13 @@ PROGRAM = """
         model = member.build(2, rngs=nnx.Rngs(0))
         return summary(fit(model, Batch(rows[0], weight), rows[1], spec, key=key, mesh=mesh))
 
-    def four(mesh, data=rows[0]):
-        return summary(fit_ensemble(member, data, 4, key, valid=rows[1], fit_spec=spec, bootstrap=True, mesh=mesh))
+    def trim(mesh):
+        model, trims = member.build(2, rngs=nnx.Rngs(0)), spec.model_copy(update={"trim": 0.1})
+        return summary(fit(model, Batch(rows[0], weight), rows[1], trims, key=key, mesh=mesh))
+
+    def four(mesh, data=rows[0], **changes):
+        how = {"fit_spec": spec.model_copy(update=changes), "bootstrap": True, "mesh": mesh}
+        return summary(fit_ensemble(member, data, 4, key, valid=rows[1], **how))
 
     batch_norm = MAF(layers=2, hidden=(8,), normalization="batch_norm")
     results = {
@@ -59,6 +64,10 @@ PROGRAM = """
         "four, data 8": four(make_mesh()),
         "four, member 4": four(make_mesh(1, 4)),
         "four, data 2, member 4": four(make_mesh(member=4)),
+        "trimmed": trim(None),
+        "trimmed, data 3": trim(make_mesh(3)),
+        "four trimmed": four(None, trim=0.1),
+        "four trimmed, data 2, member 4": four(make_mesh(member=4), trim=0.1),
         "folds": four(None, rows),
         "folds, data 2, member 2": four(make_mesh(2, 2), rows),
     }
@@ -99,6 +108,8 @@ def results():
         ("one, data 8", "one"),
         ("one, data 3", "one"),  # batches of 32 and a last one of 26 rows, in three parts
         ("batch norm, data 4", "batch norm"),
+        ("trimmed, data 3", "trimmed"),
+        ("four trimmed, data 2, member 4", "four trimmed"),
         ("four, data 8", "four"),
         ("four, member 4", "four"),
         ("four, data 2, member 4", "four"),

@@ -73,6 +73,12 @@ def test_what_fits_into_the_buffer_gives_the_fit_of_the_rows_in_memory(kind, tmp
     assert_same_fit(streamed, fit(maf(), rows(), rows(seed=1), SPEC, key=jax.random.key(0)))
 
 
+def test_trimmed_too(folder):
+    trims = SPEC.model_copy(update={"trim": 0.1})
+    fits = [fit(maf(), train, rows(seed=1), trims, key=jax.random.key(0)) for train in (TableFiles(folder), rows())]
+    assert_same_fit(*fits)
+
+
 class Recorder(Model):
     """Its loss keeps a sum over the rows of each step in the order of the steps."""
 
@@ -176,18 +182,19 @@ def test_a_fit_in_float64_reads_float64(folder):
         )
 
 
-@pytest.mark.parametrize("after", [1, 4, 7])
-def test_a_fit_that_is_stopped_within_an_epoch_goes_on_bit_for_bit(after, folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("after", "trim"), [(1, 0.0), (4, 0.0), (7, 0.0), (4, 0.1)])
+def test_a_fit_that_is_stopped_within_an_epoch_goes_on_bit_for_bit(after, trim, folder, tmp_path, monkeypatch):
     source = TableFiles(folder, buffer_rows=32)  # four blocks an epoch
-    whole = fit(maf(), source, rows(seed=1), SPEC, key=jax.random.key(0))
+    spec = SPEC.model_copy(update={"trim": trim})
+    whole = fit(maf(), source, rows(seed=1), spec, key=jax.random.key(0))
     asked = iter([False] * after + [True] * 1000)
     monkeypatch.setattr(preemption, "asked_to_stop", lambda: next(asked))
     saved = Checkpoints(directory=tmp_path / "saved", seconds=1e9)
     with pytest.raises(Preempted, match=r"stopped (in|after) epoch"):
-        fit(maf(), source, rows(seed=1), SPEC, key=jax.random.key(0), checkpoints=saved)
+        fit(maf(), source, rows(seed=1), spec, key=jax.random.key(0), checkpoints=saved)
     monkeypatch.setattr(preemption, "asked_to_stop", lambda: False)
     resumed = saved.model_copy(update={"resume": True})
-    again = fit(maf(), source, rows(seed=1), SPEC, key=jax.random.key(0), checkpoints=resumed)
+    again = fit(maf(), source, rows(seed=1), spec, key=jax.random.key(0), checkpoints=resumed)
     assert_same_fit(again, whole)
     assert len(again.history.rows) == 3
 
