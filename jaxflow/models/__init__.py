@@ -18,8 +18,9 @@ from jaxflow.models.ensemble_spec import EnsembleSpec
 from jaxflow.models.flow import Flow
 from jaxflow.models.flow_spec import ConditionedFlowSpec, CouplingFlowSpec, FlowSpec, MaskedFlowSpec
 from jaxflow.models.flow_specs import BNAF, CNF, IAF, MAF, NICE, NSF, AutoregressiveNSF, Glow, RealNVP
-from jaxflow.models.gaussian import Gaussian, GaussianSpec
+from jaxflow.models.gaussian import Gaussian
 from jaxflow.models.gaussian_mixture import GaussianMixture, GaussianMixtureSpec
+from jaxflow.models.gaussian_spec import GaussianSpec
 from jaxflow.models.linear_gaussian import LinearGaussian
 from jaxflow.models.model import Density, DirectlyFitted, Model, ModelSpec, weighted_mean
 from jaxflow.models.specs import AnyFlowSpec, AnyModelSpec

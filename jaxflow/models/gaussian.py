@@ -1,22 +1,22 @@
 """The multivariate normal density, estimated in closed form."""
 
 import math
-from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, PRNGKeyArray
-from pydantic import Field
 
 from jaxflow.errors import InputError
-from jaxflow.models.model import Density, DirectlyFitted, ModelSpec
+from jaxflow.models.covariance import estimate_gaussian
+from jaxflow.models.minimum_covariance_determinant import robust_weight
+from jaxflow.models.model import Density, DirectlyFitted
 from jaxflow.networks.buffer import Buffer
 
-GaussianCovariance = Literal["full", "diagonal", "ledoit_wolf"]
+GaussianCovariance = Literal["full", "diagonal", "ledoit_wolf", "robust"]
+SUPPORT_FRACTION = 0.75
 
 
 class Gaussian(Density, DirectlyFitted):
@@ -25,8 +25,9 @@ class Gaussian(Density, DirectlyFitted):
     log p(x) = -1/2 |z|^2 - sum_j log L_jj - dim/2 log(2 pi),   L z = x - mean,   L L^T = covariance
 
     Before the fit it is the standard normal. The fit is by maximum likelihood, with mean and covariance
-    averaged under the sample weights (divided by their sum, not by one less). The score, -log p(x), orders rows as
-    their Mahalanobis distance does.
+    averaged under the sample weights (divided by their sum, not by one less); for `covariance="robust"` it is that of
+    the rows near the minimum covariance determinant estimate, see `minimum_covariance_determinant.robust_weight`. The
+    score, -log p(x), orders rows as their Mahalanobis distance does.
 
     Attributes:
         mean: `(dim,)`.
@@ -34,19 +35,30 @@ class Gaussian(Density, DirectlyFitted):
 
     Args:
         dim: number of features.
-        covariance: "full"; "diagonal", which takes the features as independent; or "ledoit_wolf", the full covariance
-            shrunk towards a multiple of the identity as far as the data ask for it, for few rows or collinear columns.
+        covariance: "full"; "diagonal", which takes the features as independent; "ledoit_wolf", the full covariance
+            shrunk towards a multiple of the identity as far as the data ask for it, for few rows or collinear columns;
+            or "robust", the full covariance of training data of which up to a quarter, or as `support_fraction` says,
+            may be anything.
         regularization: this fraction of the mean variance of the features is added to the diagonal of the covariance.
             It means the same to every feature only if all have about the same scale, so standardise first. 0 is
             plain maximum likelihood. The default moves a variance by a millionth, yet keeps constant and
             collinear columns away from a zero pivot by much more than float32 rounds.
+        support_fraction: for "robust", the share of the rows that its subset consists of, from 0.5 to 1; None for 0.75,
+            which with fewer than a quarter of outliers is more precise than 0.5 (Croux and Haesbroeck 1999).
     """
 
-    def __init__(self, dim: int, covariance: GaussianCovariance = "full", regularization: float = 1e-6):
+    def __init__(
+        self,
+        dim: int,
+        covariance: GaussianCovariance = "full",
+        regularization: float = 1e-6,
+        support_fraction: float | None = None,
+    ):
         self.dim = dim
         self.context_dim = 0
         self.covariance = covariance
         self.regularization = regularization
+        self.support_fraction = support_fraction
         self.mean = Buffer(jnp.zeros(dim))
         self.factor = Buffer(jnp.ones(dim) if covariance == "diagonal" else jnp.eye(dim))
 
@@ -75,22 +87,25 @@ class Gaussian(Density, DirectlyFitted):
             x: training rows.
             weight: how much each row counts; only ratios between weights matter, and a row of weight 0 is ignored.
             context: must be None.
-            key: unused.
+            key: draws the starts of a robust fit; otherwise unused.
 
         Returns:
-            The training loss, `(1,)`: the mean negative log-density in nats.
+            The training loss, `(1,)`: the mean negative log-density in nats, of a robust fit over the rows it kept.
 
         Raises:
-            InputError: if there is a context, a row or weight cannot be used, or the covariance is singular. A failed
-                fit leaves the model as it was.
+            InputError: if there is a context, a row or weight cannot be used, the covariance is singular, or a robust
+                one has too few rows or finds most of them in a plane. A failed fit leaves the model as it was.
         """
         refuse_context(self, context)
         weight = usable_weight(self, x, weight)
-        mean, factor, pivots = estimate_gaussian(x, weight, self.regularization, covariance=self.covariance)
+        form = "full" if self.covariance == "robust" else self.covariance
+        mean, factor, pivots = estimate_gaussian(x, weight, self.regularization, covariance=form)
         pivots = np.asarray(pivots)
         if np.isnan(pivots).any():
             refuse_values_not_finite(x, weight)
         self._check_pivots(pivots)
+        if self.covariance == "robust":
+            mean, factor, weight = self._robust_estimate(key, x, weight)
         # Not an assignment to [...]: the fit has the precision of the data, which need not be the one of the start.
         self.mean.set_value(mean)
         self.factor.set_value(factor)
@@ -98,14 +113,47 @@ class Gaussian(Density, DirectlyFitted):
         loss = -np.average(np.asarray(self.log_prob(x))[kept], weights=np.asarray(weight)[kept])
         return jnp.asarray([loss], x.dtype)
 
+    def _robust_estimate(
+        self, key: PRNGKeyArray, x: Float[Array, "n dim"], weight: Float[Array, "n"]
+    ) -> tuple[Float[Array, "dim"], Float[Array, "dim dim"], Float[Array, "n"]]:
+        """Mean and factor, and the weights of the rows they are of."""
+        rows = int(np.count_nonzero(np.asarray(weight)))
+        if rows <= self.dim:
+            raise InputError(
+                f"a robust covariance of {self.dim} features was asked for, and there are {rows} training rows: "
+                'expected more rows than features, or covariance "ledoit_wolf"'
+            )
+        fraction = SUPPORT_FRACTION if self.support_fraction is None else self.support_fraction
+        kept, factor_of_all = robust_weight(key, x, weight, self.regularization, rows=rows, support_fraction=fraction)
+        self._refuse_a_plane(x, weight, kept)
+        mean, factor, _ = estimate_gaussian(x, kept, self.regularization, covariance="full")
+        return mean, factor * math.sqrt(factor_of_all), kept
+
+    def _refuse_a_plane(self, x: Float[Array, "n dim"], weight: Float[Array, "n"], kept: Float[Array, "n"]) -> None:
+        """Rows that lie in a plane have the least determinant of all, and any other row is infinitely far from it."""
+        flat = [
+            np.asarray(estimate_gaussian(x, some, 0.0, covariance="full")[2]) <= self._tolerance(x.dtype)
+            for some in (kept, weight)
+        ]
+        bad = np.flatnonzero(flat[0] & ~flat[1])
+        if bad.size:
+            share = float(jnp.sum(kept) / jnp.sum(weight))
+            raise InputError(
+                f"feature {bad[0]} is constant, or a linear combination of the features before it, in {share:.0%} of "
+                'the training rows, to which a robust covariance would shrink: choose covariance "full" or '
+                '"ledoit_wolf", or drop the feature'
+            )
+
+    def _tolerance(self, dtype: Any) -> float:
+        """Householder QR leaves a pivot of about this size where the exact one is zero."""
+        return 10 * self.dim * float(jnp.finfo(dtype).eps)
+
     def _check_pivots(self, pivots: np.ndarray) -> None:
         if np.isnan(pivots).any():
             raise InputError(
                 f"the training rows hold values whose squares overflow {pivots.dtype}: standardise them first"
             )
-        # Householder QR leaves an error of about this size where the exact pivot is zero.
-        tolerance = 10 * self.dim * np.finfo(pivots.dtype).eps
-        bad = np.flatnonzero(~(pivots > tolerance))
+        bad = np.flatnonzero(~(pivots > self._tolerance(pivots.dtype)))
         if not bad.size:
             return
         if not pivots.any():
@@ -116,28 +164,6 @@ class Gaussian(Density, DirectlyFitted):
             f"feature {bad[0]} of the training rows is constant{linear}, so the covariance is singular: raise "
             f"regularization, which is {self.regularization:g} (1e-6 is usual){remedy}, or drop the feature"
         )
-
-
-class GaussianSpec(ModelSpec):
-    """Hyperparameters of `Gaussian`."""
-
-    kind: Literal["gaussian"] = "gaussian"
-    covariance: GaussianCovariance = Field(default="full", description="form of the covariance matrix")
-    regularization: float = Field(
-        default=1e-6, ge=0, le=1, description="fraction of the mean variance that is added to the diagonal; 0 = none"
-    )
-
-    context_dim: int = Field(
-        default=0, ge=0, description="number of context features, on which the mean depends linearly; 0 for none"
-    )
-
-    def build(self, dim: int, *, rngs: nnx.Rngs) -> Density:
-        """A standard normal density over `dim` features, ready to be fitted."""
-        if not self.context_dim:
-            return Gaussian(dim, self.covariance, self.regularization)
-        from jaxflow.models.linear_gaussian import LinearGaussian  # it is made of a Gaussian, so it imports this module
-
-        return LinearGaussian(dim, self.context_dim, self.covariance, self.regularization)
 
 
 @jax.jit
@@ -168,77 +194,6 @@ def gaussian_log_prob(
 def times_factor(z: Float[Array, "*batch dim"], factor: Float[Array, "..."]) -> Float[Array, "*batch dim"]:
     """L z for each row z: standard normal rows become rows of covariance L L^T."""
     return z * factor if factor.ndim == 1 else jnp.matmul(z, factor.T, precision="highest")
-
-
-@partial(jax.jit, static_argnames="covariance")
-def estimate_gaussian(
-    x: Float[Array, "n dim"],
-    weight: Float[Array, "n"],
-    regularization: float | Float[Array, ""],
-    *,
-    covariance: GaussianCovariance,
-) -> tuple[Float[Array, "dim"], Float[Array, "..."], Float[Array, "dim"]]:
-    """Mean and Cholesky factor by maximum likelihood; a pure function of the data.
-
-    The factor is R^T of a QR decomposition of the centred rows, each times the root of its weight: the covariance,
-    whose condition number is that of the rows squared, is never formed, and float32 goes twice as far.
-
-    Args:
-        x: rows.
-        weight: non-negative, not all zero.
-        regularization: fraction of the mean variance that is added to the diagonal of the covariance.
-        covariance: its form.
-
-    Returns:
-        The mean; the factor, `(dim, dim)`, or `(dim,)` for "diagonal"; and for each feature the pivot: the standard
-        deviation that it has left, given the features before it, as a fraction of its own. A pivot is 0, up to
-        rounding, where the covariance is singular.
-    """
-    centred, mean, weight = _centre(x, weight)
-    dim = x.shape[-1]
-    variance = weight @ (centred * centred)
-    mean_variance = jnp.mean(variance)
-    ridge = regularization * mean_variance
-    if covariance == "diagonal":
-        factor = jnp.sqrt(variance + ridge)
-        return mean, factor, factor / jnp.where(factor > 0, factor, 1.0)
-    rows = jnp.sqrt(weight)[:, None] * centred
-    if covariance == "ledoit_wolf":
-        shrinkage = ledoit_wolf_shrinkage(centred, weight)
-        rows = jnp.sqrt(1 - shrinkage) * rows
-        ridge = ridge + shrinkage * mean_variance
-    # dim more rows, sqrt(ridge) I, add ridge I to what rows^T rows is.
-    upper = jnp.linalg.qr(jnp.concatenate([rows, jnp.sqrt(ridge) * jnp.eye(dim, dtype=x.dtype)]), mode="r")
-    # QR leaves the sign of each row open; a Cholesky factor has a positive diagonal.
-    factor = (upper * jnp.where(jnp.diagonal(upper) < 0, -1.0, 1.0)[:, None]).T
-    norm = jnp.linalg.norm(factor, axis=-1)
-    return mean, factor, jnp.diagonal(factor) / jnp.where(norm > 0, norm, 1.0)
-
-
-def ledoit_wolf_shrinkage(centred: Float[Array, "n dim"], weight: Float[Array, "n"]) -> Float[Array, ""]:
-    """How far to shrink the covariance S towards the identity times its mean variance m; between 0 and 1.
-
-    shrinkage = min(b^2, d^2) / d^2,   d^2 = |S - m I|^2,   b^2 = sum_k w_k^2 |x_k x_k^T - S|^2
-
-    Ledoit and Wolf 2004, "A well-conditioned estimator for large-dimensional covariance matrices", lemmas 3.2 to 3.4;
-    |.| is the Frobenius norm. b^2 estimates the variance of S = sum_k w_k x_k x_k^T; in the paper every w_k is 1/n.
-    With unequal weights, rows are independent draws of which some count more, so that few heavy rows shrink as
-    few rows do; only ratios between weights matter, and a weight of 2 is not the same as two equal rows.
-
-    Args:
-        centred: rows minus their weighted mean; those of weight 0 must be finite.
-        weight: non-negative, of sum 1.
-    """
-    dim = centred.shape[-1]
-    # The answer does not depend on the unit, but in an unlucky one the fourth powers overflow or vanish.
-    largest = jnp.max(jnp.abs(centred))
-    centred = centred / jnp.where(largest > 0, largest, 1.0)
-    s = jnp.matmul((weight[:, None] * centred).T, centred, precision="highest")
-    spread = jnp.sum((s - jnp.trace(s) / dim * jnp.eye(dim, dtype=s.dtype)) ** 2)
-    squares = jnp.sum(centred * centred, axis=-1)
-    along = jnp.sum(jnp.matmul(centred, s, precision="highest") * centred, axis=-1)
-    noise = jnp.sum(weight**2 * (squares**2 - 2 * along + jnp.sum(s * s)))
-    return jnp.where(spread > 0, jnp.clip(noise, 0, spread) / jnp.where(spread > 0, spread, 1.0), 0.0)
 
 
 def refuse_context(model: Density, context: Array | None) -> None:
@@ -276,15 +231,3 @@ def refuse_values_not_finite(x: Float[Array, "n dim"], weight: Float[Array, "n"]
     if bad.size:
         row, feature = bad[0]
         raise InputError(f"feature {feature} of training row {row} is {host[row, feature]}: expected a finite number")
-
-
-def _centre(
-    x: Float[Array, "n dim"], weight: Float[Array, "n"]
-) -> tuple[Float[Array, "n dim"], Float[Array, "dim"], Float[Array, "n"]]:
-    weight = weight / jnp.sum(weight)
-    # Measured from a row that counts, a constant column is exactly 0, and a large offset costs no digits.
-    origin = x[jnp.argmax(weight)]
-    # A row of weight 0 may hold anything, and 0 * inf would be NaN.
-    x = jnp.where(weight[:, None] > 0, x - origin, 0.0)
-    mean = jnp.matmul(weight, x, precision="highest")
-    return x - mean, origin + mean, weight

@@ -22,7 +22,7 @@ class LinearGaussian(Density, DirectlyFitted):
     Args:
         dim: number of features.
         context_dim: number of context features.
-        covariance, regularization: of what is left over, as in `Gaussian`.
+        covariance, regularization, support_fraction: of what is left over, as in `Gaussian`.
 
     Attributes:
         slopes: `(context_dim, dim)`.
@@ -30,12 +30,17 @@ class LinearGaussian(Density, DirectlyFitted):
     """
 
     def __init__(
-        self, dim: int, context_dim: int, covariance: GaussianCovariance = "full", regularization: float = 1e-6
+        self,
+        dim: int,
+        context_dim: int,
+        covariance: GaussianCovariance = "full",
+        regularization: float = 1e-6,
+        support_fraction: float | None = None,
     ):
         self.dim = dim
         self.context_dim = context_dim
         self.slopes = Buffer(jnp.zeros((context_dim, dim)))
-        self.residual = Gaussian(dim, covariance, regularization)
+        self.residual = Gaussian(dim, covariance, regularization, support_fraction)
 
     def log_prob(self, x, context=None):
         """Log-density in nats; raises `InputError` if the context is missing or of another width."""

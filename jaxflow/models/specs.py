@@ -7,8 +7,8 @@ from pydantic import Field
 from jaxflow.models.any_flow import AnyFlowSpec, FlowSpecs
 from jaxflow.models.autoencoder import AutoEncoderSpec
 from jaxflow.models.ensemble_spec import EnsembleSpec
-from jaxflow.models.gaussian import GaussianSpec
 from jaxflow.models.gaussian_mixture import GaussianMixtureSpec
+from jaxflow.models.gaussian_spec import GaussianSpec
 
 __all__ = ["AnyFlowSpec", "AnyModelSpec"]
 

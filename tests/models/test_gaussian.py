@@ -10,7 +10,8 @@ from flax import nnx
 
 from jaxflow.config.spec import parse_spec
 from jaxflow.errors import InputError
-from jaxflow.models.gaussian import Gaussian, GaussianSpec
+from jaxflow.models import GaussianSpec
+from jaxflow.models.gaussian import Gaussian
 
 KEY = jax.random.key(0)
 KINDS = ["full", "diagonal", "ledoit_wolf"]
