@@ -2,6 +2,7 @@
 
 from jaxflow.detection.attribution import Explanation, Reason
 from jaxflow.detection.conformal import benjamini_hochberg
+from jaxflow.detection.contamination import Contamination, ContaminationWarning, contamination_estimate
 from jaxflow.detection.counterfactual import Counterfactual
 from jaxflow.detection.detector import Detector
 from jaxflow.detection.detectors import AutoencoderDetector, FlowDetector, GaussianDetector
@@ -26,6 +27,8 @@ __all__ = [
     "AnyThresholdRule",
     "AutoencoderDetector",
     "BestF1",
+    "Contamination",
+    "ContaminationWarning",
     "Counterfactual",
     "Detector",
     "DriftSpot",
@@ -45,5 +48,6 @@ __all__ = [
     "Threshold",
     "ThresholdRule",
     "benjamini_hochberg",
+    "contamination_estimate",
     "load",
 ]

@@ -18,6 +18,7 @@ from jaxflow.data.columns import ColumnsSpec
 from jaxflow.data.frame import Frame
 from jaxflow.data.preprocessing import Preprocessing, PreprocessingStep
 from jaxflow.data.splits import hold_out
+from jaxflow.detection.contamination import contamination_of
 from jaxflow.detection.explaining import Explaining
 from jaxflow.detection.fitting import finished
 from jaxflow.detection.inputs import Inputs, fit_inputs
@@ -59,6 +60,8 @@ class Detector(PValues, Explaining, OutlierMixin, BaseEstimator):
         calibration_source_: whose scores they are: "held_out" (of rows the model has not seen), "out_of_fold" (each by
             a model that has not seen the row), "training" (of the rows the model learned from), "given" (of rows given
             to `calibrate`).
+        contamination_: the `ContaminationWarning` that `fit` gave as rows that calibrate lie apart; None if it gave
+            none, and after loading.
         threshold_rule_: the rule in use.
         threshold_: the anomaly score above which a row is flagged.
         offset_: minus that.
@@ -177,9 +180,11 @@ class Detector(PValues, Explaining, OutlierMixin, BaseEstimator):
             scores, stopped = out_of_fold_scores(self, learn_fold, x, folds, rng)
         else:
             scores = self.scores_of_rows(self.inputs_.encoding.codes(x[calibrate]))
+        clean = scores
         if len(anomalies):
             scores = np.concatenate([scores, self.scores_of_rows(self.inputs_.encoding.codes(anomalies))])
         self._decide(rule, scores, labels, source)
+        self.contamination_ = contamination_of(self, clean, normal[calibrate].__getitem__, "X, counted from 0")
         return stopped
 
     def _learn(self, x: Frame, rng: np.random.Generator, numbers: Int[np.ndarray, "n"]) -> NonFiniteLoss | None:

@@ -140,7 +140,12 @@ class GradientDetector(Detector):
         self.model_, self.history_ = result
         self.keep_normal_rows(calibration)
         held_out = "held_out" if self.calibration_fraction else "training"
-        self._decide(rule, self.scores_of_rows(calibration), None, held_out)
+        scores = self.scores_of_rows(calibration)
+        self._decide(rule, scores, None, held_out)
+        number = source.original if isinstance(source, Remaining) else int
+        self.contamination_ = contamination_of(
+            self, scores, lambda row: number(int(parts.calibrate[row])), "the source, counted from 0"
+        )
         return stopped
 
     def _how(self, model: Model) -> dict[str, Any]:

@@ -1,15 +1,16 @@
 """An experiment carried out: data, fit, calibration, scores, metrics."""
 
 import time
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from jaxflow.data import Frame, Split, load_dataset, split_dataset
-from jaxflow.detection import Detector
+from jaxflow.detection import ContaminationWarning, Detector
 from jaxflow.errors import InputError, NonFiniteLoss
 from jaxflow.evaluation.metrics import Metrics, evaluate_scores
 from jaxflow.experiment.spec import Experiment
@@ -32,6 +33,7 @@ class Run:
         fit_seconds: wall time of the fit, compilation included; None if the detector was fitted before.
         score_seconds: wall time of scoring, compilation included.
         n_train: rows given to `fit`, those that calibrate and validate included.
+        contamination: the warning that the rows given to `fit` do not look clean; None without one.
     """
 
     detector: Detector
@@ -42,6 +44,7 @@ class Run:
     fit_seconds: float | None
     score_seconds: float
     n_train: int
+    contamination: ContaminationWarning | None = None
 
     @property
     def n_flagged(self) -> int:
@@ -112,7 +115,9 @@ def run_experiment(
     rows = experiment_rows(experiment)
     started, stopped = time.perf_counter(), None
     try:
-        detector.fit(rows.x_train, rows.y_train)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ContaminationWarning)  # given below, with the data set's own row numbers
+            detector.fit(rows.x_train, rows.y_train)
     except NonFiniteLoss as error:
         if rows.train_rows is not None:
             error = error.renamed((rows.train_rows + 1).__getitem__, f"{rows.name}, counted from 1")
@@ -124,6 +129,12 @@ def run_experiment(
         raise InputError(f"{rows.name}: {error}") from error
     fit_seconds = time.perf_counter() - started
     run = score_run(detector, rows.x_test, rows.y_test, fit_seconds=fit_seconds, n_train=detector.n_train_)
+    contamination = detector.contamination_
+    if contamination is not None:
+        if rows.train_rows is not None:
+            contamination = contamination.renamed((rows.train_rows + 1).__getitem__, f"{rows.name}, counted from 1")
+        warnings.warn(contamination, stacklevel=2)
+        run = replace(run, contamination=contamination)
     if stopped is not None:
         raise StoppedRun(stopped, run)
     return run
