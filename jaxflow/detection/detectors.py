@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_random_state
 from jaxflow.data.columns import ColumnsSpec
 from jaxflow.data.frame import Frame
 from jaxflow.data.preprocessing import PreprocessingStep
+from jaxflow.detection.contamination import contamination_of
 from jaxflow.detection.detector import Detector
 from jaxflow.detection.fitting import finished, fit_by_gradient
 from jaxflow.detection.from_source import Remaining, divide, take_rows
