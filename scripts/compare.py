@@ -1,7 +1,7 @@
 """Run several experiments on the same rows and put them beside the 5-nearest-neighbour distance and isolation forest.
 
-The configs must agree on data, split, columns, seed, threshold rule and the share of rows that calibrates it. Writes
-`results.csv`, `summary.md` and two figures.
+The configs must agree on data, split, types of columns, seed, threshold rule and the share of rows that calibrates it.
+Writes `results.csv`, `summary.md` and two figures.
 """
 
 import csv
@@ -19,7 +19,7 @@ from sklearn.neighbors import NearestNeighbors
 from jaxflow.atomic_write import replacing
 from jaxflow.config.command_line import ScriptParser, read_config, run_script
 from jaxflow.config.spec import parse_spec
-from jaxflow.data import Frame, Split, hold_out
+from jaxflow.data import ColumnsSpec, Frame, Split, hold_out
 from jaxflow.detection import GivenThreshold
 from jaxflow.detection.inputs import fit_inputs
 from jaxflow.detection.out_of_fold import divide_folds, fold_count
@@ -114,8 +114,9 @@ def _experiments(paths: Sequence[Path]) -> dict[str, Experiment]:
             )
         experiments[path.stem] = experiment
         first = next(iter(experiments.values()))
-        same = ("threshold", "calibration_fraction", "calibration_folds")
-        for part in ("data", "split", "columns", "seed", *(f"detection.{name}" for name in same)):
+        same = ("types", "missing"), ("threshold", "calibration_fraction", "calibration_folds")
+        parts = [f"columns.{name}" for name in same[0]] + [f"detection.{name}" for name in same[1]]
+        for part in ("data", "split", "seed", *parts):
             if attrgetter(part)(experiment) != attrgetter(part)(first):
                 raise InputError(f"{path}: its {part} differs from that of {paths[0]}, expected the same")
     return experiments
@@ -167,11 +168,12 @@ def _peer(
 def _measure(
     fit: Callable[[np.ndarray, int], Scores], learn: Frame, experiment: Experiment
 ) -> Callable[[Frame], np.ndarray]:
-    inputs = fit_inputs(learn, experiment.columns, DEFAULT_STEPS)
+    # Peers judge all columns, none by the light of others.
+    columns = ColumnsSpec(types=experiment.columns.types, missing=experiment.columns.missing)
+    inputs = fit_inputs(learn, columns, DEFAULT_STEPS)
 
     def features(rows: Frame) -> np.ndarray:
-        z, context = inputs.model_rows(inputs.encoding.codes(rows))
-        return z if context is None else np.concatenate([z, context], axis=1)
+        return inputs.model_rows(inputs.encoding.codes(rows))[0]
 
     score = fit(features(learn), experiment.seed)
     return lambda rows: score(features(rows))
