@@ -1,10 +1,10 @@
 """What every loader returns."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64, Shaped
 
 from jaxflow.errors import InputError
 
@@ -20,10 +20,12 @@ class Dataset:
         feature_names: one name a column, all different.
         categories: the texts of each column of texts; x holds their places.
         may_miss: whether values may be missing; they are NaN.
+        kinds: what else the source says of each row, such as the name of an attack; no detector sees it.
+        for_test: the rows that the source sets apart for the test; None where it leaves the division to others.
 
     Raises:
         InputError: when the lengths disagree, there is no row or no column, two columns share a name, a cell is not
-            finite, or a label is neither 0 nor 1.
+            finite, a label is neither 0 nor 1, or no row or every row is for the test.
     """
 
     name: str
@@ -32,6 +34,8 @@ class Dataset:
     feature_names: tuple[str, ...]
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     may_miss: bool = False
+    kinds: Mapping[str, Shaped[np.ndarray, "_"]] = field(default_factory=dict)
+    for_test: Bool[np.ndarray, "_"] | None = None
 
     def __post_init__(self):
         if self.x.ndim != 2 or self.x.shape[0] < 1 or self.x.shape[1] < 1:
@@ -45,6 +49,15 @@ class Dataset:
             row, column = np.argwhere(~finite)[0]
             value, feature = self.x[row, column], self.feature_names[column]
             raise InputError(f"{self.name}: row {row + 1}, column {feature} is {value}, expected a finite number")
+        for name, kinds in self.kinds.items():
+            if kinds.shape != (rows,):
+                raise InputError(f"{self.name}: {name} has shape {kinds.shape}, expected ({rows},)")
+        if self.for_test is not None:
+            if self.for_test.shape != (rows,):
+                raise InputError(f"{self.name}: for_test has shape {self.for_test.shape}, expected ({rows},)")
+            if self.for_test.all() or not self.for_test.any():
+                count = int(self.for_test.sum())
+                raise InputError(f"{self.name}: {count} of {rows} rows are for the test, expected some and not all")
         if self.y is None:
             return
         if self.y.shape != (rows,):
@@ -68,7 +81,7 @@ class Dataset:
         indices = [self.feature_names.index(feature) for feature in features]
         x = np.ascontiguousarray(self.x[:, indices])
         categories = {name: texts for name, texts in self.categories.items() if name in features}
-        return Dataset(self.name, x, self.y, tuple(features), categories, self.may_miss)
+        return replace(self, x=x, feature_names=tuple(features), categories=categories)
 
 
 def require_columns(source: object, wanted: Sequence[str], present: Sequence[str]) -> None:

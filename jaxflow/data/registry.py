@@ -12,6 +12,7 @@ from jaxflow.data.adbench import adbench_files, load_adbench
 from jaxflow.data.card_transdata import load_card_transdata
 from jaxflow.data.columns import ColumnsSpec
 from jaxflow.data.dataset import Dataset, require_distinct
+from jaxflow.data.nsl_kdd import load_nsl_kdd
 from jaxflow.data.sklearn_sets import breast_cancer, digits, wine
 from jaxflow.data.tabular import read_table
 from jaxflow.data.toy import TOY_DENSITIES, gaussian_lesson, toy_dataset
@@ -22,6 +23,7 @@ _REAL: dict[str, Callable[[], Dataset]] = {
     "wine": wine,
     "digits": digits,
     "card_transdata": load_card_transdata,
+    "nsl_kdd": load_nsl_kdd,
 }
 _LESSON = "gaussian_lesson"
 _ADBENCH = "adbench/"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64, Int64, Shaped
 from pydantic import Field, field_validator
 
 from jaxflow.config.spec import Spec
@@ -19,10 +19,11 @@ DEFAULT_TEST_FRACTION = 0.5
 class SplitSpec(Spec):
     """How a labelled data set becomes training and test data."""
 
-    protocol: Literal["normal_only", "unsupervised"] = Field(
+    protocol: Literal["normal_only", "unsupervised", "published"] = Field(
         default="normal_only",
         description="normal_only: train on some of the normal rows, test on the others and all anomalies; "
-        "unsupervised: train and test on all rows, labels unseen until the evaluation",
+        "unsupervised: train and test on all rows, labels unseen until the evaluation; published: test on the rows "
+        "that the data set sets apart for that, train on the normal ones of the others",
     )
     test_fraction: float | None = Field(
         default=None, gt=0, lt=1, description="fraction of the normal rows kept for the test (normal_only; default 0.5)"
@@ -31,8 +32,11 @@ class SplitSpec(Spec):
     @field_validator("test_fraction")
     @classmethod
     def _only_with_normal_only(cls, fraction: float | None, info: Any) -> float | None:
-        if fraction is not None and info.data.get("protocol") == "unsupervised":
+        protocol = info.data.get("protocol")
+        if fraction is not None and protocol == "unsupervised":
             raise ValueError("expected no value, as protocol unsupervised tests on the rows it trains on")
+        if fraction is not None and protocol == "published":
+            raise ValueError("expected no value, as protocol published tests on the rows that the data set says")
         return fraction
 
 
@@ -48,6 +52,7 @@ class Split:
         feature_names: the columns.
         train_rows: the number of each training row in the data set, from 0.
         categories: the texts of each column of texts, whose places are in `x_train` and `x_test`.
+        kinds_test: what else the source says of each test row, see `Dataset.kinds`.
     """
 
     name: str
@@ -57,6 +62,7 @@ class Split:
     feature_names: tuple[str, ...]
     train_rows: Int64[np.ndarray, "n_train"]
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    kinds_test: Mapping[str, Shaped[np.ndarray, "n_test"]] = field(default_factory=dict)
 
     @property
     def train(self) -> Frame:
@@ -74,7 +80,9 @@ def split_dataset(dataset: Dataset, spec: SplitSpec, *, seed: int = 0) -> Split:
 
     normal_only: the normal rows are divided at random; the training part has nothing else, the test part has the other
     normal rows and all anomalies. A data set without labels is taken as normal altogether, and its test part has no
-    labels either. unsupervised: all rows are both; nothing is random.
+    labels either. unsupervised: all rows are both; nothing is random. published: the test part is what the data set
+    sets apart for it, the training part the normal rows of the rest (all of them where there are no labels); the
+    anomalies of the rest are left out, and nothing is random.
 
     Args:
         dataset: the rows and their labels.
@@ -82,13 +90,20 @@ def split_dataset(dataset: Dataset, spec: SplitSpec, *, seed: int = 0) -> Split:
         seed: the same seed gives the same split.
 
     Raises:
-        InputError: when normal_only has fewer than two normal rows to divide.
+        InputError: when normal_only has fewer than two normal rows to divide, the data set sets no rows apart for
+            protocol published, or no other row is normal.
     """
     rows = np.arange(len(dataset.x))
+    normal = rows if dataset.y is None else np.flatnonzero(dataset.y == 0)
     if spec.protocol == "unsupervised":
         train = test = rows
+    elif spec.protocol == "published":
+        if dataset.for_test is None:
+            raise InputError(f"{dataset.name} sets no rows apart for the test, expected some for protocol published")
+        train, test = normal[~dataset.for_test[normal]], np.flatnonzero(dataset.for_test)
+        if not len(train):
+            raise InputError(f"{dataset.name}: no row that is not for the test is normal, expected some to train on")
     else:
-        normal = rows if dataset.y is None else np.flatnonzero(dataset.y == 0)
         if len(normal) < 2:
             raise InputError(f"{dataset.name}: {len(normal)} normal row(s), expected two at least to split")
         fraction = DEFAULT_TEST_FRACTION if spec.test_fraction is None else spec.test_fraction
@@ -97,7 +112,14 @@ def split_dataset(dataset: Dataset, spec: SplitSpec, *, seed: int = 0) -> Split:
         test = np.setdiff1d(rows, train, assume_unique=True)
     y_test = None if dataset.y is None else dataset.y[test]
     return Split(
-        dataset.name, dataset.x[train], dataset.x[test], y_test, dataset.feature_names, train, dataset.categories
+        dataset.name,
+        dataset.x[train],
+        dataset.x[test],
+        y_test,
+        dataset.feature_names,
+        train,
+        dataset.categories,
+        {name: kinds[test] for name, kinds in dataset.kinds.items()},
     )
 
 

@@ -115,9 +115,8 @@ class Experiment(Spec):
             raise ValueError(f"expected no validation_fraction, as {model.kind} fits itself")
         rule = detection.threshold
         if rule.needs_labels and split is not None and split.protocol != "normal_only":
-            raise ValueError(
-                f"expected another threshold than {rule.kind}, as protocol {split.protocol} sees no labels"
-            )
+            why = "sees no labels" if split.protocol == "unsupervised" else "leaves no anomalies to choose it by"
+            raise ValueError(f"expected another threshold than {rule.kind}, as protocol {split.protocol} {why}")
         return detection
 
     @field_validator("variants")

@@ -22,6 +22,30 @@ def test_select_takes_columns_by_name_in_the_order_given():
     assert chosen.y is Y
 
 
+def test_select_keeps_what_is_known_of_the_rows():
+    kinds, for_test = {"attack": np.array(["a", "b", "a"])}, np.array([False, True, True])
+    dataset = Dataset("made", X, Y, ("a", "b"), {"a": ("p", "q"), "b": ("r",)}, True, kinds, for_test)
+    chosen = dataset.select(["b"])
+    assert (chosen.categories, chosen.may_miss) == ({"b": ("r",)}, True)
+    assert chosen.kinds is kinds
+    assert chosen.for_test is for_test
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"kinds": {"attack": np.array(["a", "b"])}}, "made: attack has shape (2,), expected (3,)"),
+        ({"for_test": np.array([True, False])}, "made: for_test has shape (2,), expected (3,)"),
+        ({"for_test": np.ones(3, bool)}, "made: 3 of 3 rows are for the test, expected some and not all"),
+        ({"for_test": np.zeros(3, bool)}, "made: 0 of 3 rows are for the test, expected some and not all"),
+    ],
+)
+def test_refuses_what_is_said_of_other_rows(given, message):
+    with pytest.raises(InputError) as error:
+        Dataset("made", X, Y, ("a", "b"), **given)
+    assert str(error.value) == message
+
+
 @pytest.mark.parametrize(
     ("features", "message"),
     [

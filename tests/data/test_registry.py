@@ -17,7 +17,7 @@ OFFLINE = ("breast_cancer", "wine", "digits", *TOYS, "gaussian_lesson")
 
 def test_names():
     names = dataset_names()
-    assert set(names) == {*OFFLINE, "card_transdata", *(f"adbench/{name}" for name in adbench_files())}
+    assert set(names) == {*OFFLINE, "card_transdata", "nsl_kdd", *(f"adbench/{name}" for name in adbench_files())}
     assert len(names) == len(set(names))
 
 

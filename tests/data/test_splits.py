@@ -56,6 +56,33 @@ def test_unsupervised_trains_and_tests_on_all_rows(labelled):
         assert split.y_test is None
 
 
+def published(y):
+    x = np.arange(6.0)[:, None]
+    for_test = np.array([False, True, False, False, True, True])
+    return Dataset("made", x, y, ("a",), kinds={"sort": np.array(list("abcdef"))}, for_test=for_test)
+
+
+@pytest.mark.parametrize(("labels", "train"), [([0, 0, 1, 0, 1, 0], [0, 3]), (None, [0, 2, 3])])
+def test_a_published_split_trains_on_the_normal_rows_that_are_not_for_the_test(labels, train):
+    data = published(None if labels is None else np.array(labels))
+    split = split_dataset(data, SplitSpec(protocol="published"), seed=3)
+    np.testing.assert_array_equal(split.x_train[:, 0], train)
+    np.testing.assert_array_equal(split.train_rows, train)
+    np.testing.assert_array_equal(split.x_test[:, 0], [1, 4, 5])
+    np.testing.assert_array_equal(split.kinds_test["sort"], ["b", "e", "f"])
+    if labels is None:
+        assert split.y_test is None
+    else:
+        np.testing.assert_array_equal(split.y_test, [0, 1, 0])
+
+
+def test_a_published_split_needs_one_and_something_to_train_on():
+    with pytest.raises(InputError, match=r"^made sets no rows apart for the test, expected some"):
+        split_dataset(dataset(), SplitSpec(protocol="published"))
+    with pytest.raises(InputError, match=r"^made: no row that is not for the test is normal, expected some"):
+        split_dataset(published(np.array([1, 0, 1, 1, 0, 0])), SplitSpec(protocol="published"))
+
+
 def test_rows_without_labels_count_as_normal():
     split = split_dataset(dataset(labelled=False), SplitSpec(test_fraction=0.3))
     assert (len(split.x_train), len(split.x_test)) == (70, 30)
@@ -68,9 +95,10 @@ def test_refuses_too_few_normal_rows(normal):
         split_dataset(dataset(20, 20 - normal), SplitSpec())
 
 
-def test_a_test_fraction_without_effect_is_refused():
-    with pytest.raises(InputError, match=r"^a.yaml: test_fraction = 0.5: expected no value, as protocol unsupervised"):
-        parse_spec(SplitSpec, {"protocol": "unsupervised", "test_fraction": 0.5}, "a.yaml")
+@pytest.mark.parametrize("protocol", ["unsupervised", "published"])
+def test_a_test_fraction_without_effect_is_refused(protocol):
+    with pytest.raises(InputError, match=rf"^a.yaml: test_fraction = 0.5: expected no value, as protocol {protocol}"):
+        parse_spec(SplitSpec, {"protocol": protocol, "test_fraction": 0.5}, "a.yaml")
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.5])

@@ -165,6 +165,11 @@ def test_what_is_wrong_with_a_variant_names_it(changes, sentence):
             "a.yaml: detection: expected another threshold than best_f1, as protocol unsupervised sees no labels",
         ),
         (
+            {"split": {"protocol": "published"}, "detection": {"threshold": {"kind": "best_f1"}}},
+            "a.yaml: detection: expected another threshold than best_f1, as protocol published leaves no anomalies to "
+            "choose it by",
+        ),
+        (
             {"variants": {"Model": {}}},
             "a.yaml: variants: the name 'Model' is taken: the results of every run have a folder of that name",
         ),
