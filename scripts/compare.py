@@ -1,7 +1,9 @@
 """Run several experiments on the same rows and put them beside the 5-nearest-neighbour distance and isolation forest.
 
 The configs must agree on data, split, types of columns, seed, threshold rule and the share of rows that calibrates it.
-Writes `results.csv`, `summary.md` and two figures.
+Writes `results.csv`, `summary.md` and two figures. Where the data set says of what kinds its rows are, such as the
+family of an attack, the summary has the share of each kind that is flagged, and explains one row of each kind of
+anomalies.
 """
 
 import csv
@@ -35,12 +37,28 @@ from jaxflow.evaluation import (
     save_figure,
     write_report,
 )
+from jaxflow.experiment.comparison import flagged_by_kind, reasons_of_examples, without_never_seen
 from jaxflow.experiment.run import experiment_split, run_experiment
 from jaxflow.experiment.run_files import require_writable
 from jaxflow.experiment.spec import Experiment
 
 NEIGHBOURS = 5
 COLUMNS = ("roc_auc", "pr_auc", "precision", "recall", "f1", "false_positive_rate")
+PUBLISHED_NOTE = (
+    "The test rows are those that the source of the data sets apart. They need not be like the rows to learn from, so "
+    "that another share of the normal ones may be flagged than the rule aims at."
+)
+NEVER_SEEN_NOTE = (
+    "A text that is in none of the rows a detector of jaxflow learned from, or another value than the only one of a "
+    "column there, is anomalous by rule, whatever the model says; scikit-learn's detectors do not see it. The second "
+    "table says how many test rows have one, and what the figures are, at the same threshold, without the rule."
+)
+EXAMPLES_NOTE = (
+    "The last tables explain one row of each kind of anomalies: of those that most detectors of jaxflow flag the rows "
+    "of the most frequent sort, and of these the one with the median score of {}. What is normal in a column is the "
+    "range of the middle 98 % of normal rows, or their most frequent text; a value may be normal in itself and be "
+    "named because it does not go with the others."
+)
 Scores: TypeAlias = Callable[[np.ndarray], np.ndarray]
 HEADER = ("detector", "ROC-AUC", "PR-AUC", "precision", "recall", "F1", "FP rate", "fit (s)", "score (s)")
 
@@ -61,17 +79,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if split.y_test is None:
         raise InputError(f"{split.name} has no labels to compare detectors by")
 
-    rows, curves = [], {}
+    rows, curves, runs, flagged = [], {}, {}, {}
     for peer, fit in PEERS.items():
         print(f"{peer} on {split.name}", file=sys.stderr)
         scores, metrics, fit_seconds, score_seconds = _peer(fit, split, first)
         rows.append((peer, metrics, fit_seconds, score_seconds))
         curves[peer] = (split.y_test, scores)
+        flagged[peer] = scores > metrics.threshold
     for name, experiment in experiments.items():
         print(f"{name} on {split.name}", file=sys.stderr)
-        run = run_experiment(experiment, progress=True)
+        runs[name] = run = run_experiment(experiment, progress=True)
         rows.append((name, run.metrics, run.fit_seconds, run.score_seconds))
         curves[name] = (run.y, run.scores)
+        flagged[name] = run.scores > run.detector.threshold_
+    unseen, reasons = without_never_seen(split, runs), reasons_of_examples(split, runs)
+    notes = [PUBLISHED_NOTE] * (first.split.protocol == "published") + [NEVER_SEEN_NOTE] * bool(unseen)
+    notes += [EXAMPLES_NOTE.format(next(iter(runs)))] * bool(reasons)
 
     table = [
         (name, *(getattr(metrics, column) for column in COLUMNS), round(fit, 2), round(score, 2))
@@ -86,8 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write_report(
         options.out / "summary.md",
         title=options.title,
-        summary=_summary(split, rows[0][1], first),
-        tables=[("Test rows", HEADER, table)],
+        summary="\n\n".join([_summary(split, rows[0][1], first), *notes]),
+        tables=[("Test rows", HEADER, table), *unseen, *flagged_by_kind(split, flagged), *reasons],
         figures=[
             ("ROC", "roc.png", "Each point of a curve is a threshold."),
             ("Precision and recall", "precision_recall.png", "Random scores reach the prevalence."),
@@ -186,9 +209,11 @@ def _summary(split: Split, metrics: Metrics, experiment: Experiment) -> str:
         calibrated = f"scores the rows to learn from with {folds} further models, each fitted without those it scores"
     else:
         calibrated = f"sets {detection.calibration_fraction:.0%} of the rows to learn from aside, drawn for itself"
+    options = detection.threshold.model_dump(exclude={"kind"}).items()
+    rule = " ".join([detection.threshold.kind, *(f"({name} {value})" for name, value in options)])
     return (
         f"{split.name}: {len(split.x_train):,} normal rows to learn from, {len(split.x_test):,} test rows of which "
-        f"{metrics.n_anomalies:,} are anomalies. Each detector {calibrated}, and the rule {detection.threshold.kind} "
+        f"{metrics.n_anomalies:,} are anomalies. Each detector {calibrated}, and the rule {rule} "
         "takes its threshold from their scores; those fitted by gradient steps set aside a further part that chooses "
         f"the epoch. The {NEIGHBOURS}-nearest-neighbour (NN) distance and the isolation forest are scikit-learn's, on "
         "standardised columns. Times are wall seconds and include compilation."
