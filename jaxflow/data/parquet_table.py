@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,7 @@ from jaxflow.data.table import (
 from jaxflow.errors import InputError
 
 BATCH_ROWS = 1 << 16
+BUFFER_BYTES = 1 << 16  # of each column, read at once
 
 
 class ParquetTable(Table):
@@ -47,7 +49,7 @@ class ParquetTable(Table):
             name: set() for name in columns if name in declared or is_text(self._types.field(name).type)
         }
         try:
-            with parquet.ParquetFile(self.path) as file:
+            with _opened(self.path) as file:
                 for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(found)) if found else ():
                     for name, texts in found.items():
                         texts |= distinct_texts(as_text(batch.column(name)))
@@ -67,7 +69,7 @@ class ParquetTable(Table):
         self.require_numbers([name for name in columns if name not in texts])
         rows = 0
         try:
-            with parquet.ParquetFile(self.path, page_checksum_verification=True) as file:
+            with _opened(self.path, page_checksum_verification=True) as file:
                 for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(columns)):
                     values = np.stack([_values(batch.column(name), texts.get(name)) for name in columns], axis=1)
                     bad = first_bad_cell(values, columns, label, missing)
@@ -93,6 +95,11 @@ class ParquetTable(Table):
             kind = self._types.field(name).type
             if not is_number(kind):
                 raise InputError(f"{self.path}: column {name} holds {kind}, expected numbers")
+
+
+def _opened(path: Path, **options: Any) -> parquet.ParquetFile:
+    """The file, to be read page by page; left to itself pyarrow takes whole row groups into memory."""
+    return parquet.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER_BYTES, **options)
 
 
 def _values(column: pa.Array, texts: Sequence[str] | None) -> Float64[np.ndarray, "rows"]:

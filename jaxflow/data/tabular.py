@@ -147,9 +147,9 @@ def _of_equal_length(batches: Iterator[np.ndarray], rows: int) -> Iterator[Float
         waiting.append(batch)
         count += len(batch)
         if count >= rows:
-            whole = np.concatenate(waiting)
+            whole = waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
             full = count - count % rows
             yield from (whole[start : start + rows] for start in range(0, full, rows))
-            waiting, count = [whole[full:]], count - full
+            waiting, count = [whole[full:]] if full < count else [], count - full
     if count:
         yield np.concatenate(waiting)

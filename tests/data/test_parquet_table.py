@@ -76,3 +76,15 @@ def test_a_changed_byte_is_found_where_pages_have_checksums(message, tmp_path):
     assert len(content) > (tmp_path / "plain.parquet").stat().st_size  # by the checksums
     path.write_bytes(content[:1000] + bytes([content[1000] ^ 1]) + content[1001:])
     assert "CRC checksum verification failed" in message(chunks, path, ["a"])
+
+
+def test_memory_does_not_grow_with_the_row_groups(tmp_path):
+    """Of a group of 64 MB the reader holds the batch that is asked for, and pages of each column."""
+    rows, names = 1 << 20, [f"x{index}" for index in range(8)]
+    values = pa.array(np.random.default_rng(0).normal(size=rows))
+    table = pa.table(dict.fromkeys(names, values))
+    parquet.write_table(table, tmp_path / "t.parquet", row_group_size=rows, use_dictionary=False)
+    before = pa.total_allocated_bytes()
+    held = [pa.total_allocated_bytes() - before for _ in read_chunks(tmp_path / "t.parquet", features=names)]
+    assert len(held) == 16
+    assert 0 < max(held) < 32e6
