@@ -8,18 +8,10 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxflow.data.column_maps import UNSEEN, Categorical
-from jaxflow.detection.inputs import NEVER_SEEN
-from jaxflow.detection.row_terms import terms_of_rows
-from jaxflow.detection.term_scale import TermScale
 from jaxflow.errors import InputError
-from jaxflow.models.replacement import CANDIDATES, candidate_values
-from jaxflow.models.terms import TermsMethod, blocks_of, chosen_method
-from jaxflow.training.precision import floats_of
+from jaxflow.models.terms import TermsMethod
 
 NORMAL_ROWS = 1000  # kept at most, of those that calibrate
-SCORED_AT_MOST = 2**19  # rows that are scored to compare replacements in normal rows, unless these are too few
-FEWEST_COMPARED = 100  # normal rows
-NORMAL_RANGE = (0.01, 0.99)
 
 
 class Reason(NamedTuple):
@@ -129,23 +121,6 @@ class Explanation:
         return cell_of(value, self.categories.get(self.columns[column]))
 
 
-def explain_rows(detector: Any, x: Float[np.ndarray, "n columns"], method: str = "auto") -> Explanation:
-    """`Detector.explain` for a matrix of codes, as `Detector.codes` gives them."""
-    chosen = chosen_method(detector.model_, method)
-    normal = normal_rows(detector)
-    # Once for each method: the normal rows and the model stay the same until the detector is fitted or calibrated.
-    if chosen not in detector._term_scales:
-        detector._term_scales[chosen] = TermScale.fit(_terms(detector, _compared(detector, normal, chosen), chosen))
-    contributions = _terms(detector, x, chosen)
-    calibrated = detector._term_scales[chosen].calibrated(contributions)
-    never_seen = detector.inputs_.never_seen(x)
-    contributions, calibrated = (np.where(never_seen, NEVER_SEEN, terms) for terms in (contributions, calibrated))
-    texts = categories_of(detector)
-    low, high = _normal_range(normal, [name in texts for name in detector.columns_])
-    scores = detector.scores_of_rows(x)
-    return Explanation(detector.columns_, x, scores, chosen, contributions, calibrated, low, high, never_seen, texts)
-
-
 def categories_of(detector: Any) -> dict[str, Sequence[str]]:
     """The texts of each categorical column, by the name that the detector has for it."""
     named = zip(detector.columns_, detector.inputs_.encoding.maps, strict=True)
@@ -159,19 +134,6 @@ def cell_of(value: float, texts: Sequence[str] | None) -> float | str | None:
     if texts is None:
         return float(value)
     return "another text" if value == UNSEEN else texts[int(value)]
-
-
-def _normal_range(normal: np.ndarray, textual: Sequence[bool]) -> tuple[np.ndarray, np.ndarray]:
-    """The middle 98 % of each column, or its most frequent text; values that are missing left out."""
-    low, high = np.full(normal.shape[1], np.nan), np.full(normal.shape[1], np.nan)
-    for column, is_text in enumerate(textual):
-        values = normal[~np.isnan(normal[:, column]), column]
-        if is_text and values.size:
-            places, counts = np.unique(values, return_counts=True)
-            low[column] = high[column] = places[np.argmax(counts)]
-        elif values.size:
-            low[column], high[column] = np.quantile(values, NORMAL_RANGE, method="inverted_cdf")
-    return low, high
 
 
 def _shown(value: float | str | None) -> str:
@@ -199,33 +161,3 @@ def as_the_model_sees(detector: Any, x: Float[np.ndarray, "n columns"]) -> tuple
     """The rows after encoding and preprocessing, and their context."""
     with np.errstate(over="ignore"):  # infinitely far is as far as it need be
         return detector.inputs_.model_rows(x)
-
-
-def _terms(detector: Any, x: Float[np.ndarray, "n columns"], method: TermsMethod) -> Float[np.ndarray, "n columns"]:
-    """The terms of the columns of x: what preprocessing made of one column is judged together."""
-    z, context = as_the_model_sees(detector, x)
-    columns, sources = _columns_and_sources(detector)
-    normal, _ = as_the_model_sees(detector, normal_rows(detector))
-    candidates = candidate_values(normal, blocks_of(sources))
-    out = np.zeros(x.shape)
-    with floats_of(detector.float_type_):
-        out[:, columns] = terms_of_rows(
-            detector.model_, z, context, method=method, sources=sources, candidates=candidates
-        )
-    if detector.inputs_.imputer is not None:  # what stands there is not the row's own
-        out[np.isnan(x)] = 0.0
-    return out
-
-
-def _compared(detector: Any, normal: np.ndarray, method: TermsMethod) -> np.ndarray:
-    """As many of the normal rows as are worth their time."""
-    if method != "replacement":
-        return normal
-    columns, _ = _columns_and_sources(detector)
-    return spread_out(normal, max(FEWEST_COMPARED, SCORED_AT_MOST // (len(columns) * CANDIDATES)))
-
-
-def _columns_and_sources(detector: Any) -> tuple[np.ndarray, list[int]]:
-    """The columns of x that the model sees, ascending, and for each column of z where in that list its own one is."""
-    columns, sources = np.unique(detector.inputs_.sources, return_inverse=True)
-    return columns, sources.tolist()

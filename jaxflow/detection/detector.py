@@ -25,7 +25,7 @@ from jaxflow.detection.inputs import Inputs, fit_inputs
 from jaxflow.detection.out_of_fold import fold_count, out_of_fold_scores
 from jaxflow.detection.p_values import PValues
 from jaxflow.detection.parameters import checked_parameters, checked_rule, columns_spec, require_rows
-from jaxflow.detection.row_scores import scores_of_codes
+from jaxflow.detection.row_scores import RowScorer
 from jaxflow.detection.rows import read_rows
 from jaxflow.detection.scoring import draw_rows
 from jaxflow.detection.thresholds import ThresholdRule, checked_labels
@@ -298,7 +298,7 @@ class Detector(PValues, Explaining, OutlierMixin, BaseEstimator):
     def scores_of_rows(self, x: Float[np.ndarray, "n n_features"]) -> Float[np.ndarray, "n"]:
         """`anomaly_score` for a matrix of codes, as `codes` gives them, its columns in the order of `columns_`."""
         with floats_of(self.float_type_):
-            return scores_of_codes(self.model_, self.inputs_, x)
+            return RowScorer(self.model_, self.inputs_)(x)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted detector to a directory; see `jaxflow.detection.saving.save_detector`."""

@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Float
 from sklearn.utils.validation import check_is_fitted
 
-from jaxflow.detection.attribution import NORMAL_ROWS, Explanation, explain_rows, spread_out
+from jaxflow.detection.attribution import NORMAL_ROWS, Explanation, spread_out
 from jaxflow.detection.counterfactual import Counterfactual, counterfactual_rows
+from jaxflow.detection.explainer import explain_rows
 
 
 class Explaining:

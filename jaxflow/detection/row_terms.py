@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxflow.detection.scoring import padded
+from jaxflow.detection.frozen import Frozen
+from jaxflow.detection.scoring import SMALLEST_SHAPE, padded
 from jaxflow.models.model import Model
 from jaxflow.models.replacement import CANDIDATES
 from jaxflow.models.terms import TermsMethod, score_terms
@@ -18,7 +17,7 @@ CHUNK_ROWS = 16384  # rows on the device at once, those counted that replacement
 
 
 def terms_of_rows(
-    model: Model,
+    model: Model | Frozen,
     z: Float[np.ndarray, "n dim"],
     context: Float[np.ndarray, "n context_dim"] | None,
     *,
@@ -27,29 +26,27 @@ def terms_of_rows(
     candidates: Float[np.ndarray, "candidates dim"],
 ) -> Float[np.ndarray, "n blocks"]:
     """`score_terms` of rows on the host, as float64; +inf where the model's arithmetic overflows."""
-    graph, state = nnx.split(model)
+    frozen = Frozen.of(model)
     at_once = CHUNK_ROWS // (CANDIDATES if method == "replacement" else 1)
+    # Each row is scored so often with replacements that for one alone it is better not to add others.
+    least = 1 if len(z) == 1 and method == "replacement" else SMALLEST_SHAPE
     terms = np.empty((len(z), max(sources) + 1))
     for start in range(0, len(z), at_once):
         part = slice(start, min(start + at_once, len(z)))
-        given = None if context is None else padded(context[part])
-        found = _terms(
-            state, padded(z[part]), given, padded(candidates), graph=graph, method=method, sources=tuple(sources)
-        )
+        given = None if context is None else padded(context[part], least)
+        found = _terms(frozen, padded(z[part], least), given, padded(candidates), method=method, sources=tuple(sources))
         terms[part] = np.asarray(found)[: part.stop - start]
     return np.where(np.isnan(terms), np.inf, terms)
 
 
-@partial(jax.jit, static_argnames=("graph", "method", "sources"))
+@partial(jax.jit, static_argnames=("method", "sources"))
 def _terms(
-    state: Any,
+    frozen: Frozen,
     rows: Float[Array, "n dim"],
     context: Float[Array, "n context_dim"] | None,
     candidates: Float[Array, "candidates dim"],
     *,
-    graph: Any,
     method: TermsMethod,
     sources: tuple[int, ...],
 ) -> Float[Array, "n blocks"]:
-    model = nnx.merge(graph, state)
-    return score_terms(model, rows, context, method=method, sources=sources, candidates=candidates)
+    return score_terms(frozen.model, rows, context, method=method, sources=sources, candidates=candidates)

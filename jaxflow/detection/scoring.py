@@ -9,6 +9,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from jaxflow.detection.frozen import Frozen
 from jaxflow.models.model import Density, Model
 
 CHUNK_ROWS = 65536  # rows on the device at once
@@ -16,7 +17,7 @@ SMALLEST_SHAPE = 64  # fewer rows than this are padded to it
 
 
 def score_rows(
-    model: Model, z: Float[np.ndarray, "n dim"], context: Float[np.ndarray, "n context_dim"] | None = None
+    model: Model | Frozen, z: Float[np.ndarray, "n dim"], context: Float[np.ndarray, "n context_dim"] | None = None
 ) -> Float[np.ndarray, "n"]:
     """The model's scores, as float64.
 
@@ -24,20 +25,20 @@ def score_rows(
     values in `z` are legal and count as very large.
 
     Rows go to the device in chunks padded to a power of two, so that however many calls with however many rows need
-    only a handful of compiled programs.
+    only a handful of compiled programs. Who calls often with few rows gives a model that is `Frozen`.
 
     Raises:
         FloatingPointError: if the model holds a parameter that is not finite.
     """
-    graph, state = nnx.split(model)
+    frozen = Frozen.of(model)
     scores = np.empty(len(z))
     for start in range(0, len(z), CHUNK_ROWS):
         part = slice(start, min(start + CHUNK_ROWS, len(z)))
         given = None if context is None else padded(context[part])
-        scores[part] = np.asarray(_score(state, padded(z[part]), given, graph=graph))[: part.stop - start]
+        scores[part] = np.asarray(_score(frozen, padded(z[part]), given))[: part.stop - start]
     unknown = np.isnan(scores)
     if unknown.any():
-        _require_finite(state)
+        _require_finite(frozen.state)
         # Finite parameters make a NaN out of a finite row in one way only: infinity minus infinity (or times zero),
         # after an overflow. The inverse of a flow may explode even for rows of moderate size (Behrmann et al. 2021).
         scores[unknown] = np.inf
@@ -46,28 +47,28 @@ def score_rows(
 
 def draw_rows(model: Density, key: PRNGKeyArray, count: int) -> Float[np.ndarray, "count dim"]:
     """Draws from a density, as float64; the same key and count give the same rows."""
-    graph, state = nnx.split(model)
+    frozen = Frozen.of(model)
     draws = np.empty((count, model.dim))
     for number, start in enumerate(range(0, count, CHUNK_ROWS)):
         size = min(CHUNK_ROWS, count - start)
-        rows = _draw(state, jax.random.fold_in(key, number), graph=graph, count=padded_length(size))
+        rows = _draw(frozen, jax.random.fold_in(key, number), count=padded_length(size))
         draws[start : start + size] = np.asarray(rows)[:size]
     return draws
 
 
-def padded(rows: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "padded dim"]:
+def padded(rows: Float[np.ndarray, "n dim"], least: int = SMALLEST_SHAPE) -> Float[np.ndarray, "padded dim"]:
     """Rows in the type and the number that a program takes, the last ones zeros, and none too far out to be squared."""
     dtype = jnp.result_type(float)
     # Beyond the root of the largest number even the square of a value overflows.
     farthest = float(np.sqrt(jnp.finfo(dtype).max))
-    out = np.zeros((padded_length(len(rows)), rows.shape[1]), dtype=dtype)
+    out = np.zeros((padded_length(len(rows), least), rows.shape[1]), dtype=dtype)
     out[: len(rows)] = np.clip(rows, -farthest, farthest)
     return out
 
 
-def padded_length(rows: int) -> int:
-    """The number of rows of the program that so many rows go through."""
-    return max(SMALLEST_SHAPE, 1 << (rows - 1).bit_length())
+def padded_length(rows: int, least: int = SMALLEST_SHAPE) -> int:
+    """The number of rows, at least `least`, of the program that so many rows go through."""
+    return max(least, 1 << (rows - 1).bit_length())
 
 
 def _require_finite(state: Any) -> None:
@@ -77,13 +78,13 @@ def _require_finite(state: Any) -> None:
             raise FloatingPointError(f"the model's array {name} is not finite, so it cannot score")
 
 
-@partial(jax.jit, static_argnames="graph")
+@jax.jit
 def _score(
-    state: Any, rows: Float[Array, "n dim"], context: Float[Array, "n context_dim"] | None, *, graph: Any
+    frozen: Frozen, rows: Float[Array, "n dim"], context: Float[Array, "n context_dim"] | None
 ) -> Float[Array, "n"]:
-    return nnx.merge(graph, state).score(rows, context)
+    return frozen.model.score(rows, context)
 
 
-@partial(jax.jit, static_argnames=("graph", "count"))
-def _draw(state: Any, key: PRNGKeyArray, *, graph: Any, count: int) -> Float[Array, "count dim"]:
-    return nnx.merge(graph, state).sample(key, (count,))
+@partial(jax.jit, static_argnames="count")
+def _draw(frozen: Frozen, key: PRNGKeyArray, *, count: int) -> Float[Array, "count dim"]:
+    return frozen.model.sample(key, (count,))

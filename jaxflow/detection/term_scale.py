@@ -1,6 +1,7 @@
 """One scale for the terms of all columns: how rare a term is among those of normal rows."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
@@ -45,14 +46,21 @@ class TermScale:
         least = LEAST_EXCESS * excess.mean()
         return cls(ordered, start, np.maximum(excess, least if least > 0 else 1.0))
 
-    def calibrated(self, terms: Float[np.ndarray, "n_terms columns"]) -> Float[np.ndarray, "n_terms columns"]:
-        """The terms on the common scale, in nats; infinite ones stay so."""
-        out = np.empty_like(terms)
-        for column, (start, excess) in enumerate(zip(self.start, self.excess, strict=True)):
-            normal = self.terms[:, column]
+    @cached_property
+    def _curves(self) -> list[tuple[np.ndarray, np.ndarray, float]]:
+        """For each column the normal terms up to its start, without repetitions; their values; and the jump."""
+        curves = []
+        for normal, start in zip(self.terms.T, self.start, strict=True):
             reached, below = np.unique(normal[normal <= start], return_index=True)
             levels = -np.log((1 + len(normal) - below) / (len(normal) + 1))
             jump = -np.log((1 + np.sum(normal > start)) / (len(normal) + 1)) - levels[-1]
-            far = np.maximum(terms[:, column] - start, 0.0) / excess
-            out[:, column] = np.interp(terms[:, column], reached, levels) + jump * -np.expm1(-far) + far
+            curves.append((reached, levels, float(jump)))
+        return curves
+
+    def calibrated(self, terms: Float[np.ndarray, "n_terms columns"]) -> Float[np.ndarray, "n_terms columns"]:
+        """The terms on the common scale, in nats; infinite ones stay so."""
+        far = np.maximum(terms - self.start, 0.0) / self.excess
+        out = far.copy()
+        for column, (reached, levels, jump) in enumerate(self._curves):
+            out[:, column] += np.interp(terms[:, column], reached, levels) + jump * -np.expm1(-far[:, column])
         return out

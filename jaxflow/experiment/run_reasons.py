@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxflow.detection.attribution import explain_rows
+from jaxflow.detection.explainer import explain_rows
 from jaxflow.evaluation.explanation_plots import plot_reasons
 from jaxflow.evaluation.explanation_table import explanation_table
 from jaxflow.evaluation.tables import Cell

@@ -1,0 +1,115 @@
+"""From rows to their explanations: the terms of the model's score, beside those of normal rows."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxflow.detection.attribution import (
+    Explanation,
+    as_the_model_sees,
+    categories_of,
+    normal_rows,
+    spread_out,
+)
+from jaxflow.detection.frozen import Frozen
+from jaxflow.detection.inputs import NEVER_SEEN
+from jaxflow.detection.row_terms import terms_of_rows
+from jaxflow.detection.term_scale import TermScale
+from jaxflow.models.replacement import CANDIDATES, candidate_values
+from jaxflow.models.terms import TermsMethod, blocks_of, chosen_method
+from jaxflow.training.precision import floats_of
+
+SCORED_AT_MOST = 2**19  # rows that are scored to compare replacements in normal rows, unless these are too few
+FEWEST_COMPARED = 100  # normal rows
+NORMAL_RANGE = (0.01, 0.99)
+
+
+class Explainer:
+    """Explains rows of codes by one method.
+
+    What does not depend on the rows is done once, above all the terms of the stored normal rows; so an explainer is
+    quick for a row at a time. What becomes of the detector's model later it does not see.
+
+    Args:
+        detector: a fitted detector.
+        method: as for `Detector.explain`.
+
+    Raises:
+        InputError: if the model does not have the method, or the detector was saved without normal rows.
+    """
+
+    def __init__(self, detector: Any, method: str = "auto"):
+        self.detector = detector
+        self.method: TermsMethod = chosen_method(detector.model_, method)
+        normal = normal_rows(detector)
+        self._model = Frozen.of(detector.model_)
+        # The columns that the model sees, ascending, and for each of its features where in that list its own is.
+        self._columns, sources = np.unique(detector.inputs_.sources, return_inverse=True)
+        self._sources = sources.tolist()
+        z, _ = as_the_model_sees(detector, normal)
+        self._candidates = candidate_values(z, blocks_of(self._sources))
+        self._texts = categories_of(detector)
+        self._low, self._high = _normal_range(normal, [name in self._texts for name in detector.columns_])
+        # Kept with the detector: the normal rows and the model stay the same until it is fitted or calibrated.
+        scales = detector._term_scales
+        if self.method not in scales:
+            scales[self.method] = TermScale.fit(self._terms(self._compared(normal)))
+        self._scale = scales[self.method]
+
+    def __call__(self, x: Float[np.ndarray, "n columns"], scores: Float[np.ndarray, "n"] | None = None) -> Explanation:
+        """What each column carries of the rows' scores, which need not be given."""
+        detector = self.detector
+        contributions = self._terms(x)
+        calibrated = self._scale.calibrated(contributions)
+        never_seen = detector.inputs_.never_seen(x)
+        contributions, calibrated = (np.where(never_seen, NEVER_SEEN, terms) for terms in (contributions, calibrated))
+        return Explanation(
+            detector.columns_,
+            x,
+            detector.scores_of_rows(x) if scores is None else scores,
+            self.method,
+            contributions,
+            calibrated,
+            self._low,
+            self._high,
+            never_seen,
+            self._texts,
+        )
+
+    def _terms(self, x: Float[np.ndarray, "n columns"]) -> Float[np.ndarray, "n columns"]:
+        """The terms of the columns of x: what preprocessing made of one column is judged together."""
+        z, context = as_the_model_sees(self.detector, x)
+        out = np.zeros(x.shape)
+        with floats_of(self.detector.float_type_):
+            out[:, self._columns] = terms_of_rows(
+                self._model, z, context, method=self.method, sources=self._sources, candidates=self._candidates
+            )
+        if self.detector.inputs_.imputer is not None:  # what stands there is not the row's own
+            out[np.isnan(x)] = 0.0
+        return out
+
+    def _compared(self, normal: np.ndarray) -> np.ndarray:
+        """As many of the normal rows as are worth their time."""
+        if self.method != "replacement":
+            return normal
+        return spread_out(normal, max(FEWEST_COMPARED, SCORED_AT_MOST // (len(self._columns) * CANDIDATES)))
+
+
+def explain_rows(detector: Any, x: Float[np.ndarray, "n columns"], method: str = "auto") -> Explanation:
+    """`Detector.explain` for a matrix of codes, as `Detector.codes` gives them."""
+    return Explainer(detector, method)(x)
+
+
+def _normal_range(normal: np.ndarray, textual: Sequence[bool]) -> tuple[np.ndarray, np.ndarray]:
+    """The middle 98 % of each column, or its most frequent text; values that are missing left out."""
+    low, high = np.full(normal.shape[1], np.nan), np.full(normal.shape[1], np.nan)
+    for column, is_text in enumerate(textual):
+        values = normal[~np.isnan(normal[:, column]), column]
+        if is_text and values.size:
+            places, counts = np.unique(values, return_counts=True)
+            low[column] = high[column] = places[np.argmax(counts)]
+        elif values.size:
+            low[column], high[column] = np.quantile(values, NORMAL_RANGE, method="inverted_cdf")
+    return low, high
