@@ -4,10 +4,16 @@ Writes one answer a row: `row` (from 1), `score` (higher = more anomalous), `p_v
 that score at least as high), `anomaly` (1 above the threshold). With --follow, rows come as JSON lines on standard
 input (`{"column": number, ...}`) and each is answered at once with a JSON line on standard output; one that cannot be
 scored is answered by `{"error": "..."}` and does not end the stream, but the exit code at its end is then 2. Empty
-lines are passed over. Of a directory each file is answered in a file of its own, of the same name; with --distributed
-the files are divided among the processes.
+lines are passed over. "ready" on standard error says that all is compiled, and the first line will not wait for it. Of
+a directory each file is answered in a file of its own, of the same name; with --distributed the files are divided among
+the processes.
+
+With --reasons K (in --follow 3 unless given) the answers of flagged rows name up to K columns that carry most of the
+score, the most anomalous first, with the range in which 98 % of normal rows lie. In --follow `reasons` is a list of
+objects (`column`, `value`, `normal_low`, `normal_high`, `never_seen`), empty for other rows; in files it is a text.
 """
 
+import gc
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -22,14 +28,16 @@ from jaxflow.config.command_line import ScriptParser, import_modules, run_script
 from jaxflow.data.table_writer import write_batches
 from jaxflow.data.tabular import table_files
 from jaxflow.detection import load
-from jaxflow.detection.answers import SCHEMA, answer_chunks, detector_chunks
+from jaxflow.detection.answers import answer_chunks, answer_schema, detector_chunks
 from jaxflow.detection.detector import Detector
 from jaxflow.detection.follow import answer_lines
+from jaxflow.detection.record_answers import RecordAnswers
 from jaxflow.errors import InputError
 from jaxflow.training.hosts import any_host, join_as_told
 from jaxflow.training.read_ahead import read_ahead
 
 CHUNK_ROWS = 65536
+FOLLOW_REASONS = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -46,8 +54,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--follow", action="store_true", help="score JSON lines from standard input as they come")
     parser.add_argument("--chunk-rows", type=int, help=f"rows in memory at once (default: {CHUNK_ROWS})")
+    parser.add_argument(
+        "--reasons",
+        type=int,
+        metavar="K",
+        help="name up to K columns that make a flagged row anomalous; for most flows this takes as long as scoring 32 "
+        f"rows for each column (default: {FOLLOW_REASONS} with --follow, else 0)",
+    )
     parser.add_distributed()
     options = parser.parse_args(arguments)
+    if options.reasons is not None and options.reasons < 0:
+        raise InputError(f"--reasons {options.reasons}: expected at least 0")
     if options.follow and options.distributed:
         raise InputError("--follow reads one stream, expected no --distributed")
     if options.follow and (options.input or options.output or options.chunk_rows is not None):
@@ -66,14 +83,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     detector = load(options.model)
     chunk_rows = CHUNK_ROWS if options.chunk_rows is None else options.chunk_rows
     if options.follow:
-        _follow(detector)
+        _follow(detector, FOLLOW_REASONS if options.reasons is None else options.reasons)
     elif options.input.is_dir():
-        _score_directory(detector, options.input, options.output, chunk_rows)
+        _score_directory(detector, options.input, options.output, chunk_rows, options.reasons or 0)
     else:
-        _score_file(detector, options.input, options.output, chunk_rows)
+        _score_file(detector, options.input, options.output, chunk_rows, options.reasons or 0)
 
 
-def _score_directory(detector: Detector, source: Path, output: Path, chunk_rows: int) -> None:
+def _score_directory(detector: Detector, source: Path, output: Path, chunk_rows: int, reasons: int) -> None:
     """Score this process's share of the files."""
     if output.exists() and not output.is_dir():
         raise InputError(f"--output {output}: this is a file, expected a directory, as the input is one")
@@ -86,7 +103,7 @@ def _score_directory(detector: Detector, source: Path, output: Path, chunk_rows:
     mine, problem = list(zip(files, names, strict=True))[jax.process_index() :: jax.process_count()], None
     try:
         for file, name in mine:
-            _score_file(detector, file, output / name, chunk_rows)
+            _score_file(detector, file, output / name, chunk_rows, reasons)
     except InputError as error:
         problem = error
     # All come here, so that none waits for one that has given up.
@@ -102,7 +119,7 @@ def _answer_name(file: Path) -> str:
     return f"{file.name[: -len(compressed)]}.csv" if file.name.lower().endswith(compressed) else file.name
 
 
-def _score_file(detector: Detector, source: Path, output: Path, chunk_rows: int) -> None:
+def _score_file(detector: Detector, source: Path, output: Path, chunk_rows: int, reasons: int) -> None:
     rows = flagged = 0
 
     def counted(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -122,17 +139,22 @@ def _score_file(detector: Detector, source: Path, output: Path, chunk_rows: int)
 
     chunks = detector_chunks(detector, source, chunk_rows)
     # While one chunk is scored, the next is read and the one before is written.
-    with closing(read_ahead(chunks)) as read, closing(read_ahead(answer_chunks(detector, read))) as answers:
-        write_batches(counted(answers), SCHEMA, output)
+    with closing(read_ahead(chunks)) as read, closing(read_ahead(answer_chunks(detector, read, reasons))) as answers:
+        write_batches(counted(answers), answer_schema(reasons), output)
     print(f"{flagged:,} of {rows:,} rows flagged; answers: {output}")
 
 
-def _follow(detector: Detector) -> None:
+def _follow(detector: Detector, reasons: int) -> None:
+    answer = RecordAnswers(detector, reasons)
+    # What is there by now stays to the end: looking through it for garbage would hold up an answer now and then.
+    gc.collect()
+    gc.freeze()
+    print("ready", file=sys.stderr, flush=True)
     lines = refused = 0
-    for answer in answer_lines(detector, sys.stdin.buffer.readline):
-        print(json.dumps(answer), flush=True)
+    for found in answer_lines(answer, sys.stdin.buffer.readline):
+        print(json.dumps(found), flush=True)
         lines += 1
-        refused += "error" in answer
+        refused += "error" in found
     if refused:
         raise InputError(f"{refused} of {lines} lines of standard input could not be scored, their answers say why")
 

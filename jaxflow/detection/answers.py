@@ -1,19 +1,16 @@
-"""A detector's answers row by row: the score, its p-value, the decision."""
+"""A detector's answers to the rows of a file: the score, its p-value, the decision, and the reasons for it."""
 
-import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Float64
 
 from jaxflow.data.column_maps import Categorical
-from jaxflow.data.table_writer import json_number
 from jaxflow.data.tabular import read_chunks
 from jaxflow.detection.detector import Detector
-from jaxflow.errors import InputError
+from jaxflow.detection.explainer import Explainer
 
 SCHEMA = pa.schema([("row", pa.int64()), ("score", pa.float64()), ("p_value", pa.float64()), ("anomaly", pa.int8())])
 
@@ -35,67 +32,44 @@ def detector_chunks(detector: Detector, file: Path, chunk_rows: int) -> Iterator
     )
 
 
-def answer_chunks(detector: Detector, chunks: Iterable[np.ndarray]) -> Iterator[pa.RecordBatch]:
+def answer_schema(reasons: int = 0) -> pa.Schema:
+    """The columns of the answers."""
+    return SCHEMA.append(pa.field("reasons", pa.string())) if reasons else SCHEMA
+
+
+def answer_chunks(detector: Detector, chunks: Iterable[np.ndarray], reasons: int = 0) -> Iterator[pa.RecordBatch]:
     """Score chunks of rows, each (rows, n_features), as codes, with the columns in the order of `detector.columns_`.
+
+    Args:
+        detector: the detector that answers.
+        chunks: the rows.
+        reasons: how many columns to name at most that carry most of the score of a flagged row; naming them takes many
+            times as long as scoring, see `Detector.explain`.
 
     Yields:
         For each chunk: `row` (from 1), `score` (higher = more anomalous), `p_value` (conformal, from the calibration
-        scores), `anomaly` (1 where the score is above the threshold).
+        scores), `anomaly` (1 where the score is above the threshold), and if `reasons` is not 0 `reasons`: a text for
+        flagged rows such as "heat = 7.1 (normal: 1.2 to 3.4); speed = 2 (never seen)", null for others.
+
+    Raises:
+        InputError: if reasons are wanted and the detector was saved without normal rows.
     """
+    explain = Explainer(detector) if reasons else None
     first = 1
     for chunk in chunks:
         scores = detector.scores_of_rows(chunk)
+        flagged = scores > detector.threshold_
         columns = [
-            np.arange(first, first + len(scores)),
-            scores,
-            detector.p_values_of_scores(scores),
-            (scores > detector.threshold_).astype(np.int8),
+            pa.array(np.arange(first, first + len(scores))),
+            pa.array(scores),
+            pa.array(detector.p_values_of_scores(scores)),
+            pa.array(flagged.astype(np.int8)),
         ]
-        yield pa.RecordBatch.from_arrays([pa.array(column) for column in columns], schema=SCHEMA)
+        if explain is not None:
+            texts = np.full(len(scores), None, object)
+            if flagged.any():
+                found = explain(chunk[flagged], scores[flagged]).top(reasons)
+                texts[flagged] = ["; ".join(map(str, row)) for row in found]
+            columns.append(pa.array(texts, pa.string()))
+        yield pa.RecordBatch.from_arrays(columns, schema=answer_schema(reasons))
         first += len(scores)
-
-
-def answer_record(detector: Detector, record: Any, where: str) -> dict[str, Any]:
-    """Score one row given as a mapping of column names to numbers and texts; other keys are not looked at.
-
-    Returns:
-        `score`, `p_value` and `anomaly` as in `answer_chunks`, the score as `json_number` has it.
-
-    Raises:
-        InputError: opening with `where`, if the record is no mapping, a column is missing, or a value is no finite
-            number, where the column is not categorical; null is a missing value, where there may be some.
-    """
-    if not isinstance(record, Mapping):
-        raise InputError(f"{where}: expected an object of column names and numbers, got {record!r:.60}")
-    encoding = detector.inputs_.encoding
-    values = []
-    for column, known in zip(detector.columns_, encoding.maps, strict=True):
-        if column not in record:
-            raise InputError(f"{where}: column {column} is missing")
-        cell = record[column]
-        if cell is None and encoding.missing != "refuse":
-            values.append(math.nan)
-            continue
-        number = _finite_number(cell)
-        if isinstance(known, Categorical):
-            value = known.place(cell) if isinstance(cell, str) else None if number is None else known.place(number)
-        else:
-            value = number
-        if value is None:
-            expected = "a text" if isinstance(known, Categorical) else "a finite number"
-            raise InputError(f"{where}: column {column} is {cell!r:.60}, expected {expected}")
-        values.append(value)
-    batch = next(answer_chunks(detector, [np.array([values])]))
-    answer = batch.to_pylist()[0]
-    del answer["row"]
-    return {name: json_number(value) for name, value in answer.items()}
-
-
-def _finite_number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:  # JSON has whole numbers of any size
-        return None
-    return number if math.isfinite(number) else None

@@ -13,8 +13,12 @@ def conformal_p_values(normal_scores: Float[np.ndarray, "n"], scores: Float[np.n
 
     p = (1 + #{normal scores >= score}) / (n + 1)         (Bates et al. 2023, equation 1)
     """
-    below = np.searchsorted(np.sort(normal_scores), scores, side="left")
-    return (1 + normal_scores.size - below) / (normal_scores.size + 1)
+    return p_values_among(np.sort(normal_scores), scores)
+
+
+def p_values_among(ordered: Float[np.ndarray, "n"], scores: Float[np.ndarray, "m"]) -> Float[np.ndarray, "m"]:
+    """`conformal_p_values` from scores of normal rows in ascending order."""
+    return (1 + ordered.size - np.searchsorted(ordered, scores, side="left")) / (ordered.size + 1)
 
 
 def benjamini_hochberg(p_values: Float[np.ndarray, "m"], rate: float) -> Bool[np.ndarray, "m"]:

@@ -4,25 +4,25 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from jaxflow.detection.answers import answer_record
-from jaxflow.detection.detector import Detector
 from jaxflow.errors import InputError
 
 LONGEST_LINE = 1 << 24  # bytes; more are not kept in memory
 
 
-def answer_lines(detector: Detector, readline: Callable[[int], bytes]) -> Iterator[dict[str, Any]]:
+def answer_lines(
+    answer: Callable[[Any, str], dict[str, Any]], readline: Callable[[int], bytes]
+) -> Iterator[dict[str, Any]]:
     """Answer each line of a stream before the next is read.
 
     A line that cannot be scored does not end the stream: whoever sends the next one had no part in it.
 
     Args:
-        detector: the detector that answers.
+        answer: answers one object, such as `RecordAnswers`; the second argument says where it stood.
         readline: the method of that name of a binary stream, such as `sys.stdin.buffer`; a line is a JSON object of
             column names and numbers, in UTF-8, and lines of white space alone are passed over without an answer.
 
     Yields:
-        For each line what `answer_record` returns, or for one that is no such object `{"error": "line 7 ..."}`: a
+        For each line what `answer` returns, or for one that is no such object `{"error": "line 7 ..."}`: a
         sentence that names the line, what is wrong and what was expected.
     """
     for number, line in enumerate(_lines(readline), start=1):
@@ -30,7 +30,7 @@ def answer_lines(detector: Detector, readline: Callable[[int], bytes]) -> Iterat
             continue
         where = f"line {number} of standard input"
         try:
-            yield answer_record(detector, _record(line, where), where)
+            yield answer(_record(line, where), where)
         except InputError as error:
             yield {"error": str(error)}
 

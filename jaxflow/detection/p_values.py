@@ -33,7 +33,7 @@ class PValues:
 
     def p_values_of_scores(self, scores: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
         """`p_values` for anomaly scores already at hand."""
-        return conformal_p_values(self._normal_calibration_scores(), scores)
+        return conformal_p_values(self.normal_calibration_scores(), scores)
 
     def select(self, X: Any, rate: float = 0.1) -> Bool[np.ndarray, "n"]:
         """The rows that are anomalies, of which on average at most the share `rate` are normal after all.
@@ -53,7 +53,7 @@ class PValues:
         """
         p = self.p_values(X)
         selected = benjamini_hochberg(p, rate)
-        n = self._normal_calibration_scores().size
+        n = self.normal_calibration_scores().size
         beyond, needed = int(np.sum(p == 1 / (n + 1))), least_selection(n, len(p), rate)
         if 0 < beyond < needed and not selected.any():
             warnings.warn(
@@ -63,6 +63,7 @@ class PValues:
             )
         return selected
 
-    def _normal_calibration_scores(self) -> Float[np.ndarray, "n"]:
+    def normal_calibration_scores(self) -> Float[np.ndarray, "n"]:
+        """The scores of the calibration rows that are not labelled as anomalies."""
         labels = self.calibration_labels_
         return self.calibration_scores_ if labels is None else self.calibration_scores_[labels == 0]

@@ -1,12 +1,8 @@
-import json
-import math
-
 import numpy as np
 import pytest
 
-from jaxflow.detection import GaussianDetector, GivenThreshold, Percentile
-from jaxflow.detection.answers import SCHEMA, answer_chunks, answer_record
-from jaxflow.errors import InputError
+from jaxflow.detection import GaussianDetector, Percentile
+from jaxflow.detection.answers import SCHEMA, answer_chunks, answer_schema
 
 
 @pytest.fixture(scope="module")
@@ -49,41 +45,6 @@ def test_chunks_are_asked_for_one_at_a_time(detector, rows):
     assert asked == [0]
 
 
-def test_a_record_is_answered_as_its_row(detector, rows):
-    for row in rows:
-        record = {"weight": row[1], "note": "not looked at", "speed": row[0]}
-        answer = answer_record(detector, record, "here")
-        assert answer == {
-            "score": detector.anomaly_score(row[None])[0],
-            "p_value": detector.p_values(row[None])[0],
-            "anomaly": int(detector.predict(row[None])[0] == -1),
-        }
-        assert json.loads(json.dumps(answer, allow_nan=False)) == answer
-
-
-def test_whole_numbers_are_numbers(detector):
-    assert answer_record(detector, {"speed": 1, "weight": 2}, "here") == answer_record(
-        detector, {"speed": 1.0, "weight": 2.0}, "here"
-    )
-
-
-@pytest.mark.parametrize(("score", "text"), [(math.inf, "Infinity"), (-math.inf, "-Infinity")])
-def test_an_infinite_score_is_text_that_float_reads(detector, monkeypatch, score, text):
-    monkeypatch.setattr(GaussianDetector, "scores_of_rows", lambda self, x: np.array([score]))
-    answer = answer_record(detector, {"speed": 1, "weight": 2}, "here")
-    assert answer["score"] == text
-    assert float(answer["score"]) == score
-    assert answer["anomaly"] == (score > 0)
-
-
-def test_a_row_at_the_threshold_is_no_anomaly(detector, rows):
-    score = float(detector.anomaly_score(rows[:1])[0])
-    before = detector.threshold_rule_
-    detector.set_threshold(GivenThreshold(value=score))
-    assert answer_record(detector, {"speed": rows[0, 0], "weight": rows[0, 1]}, "here")["anomaly"] == 0
-    detector.set_threshold(before)
-
-
 def test_rows_with_names_make_no_warning(detector, rows):
     # A detector fitted on a table with names is asked with matrices here; scikit-learn would warn of that.
     detector.feature_names_in_ = np.array(["speed", "weight"], dtype=object)
@@ -91,22 +52,17 @@ def test_rows_with_names_make_no_warning(detector, rows):
     del detector.feature_names_in_
 
 
-@pytest.mark.parametrize(
-    ("record", "sentence"),
-    [
-        ([1, 2], "line 3: expected an object of column names and numbers, got [1, 2]"),
-        (5, "line 3: expected an object of column names and numbers, got 5"),
-        ({"weight": 2}, "line 3: column speed is missing"),
-        ({"speed": "1", "weight": 2}, "line 3: column speed is '1', expected a finite number"),
-        ({"speed": None, "weight": 2}, "line 3: column speed is None, expected a finite number"),
-        ({"speed": True, "weight": 2}, "line 3: column speed is True, expected a finite number"),
-        ({"speed": 1, "weight": math.nan}, "line 3: column weight is nan, expected a finite number"),
-        ({"speed": 1, "weight": -math.inf}, "line 3: column weight is -inf, expected a finite number"),
-        ({"speed": 10**400, "weight": 2}, f"line 3: column speed is 1{'0' * 59}, expected a finite number"),
-        ([0] * 1000, f"line 3: expected an object of column names and numbers, got {str([0] * 1000)[:60]}"),
-    ],
-)
-def test_a_record_that_cannot_be_scored(detector, record, sentence):
-    with pytest.raises(InputError) as error:
-        answer_record(detector, record, "line 3")
-    assert str(error.value) == sentence
+def test_reasons_of_flagged_rows_are_a_column_of_texts(detector, rows):
+    (batch,) = answer_chunks(detector, [rows], reasons=1)
+    assert batch.schema == answer_schema(1)
+    assert batch.schema.names == [*SCHEMA.names, "reasons"]
+    flagged = detector.predict(rows) == -1
+    found = batch.column("reasons").to_pylist()
+    assert [text is None for text in found] == (~flagged).tolist()
+    expected = [str(*row) for row in detector.explain(rows[flagged]).top(1)]
+    assert [text for text in found if text is not None] == expected
+    (batch,) = answer_chunks(detector, [rows], reasons=2)
+    (text,) = {text for text in batch.column("reasons").to_pylist()[: 1 + flagged.argmax()] if text is not None}
+    assert text.startswith(expected[0] + "; ")
+    (batch,) = answer_chunks(detector, [rows[~flagged]], reasons=2)
+    assert batch.column("reasons").null_count == (~flagged).sum()

@@ -12,8 +12,9 @@ from pyarrow import csv
 from jaxflow.data import ColumnsSpec, DropConstant, Frame, Standardize
 from jaxflow.data.frame import as_frame
 from jaxflow.detection import AutoencoderDetector, FlowDetector, GaussianDetector, Percentile, load
-from jaxflow.detection.answers import answer_chunks, answer_record, detector_chunks
+from jaxflow.detection.answers import answer_chunks, detector_chunks
 from jaxflow.detection.inputs import NEVER_SEEN
+from jaxflow.detection.record_answers import RecordAnswers
 from jaxflow.errors import InputError
 from jaxflow.models import MAF, AutoEncoderSpec, EnsembleSpec, GaussianMixtureSpec, GaussianSpec
 from jaxflow.training import FitSpec
@@ -108,11 +109,12 @@ def test_files_and_records_are_answered_as_tables_are(fitted, tmp_path):
     batches = list(answer_chunks(fitted, detector_chunks(fitted, tmp_path / "asked.csv", 100)))
     scores = np.concatenate([batch.column("score").to_numpy() for batch in batches])
     np.testing.assert_allclose(scores, fitted.anomaly_score(asked), rtol=1e-5, atol=1e-5)
+    answer = RecordAnswers(fitted)
     for row, record in enumerate(asked.slice(0, 5).to_pylist()):
-        answer = answer_record(fitted, json.loads(json.dumps(record)), "here")
-        assert answer["score"] == pytest.approx(scores[row], rel=1e-5, abs=1e-5)
+        score = answer(json.loads(json.dumps(record)), "here")["score"]
+        assert score == pytest.approx(scores[row], rel=1e-5, abs=1e-5)
     with pytest.raises(InputError, match="here: column place is \\[1\\], expected a text"):
-        answer_record(fitted, asked.slice(0, 1).to_pylist()[0] | {"place": [1]}, "here")
+        answer(asked.slice(0, 1).to_pylist()[0] | {"place": [1]}, "here")
 
 
 def test_the_context_is_not_judged_but_counts():

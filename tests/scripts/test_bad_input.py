@@ -160,6 +160,7 @@ CASES = {
     f"{SCORE} file.txt": "file.txt: unknown extension, expected one of .csv, .csv.gz, .parquet",
     f"{SCORE} model": "model: there is no file in it, expected some that end in .csv or",
     f"{SCORE} good.csv --chunk-rows 0": "chunk_rows is 0, expected at least 1",
+    f"{SCORE} good.csv --reasons -1": "--reasons -1: expected at least 0",
     f"{SCORE} good.csv --chunk-rows many": "argument --chunk-rows: invalid int value: 'many'; score.py --help lists",
     f"{SCORE} good.csv --output out.xlsx": "out.xlsx: unknown extension, expected one of .csv, .parquet, .jsonl",
     f"{SCORE} good.csv --output file.txt/out.csv": "file.txt/out.csv cannot be written: ",
@@ -242,7 +243,7 @@ def test_a_bad_line_is_answered_and_does_not_end_the_stream(script, folder, monk
     assert str(refused.value) == "1 of 3 lines of standard input could not be scored, their answers say why"
     answers = [json.loads(answer) for answer in capsys.readouterr().out.splitlines()]
     assert answers[0] == answers[2]
-    assert list(answers[0]) == ["score", "p_value", "anomaly"]
+    assert list(answers[0]) == ["score", "p_value", "anomaly", "reasons"]
     (sentence,) = answers[1].values()
     assert list(answers[1]) == ["error"]
     assert sentence.startswith(LINES[line])
@@ -263,8 +264,8 @@ def test_a_process_ends_in_one_line_and_a_code(start, folder):
     for process, (command, sentence) in zip(processes, commands.items(), strict=True):
         stdout, stderr = process.communicate("bad\n", timeout=300)
         assert stderr.splitlines()[-1].startswith(sentence)
-        # Beside it stands only what train.py says before it begins.
-        assert [line for line in stderr.splitlines()[:-1] if not line.startswith("good: ")] == []
+        # Beside it stands only what train.py says before it begins, and score.py when it is ready for a stream.
+        assert [line for line in stderr.splitlines()[:-1] if line != "ready" and not line.startswith("good: ")] == []
         assert "Traceback" not in stderr
         assert process.returncode == 2
         assert stdout.startswith('{"error": "line 1 of ') if "--follow" in command else stdout == ""

@@ -63,6 +63,9 @@ class Ended:
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as leaving:
                 command_line.run_script(score.main)
         self.code, self.out, self.err = leaving.value.code, out.getvalue(), err.getvalue()
+        if "--follow" in arguments:
+            assert self.err.startswith("ready\n")
+            self.err = self.err[len("ready\n") :]
         assert self.code in (0, 2)
         if self.code == 2:
             assert self.err.startswith("error: ")

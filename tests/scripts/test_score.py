@@ -121,8 +121,9 @@ def test_follow_answers_each_line_before_the_next_comes(start, trained, detector
         process.stdin.flush()
         answers.append(json.loads(process.stdout.readline()))
     _, stderr = process.communicate(timeout=60)
-    assert (process.returncode, stderr) == (0, "")
-    assert [list(answer) for answer in answers] == [["score", "p_value", "anomaly"]] * 4
+    assert (process.returncode, stderr) == (0, "ready\n")
+    assert [list(answer) for answer in answers] == [["score", "p_value", "anomaly", "reasons"]] * 4
+    assert [len(answer["reasons"]) for answer in answers] == [3 * answer["anomaly"] for answer in answers]
     alone = [detector.anomaly_score(row[None])[0] for row in x]
     assert [answer["score"] for answer in answers] == alone
     assert [answer["anomaly"] for answer in answers] == [int(score > detector.threshold_) for score in alone]
@@ -131,6 +132,26 @@ def test_follow_answers_each_line_before_the_next_comes(start, trained, detector
 def test_follow_has_no_chunks(script, gaussian):
     with pytest.raises(InputError, match="row by row: leave out --input, --output and --chunk-rows"):
         script("score", "--model", gaussian, "--follow", "--chunk-rows", "5")
+
+
+def test_reasons_are_given_where_asked_for(script, gaussian, tmp_path, capsys, monkeypatch):
+    (tmp_path / "new.csv").write_text("speed,weight,heat\n10,-5e4,0\n10,-5e4,1\n")
+    detector = load(gaussian)
+    (reasons,) = detector.explain(np.array([[10, -5e4, 1]])).top(2)
+    columns = [reason.column for reason in reasons]
+    for name in ("a.csv", "a.parquet", "a.jsonl"):
+        options = ["--output", tmp_path / name, "--reasons", "2"]
+        script("score", "--model", gaussian, "--input", tmp_path / "new.csv", *options)
+        assert read(tmp_path / name)["reasons"] == ["" if name == "a.csv" else None, "; ".join(map(str, reasons))]
+    line = b'{"speed": 10, "weight": -5e4, "heat": 1}\n'
+    for count in (0, 2):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(line)))
+        capsys.readouterr()
+        script("score", "--model", gaussian, "--follow", "--reasons", count)
+        answer = json.loads(capsys.readouterr().out)
+        assert answer["anomaly"] == 1
+        assert [reason["column"] for reason in answer.get("reasons", [])] == columns[:count]
+        assert ("reasons" in answer) == (count > 0)
 
 
 def test_follow_in_any_language(script, gaussian, capsys, monkeypatch):

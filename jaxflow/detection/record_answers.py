@@ -1,0 +1,125 @@
+"""A detector's answers to rows that come one at a time."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from jaxflow.data.column_maps import AnyColumnMap, Categorical
+from jaxflow.data.table_writer import json_number
+from jaxflow.detection.conformal import p_values_among
+from jaxflow.detection.detector import Detector
+from jaxflow.detection.explainer import Explainer
+from jaxflow.detection.row_scores import RowScorer
+from jaxflow.errors import InputError
+from jaxflow.training.precision import floats_of
+
+
+class RecordAnswers:
+    """Answers rows one by one, each given as a mapping of column names to numbers and texts.
+
+    All that does not depend on the row is done when this is made, which takes seconds: programs are compiled, and the
+    normal rows are explained that reasons compare with. No answer then waits for that. What becomes of the detector
+    later is not seen.
+
+    Args:
+        detector: the fitted detector that answers.
+        reasons: how many columns to name at most that carry most of the score of a flagged row.
+
+    Raises:
+        InputError: if reasons are wanted and the detector was saved without normal rows.
+        FloatingPointError: if the model holds a parameter that is not finite.
+    """
+
+    def __init__(self, detector: Detector, reasons: int = 0):
+        self.detector = detector
+        self.reasons = reasons
+        encoding = detector.inputs_.encoding
+        self._columns = list(zip(detector.columns_, encoding.maps, strict=True))
+        self._may_miss = encoding.missing != "refuse"
+        self._threshold = detector.threshold_
+        self._ordered = np.sort(detector.normal_calibration_scores())
+        self._score = RowScorer(detector.model_, detector.inputs_)
+        self._explain = Explainer(detector) if reasons else None
+        row = np.zeros((1, len(self._columns)))
+        scores = self._scores(row)
+        if self._explain is not None:
+            self._explain(row, scores)
+
+    def __call__(self, record: Any, where: str) -> dict[str, Any]:
+        """Answer one row; keys that are no columns are not looked at.
+
+        Returns:
+            `score` (higher = more anomalous, as `json_number` has it), `p_value`, `anomaly` (1 above the threshold,
+            else 0), and if reasons are wanted `reasons`: of a row that is flagged one mapping for each column named,
+            the most anomalous first, with what a `Reason` calls `column`, `value`, `normal_low`, `normal_high` and
+            `never_seen`; none for other rows.
+
+        Raises:
+            InputError: opening with `where`, if the record is no mapping, a column is missing, or a value is no finite
+                number, where the column is not categorical; null is a missing value, where there may be some.
+        """
+        row = self._codes(record, where)
+        scores = self._scores(row)
+        score = float(scores[0])
+        flagged = score > self._threshold
+        answer = {
+            "score": json_number(score),
+            "p_value": float(p_values_among(self._ordered, scores)[0]),
+            "anomaly": int(flagged),
+        }
+        if self._explain is not None:
+            answer["reasons"] = _reasons(self._explain(row, scores).top(self.reasons)[0]) if flagged else []
+        return answer
+
+    def _scores(self, row: Float64[np.ndarray, "1 columns"]) -> Float64[np.ndarray, "1"]:
+        with floats_of(self.detector.float_type_):
+            return self._score(row)
+
+    def _codes(self, record: Any, where: str) -> Float64[np.ndarray, "1 columns"]:
+        if not isinstance(record, Mapping):
+            raise InputError(f"{where}: expected an object of column names and numbers, got {record!r:.60}")
+        values = []
+        for name, known in self._columns:
+            if name not in record:
+                raise InputError(f"{where}: column {name} is missing")
+            cell = record[name]
+            code = math.nan if cell is None and self._may_miss else _code(cell, known)
+            if code is None:
+                expected = "a text" if isinstance(known, Categorical) else "a finite number"
+                raise InputError(f"{where}: column {name} is {cell!r:.60}, expected {expected}")
+            values.append(code)
+        return np.array([values], np.float64)
+
+
+def _reasons(found: Any) -> list[dict[str, Any]]:
+    return [
+        {
+            "column": reason.column,
+            "value": reason.value,
+            "normal_low": reason.normal_low,
+            "normal_high": reason.normal_high,
+            "never_seen": reason.never_seen,
+        }
+        for reason in found
+    ]
+
+
+def _code(cell: Any, known: AnyColumnMap) -> float | None:
+    """The code of a cell of such a column; None if it cannot be in one."""
+    if isinstance(known, Categorical) and isinstance(cell, str):
+        return known.place(cell)
+    number = _finite_number(cell)
+    return known.place(number) if isinstance(known, Categorical) and number is not None else number
+
+
+def _finite_number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # JSON has whole numbers of any size
+        return None
+    return number if math.isfinite(number) else None
