@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Int, Shaped
 
 from jaxflow.data import Split
-from jaxflow.detection.attribution import explain_rows
+from jaxflow.detection.explainer import explain_rows
 from jaxflow.detection.inputs import NEVER_SEEN
 from jaxflow.evaluation import evaluate_scores
 from jaxflow.experiment.run import Run
