@@ -115,6 +115,7 @@ def _run(options: Namespace, arguments: Sequence[str] | None) -> None:
         keep(runs[name], out / name, title=f"{title}: {name}", provenance={**made, "seed": changed.seed})
     say(f"{title}: {experiment.model.kind} on {experiment.data.name or experiment.data.path}")
     run = carry_out(experiment, out)
+    say(f"columns: {run.detector.inputs_.summary()}")
     tables = [_comparison({"(main)": run, **runs})] if runs else []
     figures = [
         (f"Density: {name}", f"{name}/figures/density.png", "The same figure for this variant.")

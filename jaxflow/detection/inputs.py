@@ -1,5 +1,6 @@
 """From the columns of a table to what a model is given, and back."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -77,6 +78,13 @@ class Inputs:
         alive = set(self.encoding.sources[self.preprocessing.kept])
         rows = self.encoding.describe()
         return [(name, said if index in alive else "constant") for index, (name, said) in enumerate(rows)]
+
+    def summary(self) -> str:
+        """How many columns are taken for what, in a few words."""
+        counts = Counter(said.partition(",")[0] for _, said in self.describe())
+        contexts = sum(column.context for column in self.encoding.maps)
+        words = [f"{count} {kind}" for kind, count in counts.most_common()]
+        return ", ".join(words) + (f"; {contexts} of them the context of the others" if contexts else "")
 
     def log_det(self, x: Float[np.ndarray, "n columns"], grid: Bool[np.ndarray, "dim"]) -> Float[np.ndarray, "n"]:
         """log |det dz/dx| over the features, in nats, where those on a `grid` have probabilities in any unit."""

@@ -57,7 +57,7 @@ def write_run(
         out / "report.md",
         title=title,
         summary=_summary(run),
-        tables=[*_tables(run), *reasons, *tables],
+        tables=[*_tables(run), *reasons, *tables, _columns(run)],
         figures=[*_write_figures(run, out, reason_figures), *figures],
         provenance=provenance,
     )
@@ -119,6 +119,12 @@ def _summary(run: Run) -> str:
 
 def _tables(run: Run) -> list[TableEntry]:
     return [] if run.metrics is None else [("Metrics on the test rows", *metrics_table(run.metrics))]
+
+
+def _columns(run: Run) -> TableEntry:
+    """What each column was taken for; its name as the detector knows it."""
+    kinds = [said for _, said in run.detector.inputs_.describe()]
+    return "What the columns were taken for", ("column", "kind"), list(zip(run.detector.columns_, kinds, strict=True))
 
 
 def _write_figures(run: Run, out: Path, more: Sequence[DrawnFigure]) -> list[FigureEntry]:

@@ -72,6 +72,9 @@ def test_texts_contexts_and_missing_values_are_scored(fitted):
         "version": "constant",
         "temperature": "continuous, some missing",
     }
+    assert fitted.inputs_.summary() == (
+        "2 continuous, 1 categorical, 1 circular, 1 discrete, 1 constant; 1 of them the context of the others"
+    )
     assert (fitted.inputs_.dim, fitted.inputs_.context_dim) == (6, 2)
     scores = fitted.anomaly_score(table(machines(1)))
     assert np.isfinite(scores).all()

@@ -162,6 +162,8 @@ def test_more_tables_and_figures_have_their_place(run, tmp_path):
     write(run, tmp_path, tables=tables, figures=[("Other", "other.png", "Made before.")])
     text = (tmp_path / "report.md").read_text()
     assert "## Side by side" in text
+    assert "## What the columns were taken for" in text
+    assert "| x0 | continuous |" in text
     assert "other.png" in linked(tmp_path / "report.md")
 
 
