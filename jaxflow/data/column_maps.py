@@ -1,4 +1,7 @@
-"""What is made of the values of one column: a fitted map from its cells to columns of numbers for a model."""
+"""What is made of the values of one column: a fitted map from its cells to columns of numbers for a model.
+
+The maps towards the model take arrays of numpy or, in a program that is to be exported, of JAX in double precision.
+"""
 
 import math
 from abc import abstractmethod
@@ -11,6 +14,7 @@ from pydantic import Field, field_validator
 from scipy.special import ndtri
 
 from jaxflow.config.spec import Spec
+from jaxflow.data.arrays import AnyArray
 from jaxflow.data.frame import category_text
 
 UNSEEN = -1.0  # the place of a category that the training rows do not have
@@ -47,21 +51,21 @@ class ColumnMap(Spec):
         """Whether values come out as they are."""
         return False
 
-    def expand(self, values: Float64[np.ndarray, "n"]) -> Float64[np.ndarray, "n width"]:
+    def expand(self, values: Float64[AnyArray, "n"]) -> Float64[AnyArray, "n width"]:
         """What the model sees; `values` are finite."""
         return values[:, None]
 
-    def log_slopes(self, values: Float64[np.ndarray, "n"]) -> Float64[np.ndarray, "n"]:
+    def log_slopes(self, values: Float64[AnyArray, "n"]) -> Float64[AnyArray, "n"]:
         """log dz/dx; 0 where a column of probabilities or several columns come out."""
-        return np.zeros(len(values))
+        return values.__array_namespace__().zeros_like(values)
 
     def invert(self, z: Float64[np.ndarray, "n width"]) -> Float64[np.ndarray, "n"]:
         """Back to values."""
         return z[:, 0]
 
-    def unseen(self, values: Float64[np.ndarray, "n"]) -> Bool[np.ndarray, "n"]:
+    def unseen(self, values: Float64[AnyArray, "n"]) -> Bool[AnyArray, "n"]:
         """Where values are of a kind that the training rows do not have."""
-        return np.zeros(len(values), bool)
+        return values.__array_namespace__().zeros_like(values, dtype=bool)
 
     @abstractmethod
     def describe(self) -> str:
@@ -141,12 +145,12 @@ class Arcsinh(ColumnMap):
 
     def expand(self, values):
         """The formula above."""
-        return np.arcsinh((values - self.centre) / self.scale)[:, None]
+        return values.__array_namespace__().arcsinh((values - self.centre) / self.scale)[:, None]
 
     def log_slopes(self, values):
         """-log(scale) - 1/2 log(1 + ((x - centre) / scale)^2)."""
-        ratio = (values - self.centre) / self.scale
-        return -np.log(self.scale) - np.log(np.hypot(1.0, ratio))
+        xp = values.__array_namespace__()
+        return -np.log(self.scale) - xp.log(xp.hypot(1.0, (values - self.centre) / self.scale))
 
     def invert(self, z):
         """centre + scale sinh(z)."""
@@ -188,15 +192,15 @@ class RankGaussian(ColumnMap):
 
     def expand(self, values):
         """The piecewise linear map."""
-        knots, scores = self._table
-        below, above = np.minimum(values - knots[0], 0.0), np.maximum(values - knots[-1], 0.0)
-        return (np.interp(values, knots, scores) + self.slopes[0] * below + self.slopes[1] * above)[:, None]
+        (knots, scores), xp = self._table, values.__array_namespace__()
+        below, above = xp.minimum(values - knots[0], 0.0), xp.maximum(values - knots[-1], 0.0)
+        return (xp.interp(values, knots, scores) + self.slopes[0] * below + self.slopes[1] * above)[:, None]
 
     def log_slopes(self, values):
         """The log-slope of the piece."""
-        knots, scores = self._table
+        (knots, scores), xp = self._table, values.__array_namespace__()
         slopes = np.concatenate([self.slopes[:1], np.diff(scores) / np.diff(knots), self.slopes[1:]])
-        return np.log(slopes[np.searchsorted(knots, values, side="right")])
+        return xp.asarray(np.log(slopes))[xp.searchsorted(knots, values, side="right")]
 
     def invert(self, z):
         """The piecewise linear map, turned round."""
@@ -278,10 +282,11 @@ class Circular(ColumnMap):
 
     def expand(self, values):
         """Sine and cosine, or the distance from the cut."""
+        xp = values.__array_namespace__()
         if not self.context:
-            return np.mod(values - self.origin, self.period)[:, None]
-        angle = 2 * np.pi * np.mod(values, self.period) / self.period
-        return np.stack([np.sin(angle), np.cos(angle)], axis=1)
+            return xp.mod(values - self.origin, self.period)[:, None]
+        angle = 2 * np.pi * xp.mod(values, self.period) / self.period
+        return xp.stack([xp.sin(angle), xp.cos(angle)], axis=1)
 
     def invert(self, z):
         """From 0 to the period."""
@@ -335,8 +340,9 @@ def _required_ascending(values: tuple[float, ...]) -> tuple[float, ...]:
     return values
 
 
-def _piecewise(x: np.ndarray, knots: np.ndarray, values: np.ndarray) -> np.ndarray:
+def _piecewise(x: AnyArray, knots: np.ndarray, values: np.ndarray) -> AnyArray:
     """Linear between the knots, and beyond them as in the last piece."""
-    piece = np.clip(np.searchsorted(knots, x, side="right") - 1, 0, len(knots) - 2)
-    slope = np.diff(values) / np.diff(knots)
-    return values[piece] + slope[piece] * (x - knots[piece])
+    xp = x.__array_namespace__()
+    piece = xp.clip(xp.searchsorted(knots, x, side="right") - 1, 0, len(knots) - 2)
+    start, value, slope = (xp.asarray(table)[piece] for table in (knots, values, np.diff(values) / np.diff(knots)))
+    return value + slope * (x - start)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
+from jaxflow.data.arrays import AnyArray
 from jaxflow.data.column_maps import (
     UNSEEN,
     AnyColumnMap,
@@ -34,7 +35,8 @@ class Encoding:
     """How each column of a table becomes columns of numbers: first all that are judged, then the contexts.
 
     Between the two stands a matrix of codes, (n, columns): the table with numbers as they are, the places of
-    categories instead of texts, and NaN for what is missing.
+    categories instead of texts, and NaN for what is missing. From there on towards the model all methods take arrays of
+    JAX as well, so that an exported program is made of the same code.
 
     Attributes:
         maps: one for each column of the table, in its order.
@@ -139,9 +141,9 @@ class Encoding:
             raise missing_value(int(row), frame.names[column])
         return x
 
-    def expand(self, x: Float64[np.ndarray, "n columns"]) -> Float64[np.ndarray, "n dim"]:
+    def expand(self, x: Float64[AnyArray, "n columns"]) -> Float64[AnyArray, "n dim"]:
         """From codes to what a model sees; what is missing has the median, or the most frequent category."""
-        if self.is_identity and not np.isnan(x).any():
+        if self.is_identity and isinstance(x, np.ndarray) and not np.isnan(x).any():
             return x
         parts = []
         for index in self._order:
@@ -149,35 +151,36 @@ class Encoding:
             parts.append(column.expand(values))
             if column.indicator:
                 parts.append(gap[:, None].astype(np.float64))
-        return np.concatenate(parts, axis=1)
+        return x.__array_namespace__().concatenate(parts, axis=1)
 
     def gaps(self, x: Float64[np.ndarray, "n columns"]) -> Bool[np.ndarray, "n dim"]:
         """Where what comes out of `expand` stands in for a value that is missing."""
         return np.isnan(x)[:, self.sources]
 
-    def log_slopes(self, x: Float64[np.ndarray, "n columns"]) -> Float64[np.ndarray, "n dim"] | None:
+    def log_slopes(self, x: Float64[AnyArray, "n columns"]) -> Float64[AnyArray, "n dim"] | None:
         """log dz/dx of each column that comes out, from codes; None where all are 0."""
         if all(type(column).log_slopes is Continuous.log_slopes for column in self.maps):
             return None
-        slopes = np.zeros((len(x), len(self.sources)))
-        start = 0
-        for index in self._order:
-            column, values, _ = self._filled(x, index)
-            slopes[:, start] = column.log_slopes(values)
-            start += column.width + column.indicator
-        return slopes
+        xp = x.__array_namespace__()
+        filled = (self._filled(x, index) for index in range(len(self.maps)))
+        slopes = xp.stack([column.log_slopes(values) for column, values, _ in filled], axis=1)
+        # Where a column of numbers comes with an indicator, that has none.
+        first = np.diff(self.sources, prepend=-1) != 0
+        return xp.where(first, slopes[:, self.sources], 0.0)
 
-    def unseen(self, x: Float64[np.ndarray, "n columns"]) -> Bool[np.ndarray, "n columns"]:
+    def unseen(self, x: Float64[AnyArray, "n columns"]) -> Bool[AnyArray, "n columns"]:
         """Where a column that is judged has a category that no training row has, or for the first time no value."""
-        unseen = np.zeros(x.shape, bool)
+        xp = x.__array_namespace__()
+        known = xp.zeros_like(x[:, 0], dtype=bool)
+        found = []
         for index, column in enumerate(self.maps):
-            if column.context:
-                continue
-            if isinstance(column, Categorical):
-                unseen[:, index] = column.unseen(x[:, index])
-            if self.missing == "median" and not column.indicator:
-                unseen[:, index] |= np.isnan(x[:, index])
-        return unseen
+            values, unseen = x[:, index], known
+            if isinstance(column, Categorical) and not column.context:
+                unseen = column.unseen(values)
+            if self.missing == "median" and not (column.indicator or column.context):
+                unseen = unseen | xp.isnan(values)
+            found.append(unseen)
+        return xp.stack(found).T
 
     def invert(self, z: Float64[np.ndarray, "n dim"]) -> Float64[np.ndarray, "n columns"]:
         """From what a model sees back to codes; NaN where a column says that the value is missing."""
@@ -200,9 +203,11 @@ class Encoding:
             rows.append((column.name, ", ".join([column.describe(), *notes])))
         return rows
 
-    def _filled(self, x: np.ndarray, index: int) -> tuple[AnyColumnMap, np.ndarray, np.ndarray]:
-        column, gap = self.maps[index], np.isnan(x[:, index])
-        return column, np.where(gap, column.fill, x[:, index]) if gap.any() else x[:, index], gap
+    def _filled(self, x: Any, index: int) -> tuple[AnyColumnMap, Any, Any]:
+        """The map of a column, its values with none missing, and where they are."""
+        xp, column, values = x.__array_namespace__(), self.maps[index], x[:, index]
+        gap = xp.isnan(values)
+        return column, xp.where(gap, column.fill, values), gap
 
 
 def _fitted(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from jaxflow.data.arrays import AnyArray
 from jaxflow.errors import InputError
 
 
@@ -44,7 +45,7 @@ class Affine:
         """Number of columns of z."""
         return len(self.shift)
 
-    def transform(self, x: Float64[np.ndarray, "*batch dim"]) -> Float64[np.ndarray, "*batch dim"]:
+    def transform(self, x: Float64[AnyArray, "*batch dim"]) -> Float64[AnyArray, "*batch dim"]:
         """(x - shift) / scale."""
         return (x - self.shift) / self.scale
 
@@ -81,7 +82,7 @@ class Selection:
         """Number of columns of z."""
         return len(self.kept)
 
-    def transform(self, x: Float64[np.ndarray, "*batch dim"]) -> Float64[np.ndarray, "*batch dim_out"]:
+    def transform(self, x: Float64[AnyArray, "*batch dim"]) -> Float64[AnyArray, "*batch dim_out"]:
         """The kept columns."""
         return x[..., self.kept]
 

@@ -1,7 +1,7 @@
 """Preprocessing: steps that are chosen in a config, fitted on training data and saved with the model.
 
 Every fitted chain is affine in the columns it keeps, so densities carry over exactly: with z = transform(x),
-log p(x) = log p(z) + log_det. All arithmetic is float64 on the host.
+log p(x) = log p(z) + log_det. All arithmetic is float64, on the host or, of arrays of JAX, in an exported program.
 """
 
 from abc import abstractmethod
@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float64, Int64, Num
 from pydantic import Field
 
 from jaxflow.config.spec import Spec
+from jaxflow.data.arrays import AnyArray
 from jaxflow.data.fitted_steps import Affine, Selection
 from jaxflow.errors import InputError
 
@@ -143,7 +144,7 @@ class Preprocessing:
             z = fitted[-1].transform(z)
         return cls(tuple(steps), tuple(fitted), int(x.shape[1]))
 
-    def transform(self, x: Num[np.ndarray, "*batch dim_in"]) -> Float64[np.ndarray, "*batch dim_out"]:
+    def transform(self, x: Num[AnyArray, "*batch dim_in"]) -> Float64[AnyArray, "*batch dim_out"]:
         """From data to what the model sees.
 
         Raises:
@@ -194,20 +195,21 @@ class Preprocessing:
         """
         return float(self.log_slopes.sum())
 
-    def never_seen(self, x: Num[np.ndarray, "n dim_in"]) -> Bool[np.ndarray, "n dim_in"]:
+    def never_seen(self, x: Num[AnyArray, "n dim_in"]) -> Bool[AnyArray, "n dim_in"]:
         """Where a dropped column has another value than its only one in the training data."""
         z, columns = _with_columns(x, self.dim_in, "the data"), np.arange(self.dim_in)
-        found = np.zeros(z.shape, bool)
+        xp = z.__array_namespace__()
+        found = [xp.zeros_like(z[:, 0], dtype=bool)] * self.dim_in
         last = max((i for i, step in enumerate(self.fitted) if isinstance(step, Selection)), default=-1)
         for spec, step in zip(self.steps[: last + 1], self.fitted, strict=False):
             if isinstance(step, Selection):
                 if isinstance(spec, DropConstant) and spec.never_seen == "flag":
-                    dropped = np.setdiff1d(np.arange(len(step.fill)), step.kept)
-                    found[:, columns[dropped]] = z[:, dropped] != step.fill[dropped]
+                    for dropped in np.setdiff1d(np.arange(len(step.fill)), step.kept):
+                        found[columns[dropped]] = z[:, dropped] != step.fill[dropped]
                 columns = columns[step.kept]
             with np.errstate(over="ignore"):
                 z = step.transform(z)
-        return found
+        return xp.stack(found).T
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All constants, under names such as `0.shift`: what `from_arrays` needs besides the specs."""
@@ -240,8 +242,8 @@ def _constant(x: Float64[np.ndarray, "n dim"]) -> np.ndarray:
     return x.min(axis=0) == x.max(axis=0)
 
 
-def _with_columns(x: np.ndarray, dim: int, what: str) -> np.ndarray:
+def _with_columns(x: AnyArray, dim: int, what: str) -> AnyArray:
     if x.ndim < 1 or x.shape[-1] != dim:
         columns = x.shape[-1] if x.ndim else 0
         raise InputError(f"preprocessing: {what} has {columns} columns, expected {dim}")
-    return np.asarray(x, dtype=np.float64)
+    return x.astype(np.float64, copy=False)

@@ -5,10 +5,11 @@ import math
 import numpy as np
 from jaxtyping import Bool, Float
 
+from jaxflow.data.arrays import AnyArray
 from jaxflow.errors import InputError
 
 
-def conformal_p_values(normal_scores: Float[np.ndarray, "n"], scores: Float[np.ndarray, "m"]) -> Float[np.ndarray, "m"]:
+def conformal_p_values(normal_scores: Float[np.ndarray, "n"], scores: Float[AnyArray, "m"]) -> Float[AnyArray, "m"]:
     """The share of n scores of normal rows that are at least as high as each score, itself counted.
 
     p = (1 + #{normal scores >= score}) / (n + 1)         (Bates et al. 2023, equation 1)
@@ -16,9 +17,10 @@ def conformal_p_values(normal_scores: Float[np.ndarray, "n"], scores: Float[np.n
     return p_values_among(np.sort(normal_scores), scores)
 
 
-def p_values_among(ordered: Float[np.ndarray, "n"], scores: Float[np.ndarray, "m"]) -> Float[np.ndarray, "m"]:
+def p_values_among(ordered: Float[np.ndarray, "n"], scores: Float[AnyArray, "m"]) -> Float[AnyArray, "m"]:
     """`conformal_p_values` from scores of normal rows in ascending order."""
-    return (1 + ordered.size - np.searchsorted(ordered, scores, side="left")) / (ordered.size + 1)
+    below = scores.__array_namespace__().searchsorted(ordered, scores, side="left")
+    return (1 + ordered.size - below) / (ordered.size + 1)
 
 
 def benjamini_hochberg(p_values: Float[np.ndarray, "m"], rate: float) -> Bool[np.ndarray, "m"]:

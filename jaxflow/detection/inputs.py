@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int64, Shaped
 
+from jaxflow.data.arrays import AnyArray
 from jaxflow.data.columns import ColumnsSpec
 from jaxflow.data.encoding import Encoding
 from jaxflow.data.frame import Frame
@@ -53,8 +54,8 @@ class Inputs:
         return self.encoding.on_grid[self.preprocessing.kept][: self.dim]
 
     def model_rows(
-        self, x: Float[np.ndarray, "n columns"]
-    ) -> tuple[Float[np.ndarray, "n dim"], Float[np.ndarray, "n context_dim"] | None]:
+        self, x: Float[AnyArray, "n columns"]
+    ) -> tuple[Float[AnyArray, "n dim"], Float[AnyArray, "n context_dim"] | None]:
         """Features and context of rows of codes; None where there is no context."""
         z = self.preprocessing.transform(self.encoding.expand(x))
         return z[:, : self.dim], z[:, self.dim :] if self.context_dim else None
@@ -86,23 +87,24 @@ class Inputs:
         words = [f"{count} {kind}" for kind, count in counts.most_common()]
         return ", ".join(words) + (f"; {contexts} of them the context of the others" if contexts else "")
 
-    def log_det(self, x: Float[np.ndarray, "n columns"], grid: Bool[np.ndarray, "dim"]) -> Float[np.ndarray, "n"]:
+    def log_det(self, x: Float[AnyArray, "n columns"], grid: Bool[np.ndarray, "dim"]) -> Float[AnyArray, "n"]:
         """log |det dz/dx| over the features, in nats, where those on a `grid` have probabilities in any unit."""
         counted = np.flatnonzero(~grid)
         slopes = self.encoding.log_slopes(x)
         constant = self.preprocessing.log_slopes[: self.dim][counted].sum()
         if slopes is None:
-            return np.full(len(x), constant)
+            return constant + x.__array_namespace__().zeros_like(x[:, 0])
         return constant + slopes[:, self.preprocessing.kept[: self.dim][counted]].sum(axis=1)
 
-    def never_seen(self, x: Float[np.ndarray, "n columns"]) -> Bool[np.ndarray, "n columns"]:
+    def never_seen(self, x: Float[AnyArray, "n columns"]) -> Bool[AnyArray, "n columns"]:
         """Where a column that is judged has a category, or was constant and has a value, that was never seen."""
-        found = self.encoding.unseen(x)
+        found = list(self.encoding.unseen(x).T)
         others = self.preprocessing.never_seen(self.encoding.expand(x))
-        for column in np.flatnonzero(others.any(axis=0)):
-            if not self.encoding.in_context[column]:
-                found[:, self.encoding.sources[column]] |= others[:, column]
-        return found
+        in_context, sources = self.encoding.in_context, self.encoding.sources
+        for column in np.setdiff1d(np.arange(self.preprocessing.dim_in), self.preprocessing.kept):
+            if not in_context[column]:
+                found[sources[column]] = found[sources[column]] | others[:, column]
+        return x.__array_namespace__().stack(found).T
 
     def table(self, z: Float[np.ndarray, "n dim"]) -> Shaped[np.ndarray, "n columns"]:
         """Rows in the units of the table, from features; without context columns."""

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from jaxflow.data.arrays import AnyArray
 from jaxflow.detection.conformal import benjamini_hochberg, conformal_p_values, least_selection
 
 
@@ -31,7 +32,7 @@ class PValues:
         """
         return self.p_values_of_scores(self.anomaly_score(X))
 
-    def p_values_of_scores(self, scores: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+    def p_values_of_scores(self, scores: Float[AnyArray, "n"]) -> Float[AnyArray, "n"]:
         """`p_values` for anomaly scores already at hand."""
         return conformal_p_values(self.normal_calibration_scores(), scores)
 

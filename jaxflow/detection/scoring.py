@@ -9,6 +9,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from jaxflow.data.arrays import AnyArray
 from jaxflow.detection.frozen import Frozen
 from jaxflow.models.model import Density, Model
 
@@ -59,11 +60,15 @@ def draw_rows(model: Density, key: PRNGKeyArray, count: int) -> Float[np.ndarray
 def padded(rows: Float[np.ndarray, "n dim"], least: int = SMALLEST_SHAPE) -> Float[np.ndarray, "padded dim"]:
     """Rows in the type and the number that a program takes, the last ones zeros, and none too far out to be squared."""
     dtype = jnp.result_type(float)
-    # Beyond the root of the largest number even the square of a value overflows.
-    farthest = float(np.sqrt(jnp.finfo(dtype).max))
     out = np.zeros((padded_length(len(rows), least), rows.shape[1]), dtype=dtype)
-    out[: len(rows)] = np.clip(rows, -farthest, farthest)
+    out[: len(rows)] = within_reach(rows, dtype)
     return out
+
+
+def within_reach(rows: Float[AnyArray, "n dim"], dtype: Any) -> Float[AnyArray, "n dim"]:
+    """Rows of which no value is so far out that its square would overflow as a number of that type."""
+    farthest = float(np.sqrt(jnp.finfo(dtype).max))
+    return rows.clip(-farthest, farthest)
 
 
 def padded_length(rows: int, least: int = SMALLEST_SHAPE) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.export import is_symbolic_dim
 from jaxtyping import Array, Float
 
 ROWS = 1024  # in a block
@@ -24,8 +25,9 @@ def in_row_blocks(
         weights: its first argument, a pytree of floating arrays.
         rows: its second.
     """
-    count = len(rows)
-    if count < 2 * ROWS:
+    count = rows.shape[0]
+    # A program for any number of rows, which is to be exported, has no number of blocks.
+    if is_symbolic_dim(count) or count < 2 * ROWS:
         return function(weights, rows)
     blocks = -(-count // ROWS)
     size = -(-count // blocks)

@@ -1,9 +1,10 @@
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
@@ -14,6 +15,7 @@ from jaxflow.data.column_maps import (
     Categorical,
     Circular,
     Continuous,
+    Discrete,
     Levels,
     RankGaussian,
     fit_arcsinh,
@@ -30,7 +32,15 @@ MAPS = {
     "continuous": Continuous(**COMMON),
     "levels": Levels(levels=(-1.0, 0.0, 0.5, 100.0), **COMMON),
 }
+ALL_MAPS = MAPS | {
+    "discrete": Discrete(**COMMON),
+    "categorical": Categorical(name="a", fill=1.0, categories=("x", "y", "z")),
+    "circular": Circular(period=24.0, origin=3.0, **COMMON),
+    "circular context": Circular(period=24.0, origin=3.0, context=True, **COMMON),
+}
 anything = st.floats(-1e6, 1e6)
+# XLA takes subnormal numbers for 0 on a CPU.
+codes = st.one_of(st.floats(-1e6, 1e6, allow_subnormal=False), st.sampled_from([UNSEEN, 0.0, 0.5, 1.0, 2.0, 7.0]))
 
 
 @pytest.mark.parametrize("name", MAPS)
@@ -52,6 +62,28 @@ def test_log_slope_is_that_of_a_difference_quotient(name, x):
     below, above = column.expand(np.array([x - step, x + step]))[:, 0]
     slope = np.exp(column.log_slopes(np.array([x]))[0])
     assert (above - below) / (2 * step) == pytest.approx(slope, rel=1e-3, abs=1e-9)
+
+
+@pytest.fixture(scope="module")
+def programs():
+    """What each map makes of values, as a program of JAX."""
+
+    def everything(column):
+        return jax.jit(lambda x: (column.expand(x), column.log_slopes(x), column.unseen(x)))
+
+    with jax.enable_x64(True):
+        yield {name: everything(column) for name, column in ALL_MAPS.items()}
+
+
+@pytest.mark.parametrize("name", ALL_MAPS)
+@settings(deadline=None)  # the first call compiles
+@given(values=st.lists(codes, min_size=9, max_size=9))
+def test_in_a_program_of_jax_it_is_the_same_map(programs, name, values):
+    column, x = ALL_MAPS[name], np.array(values)
+    expected = column.expand(x), column.log_slopes(x), column.unseen(x)
+    for found, wanted in zip(programs[name](x), expected, strict=True):
+        assert found.dtype == wanted.dtype
+        np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-12)
 
 
 def test_ranks_become_normal_and_far_values_stay_far():

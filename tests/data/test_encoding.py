@@ -1,9 +1,11 @@
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from jaxflow.config.spec import parse_spec
-from jaxflow.data.column_maps import Categorical, Circular, Continuous, Discrete, Levels
+from jaxflow.data.column_maps import Arcsinh, Categorical, Circular, Continuous, Discrete, Levels
 from jaxflow.data.columns import ColumnsSpec
 from jaxflow.data.encoding import Encoding
 from jaxflow.data.frame import Frame, as_frame
@@ -168,3 +170,20 @@ def test_too_many_categories_are_no_categories():
 def test_specs_that_contradict_themselves(values, sentence):
     with pytest.raises(InputError, match=sentence):
         columns(**values)
+
+
+def test_slopes_belong_to_the_columns_of_numbers_alone():
+    common: dict[str, Any] = {"fill": 0.0, "centre": 0.0, "scale": 2.0}
+    encoding = Encoding(
+        (
+            Categorical(name="alone", fill=0.0, categories=("x",)),  # nothing comes out
+            Arcsinh(name="load", context=True, indicator=True, **common),
+            Categorical(name="word", fill=0.0, categories=("a", "b", "c")),
+            Arcsinh(name="heat", indicator=True, **common),
+            Categorical(name="only", fill=0.0, categories=("x",), indicator=True),
+        ),
+        "median",
+    )
+    slopes = encoding.log_slopes(np.array([[0.0, 0.0, 1.0, 0.0, 0.0], [0.0, np.nan, 2.0, np.nan, np.nan]]))
+    slope = -np.log(2.0)
+    np.testing.assert_array_equal(slopes, [[0, 0, slope, 0, 0, slope, 0]] * 2)

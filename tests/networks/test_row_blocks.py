@@ -1,4 +1,5 @@
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -54,3 +55,10 @@ def test_under_vmap():
     outputs = jax.jit(jax.vmap(lambda each: in_row_blocks(network, WEIGHTS, each)))(rows)
     for one, each in zip(outputs, rows, strict=True):
         np.testing.assert_allclose(one, network(WEIGHTS, each), rtol=1e-5, atol=1e-6)
+
+
+def test_of_any_number_of_rows_it_is_done_as_a_whole():
+    (count,) = jax.export.symbolic_shape("count")
+    function = jax.jit(lambda rows: in_row_blocks(network, WEIGHTS, rows))
+    exported = jax.export.export(function)(jax.ShapeDtypeStruct((count, 3), np.float32))
+    np.testing.assert_allclose(exported.call(rows_of(41)), network(WEIGHTS, rows_of(41)), rtol=1e-5, atol=1e-6)
