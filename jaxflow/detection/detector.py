@@ -306,6 +306,12 @@ class Detector(PValues, Explaining, OutlierMixin, BaseEstimator):
 
         save_detector(self, path)
 
+    def export(self, path: str | os.PathLike[str]) -> None:
+        """Write one file that scores with JAX alone, on CPUs, GPUs and TPUs; see `jaxflow.detection.export`."""
+        from jaxflow.detection.export import export_detector  # as for saving, most who import this need it not
+
+        export_detector(self, path)
+
     def codes(self, X: Any) -> Float[np.ndarray, "n n_features"]:
         """The rows as numbers: places of categories instead of texts, NaN for what is missing.
 

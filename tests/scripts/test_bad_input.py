@@ -82,6 +82,7 @@ TRAIN = "train --config good.yaml --out out"
 EVALUATE = "evaluate --model model --out out"
 SCORE = "score --model model --output out.csv --input"
 SAMPLE = "sample --model model --count 5 --output out.csv"
+EXPORT = "export --model model --output out.zip"
 
 CASES = {
     # train.py: the command line
@@ -182,6 +183,12 @@ CASES = {
     f"{SAMPLE} --model autoencoder": "AutoencoderDetector cannot draw rows: AutoEncoder is no density",
     f"{SAMPLE} --model newer": "newer/detector.json has format 99, this jaxflow reads up to format 2: it needs a newer",
     f"{SAMPLE} --model truncated": "truncated/weights.safetensors is damaged: it is not the file that detector.json ",
+    # export.py
+    "export --model model": "the following arguments are required: --output; export.py --help lists the options",
+    f"{EXPORT} --output file.txt/out.zip": "file.txt/out.zip cannot be written: ",
+    f"{EXPORT} --output notes": "notes cannot be written: Is a directory",
+    f"{EXPORT} --model missing": "missing is no directory, expected one with a saved detector",
+    f"{EXPORT} --import no_such_module": "--import no_such_module: No module named 'no_such_module'",
 }
 
 
