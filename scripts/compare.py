@@ -210,7 +210,7 @@ def _summary(split: Split, metrics: Metrics, experiment: Experiment) -> str:
     else:
         calibrated = f"sets {detection.calibration_fraction:.0%} of the rows to learn from aside, drawn for itself"
     options = detection.threshold.model_dump(exclude={"kind"}).items()
-    rule = " ".join([detection.threshold.kind, *(f"({name} {value})" for name, value in options)])
+    rule = f"{detection.threshold.kind} ({', '.join(f'{name} = {value}' for name, value in options)})"
     return (
         f"{split.name}: {len(split.x_train):,} normal rows to learn from, {len(split.x_test):,} test rows of which "
         f"{metrics.n_anomalies:,} are anomalies. Each detector {calibrated}, and the rule {rule} "

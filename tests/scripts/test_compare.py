@@ -53,7 +53,7 @@ def test_a_common_rule_sets_every_threshold(tmp_path, capsys):
     assert rates == pytest.approx([0.3, 0.3, 0.3], abs=0.1)
     page = (tmp_path / "out" / "summary.md").read_text()
     assert "sets 50% of the rows to learn from aside" in page
-    assert "the rule percentile (percentile 70.0) takes its threshold" in page
+    assert "the rule percentile (percentile = 70.0) takes its threshold" in page
 
 
 def test_rules_that_differ_or_see_labels_are_refused(tmp_path):
