@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 TAIL = 0.1  # share of the normal terms beyond which they are taken to fall off exponentially
-LEAST_EXCESS = 1e-3  # of the mean over the columns: how slowly, at least, the terms of a column fall off
+LEAST_EXCESS = 0.1  # of the mean over the columns: how slowly, at least, the terms of a column fall off
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,8 +21,8 @@ class TermScale:
     were exponential: beyond the largest normal term the scale goes on growing with the term. `jump` takes the share
     from those that reach the start to those that exceed it, almost nothing unless many terms are equal. So calibrated
     terms never fall as the term grows, and those of normal rows are spread like standard exponential numbers in every
-    column, as far as the column's terms differ. A column whose normal terms hardly differ gets a thousandth of the
-    mean excess of all columns, so that rounding does not pass for an anomaly.
+    column, as far as the column's terms differ. A column whose normal terms hardly differ gets a tenth of the mean
+    excess of all columns, so that a term that rose by little does not come before terms that rose by much.
 
     Attributes:
         terms: of normal rows, in ascending order in each column.
