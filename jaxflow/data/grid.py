@@ -15,6 +15,12 @@ class Grid(NamedTuple):
     origin: float
     step: float
 
+    def holds(self, values: Float[np.ndarray, "n"]) -> bool:
+        """Whether all values lie on the grid, up to the rounding of float32."""
+        places = (values - self.origin) / self.step
+        off = np.abs(places - np.round(places)) * self.step
+        return bool(np.all(off <= _rounding(values)))
+
 
 def find_grid(values: Float[np.ndarray, "n"], most_levels: int = MOST_LEVELS) -> Grid | None:
     """The coarsest grid of at most `most_levels` places that holds all values; None if there is none.
@@ -29,7 +35,7 @@ def find_grid(values: Float[np.ndarray, "n"], most_levels: int = MOST_LEVELS) ->
         width = taken[-1] - taken[0]
     if not np.isfinite(width):
         return None
-    rounding = 4 * np.finfo(np.float32).eps * np.max(np.abs(taken))
+    rounding = _rounding(taken)
     gaps = np.diff(taken)
     gaps = gaps[gaps > rounding]  # what rounding alone sets apart is one value
     if not len(gaps):
@@ -39,10 +45,13 @@ def find_grid(values: Float[np.ndarray, "n"], most_levels: int = MOST_LEVELS) ->
         levels = round(part * width / gaps.min())
         if levels >= most_levels:
             return None
-        step = width / levels
-        places = (taken - taken[0]) / step
-        if np.all(np.abs(places - np.round(places)) * step <= rounding):
+        grid = Grid(float(taken[0]), float(width / levels))
+        if grid.holds(taken):
             # One huge value makes all others look alike; a grid has not many more values than places that are taken.
-            spread = len(taken) > 2 * len(np.unique(np.round(places)))
-            return None if spread else Grid(float(taken[0]), float(step))
+            places = np.unique(np.round((taken - grid.origin) / grid.step))
+            return None if len(taken) > 2 * len(places) else grid
     return None
+
+
+def _rounding(values: Float[np.ndarray, "n"]) -> float:
+    return float(4 * np.finfo(np.float32).eps * np.max(np.abs(values)))

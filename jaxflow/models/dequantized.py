@@ -10,7 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxflow.bijectors import Affine, Chain, Inverse, MaskedAutoregressive, Sigmoid
-from jaxflow.data.grid import find_grid
+from jaxflow.data.grid import Grid, find_grid
 from jaxflow.errors import InputError
 from jaxflow.models.model import Density, weighted_mean
 from jaxflow.networks import MaskedMLP
@@ -103,21 +103,21 @@ class Dequantized(Density):
         return Chain([layer(np.arange(count)), layer(np.arange(count)[::-1]), Sigmoid()])
 
     def prepare(self, x):
-        """Find the grid of every column that is to get noise; one that is constant in `x` keeps the grid that it has.
+        """Find the grid of every column that is to get noise; one keeps the grid that it has if that holds all of `x`.
+
+        Some of the rows in which a grid was found may have too few of its values to find it again.
 
         Raises:
             InputError: if a column for which noise was asked by name lies on no grid, or none of all columns does.
         """
         rows = np.asarray(x, np.float64)
         steps, origins = np.zeros(self.dim), rows.min(axis=0)
-        known, constant = np.asarray(self.step[...], np.float64), rows.min(axis=0) == rows.max(axis=0)
+        known_steps, known_origins = (np.asarray(array[...], np.float64) for array in (self.step, self.origin))
         for column, kind in enumerate(self.noise):
             if kind == "none":
                 continue
-            if constant[column] and known[column]:
-                steps[column], origins[column] = known[column], self.origin[column]
-                continue
-            grid = find_grid(rows[:, column])
+            known = Grid(known_origins[column], known_steps[column])
+            grid = known if known.step and known.holds(rows[:, column]) else find_grid(rows[:, column])
             if grid is not None:
                 steps[column], origins[column] = grid.step, grid.origin
             elif not self.all_alike:

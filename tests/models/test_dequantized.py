@@ -158,6 +158,19 @@ def test_every_member_of_a_vmap_has_its_own_draws():
     np.testing.assert_allclose(np.sort(first, axis=0), np.sort(second, axis=0))
 
 
+def test_a_part_of_the_rows_has_the_grid_of_all():
+    # 0, 5 and 97 alone lie on no grid that their smallest gap is a small multiple of.
+    rows, part = np.arange(98.0)[:, None], np.array([[0.0], [5.0], [97.0]])
+    flow = MAF(dequantize=("uniform",)).build(1, rngs=nnx.Rngs(0))
+    with pytest.raises(InputError, match="no regular grid"):
+        flow.prepare(part)
+    flow.prepare(rows)
+    flow.prepare(part)
+    np.testing.assert_array_equal(flow.step[...], [1.0])
+    flow.prepare(rows / 2)  # not on the grid that was found
+    np.testing.assert_array_equal(flow.step[...], [0.5])
+
+
 def test_refusals():
     rows = jnp.asarray(np.random.default_rng(0).normal(size=(50, 2)))
     with pytest.raises(InputError, match="dequantize = uniform for column 1, but its values lie on no regular grid"):
