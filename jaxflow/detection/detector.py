@@ -172,11 +172,11 @@ class Detector(PValues, Explaining, OutlierMixin, BaseEstimator):
                 # Densities over other columns do not compare: where one is constant in this fold alone, it stays.
                 with suppress(InputError):
                     inputs = fit_inputs(x[rows], columns_spec(self), steps)
-                    if np.array_equal(inputs.sources, self.inputs_.sources) and inputs.context_dim == model_context:
+                    alike = np.array_equal(inputs.sources, self.inputs_.sources)
+                    if alike and inputs.context_dim == self.inputs_.context_dim:
                         detector.inputs_ = inputs
                 return detector._learn(x[rows], rng, normal[rows])
 
-            model_context = self.inputs_.context_dim
             scores, stopped = out_of_fold_scores(self, learn_fold, x, folds, rng)
         else:
             scores = self.scores_of_rows(self.inputs_.encoding.codes(x[calibrate]))
