@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float64
 
-from jaxflow.data.column_maps import Categorical
 from jaxflow.data.tabular import read_chunks
+from jaxflow.detection.attribution import categories_of
 from jaxflow.detection.detector import Detector
 from jaxflow.detection.explainer import Explainer
 
@@ -21,14 +21,12 @@ def detector_chunks(detector: Detector, file: Path, chunk_rows: int) -> Iterator
     Raises:
         InputError: as `read_chunks` does.
     """
-    encoding = detector.inputs_.encoding
-    texts = dict(zip(detector.columns_, encoding.maps, strict=True))
     return read_chunks(
         file,
         features=detector.columns_,
         chunk_rows=chunk_rows,
-        categories={name: column.categories for name, column in texts.items() if isinstance(column, Categorical)},
-        missing=encoding.missing != "refuse",
+        categories=categories_of(detector),
+        missing=detector.inputs_.encoding.missing != "refuse",
     )
 
 
