@@ -105,7 +105,7 @@ class Encoding:
         ]
         return np.array([part for column in parts for part in column], bool)
 
-    @property
+    @cached_property
     def in_context(self) -> Bool[np.ndarray, "dim"]:
         """Which of the columns that come out are contexts; the last ones."""
         return np.array([self.maps[source].context for source in self.sources], bool)

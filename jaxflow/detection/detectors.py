@@ -123,11 +123,8 @@ class GradientDetector(Detector):
         model = self.model_spec_.build(inputs.dim, rngs=nnx.Rngs(int(rng.integers(2**31))))
         model.prepare(inputs.model_rows(prepare.x)[0])
 
-        def transform(x: np.ndarray) -> np.ndarray:
-            return inputs.preprocessing.transform(inputs.encoding.expand(x))
-
         names = tuple(f"{index} after preprocessing" for index in range(inputs.preprocessing.dim_out))
-        train = Remaining(source, parts.held, transform, names)
+        train = Remaining(source, parts.held, inputs.transform, names)
         valid = None
         if len(parts.validate):
             z, context = inputs.model_rows(rows[np.isin(needed, parts.validate)])

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ class Inputs:
         """Number of features of the model."""
         return self.preprocessing.dim_out - self.context_dim
 
-    @property
+    @cached_property
     def context_dim(self) -> int:
         """Number of context features of the model."""
         return int(self.encoding.in_context[self.preprocessing.kept].sum())
@@ -53,11 +54,15 @@ class Inputs:
         """Which features of the model take few values at equal distances."""
         return self.encoding.on_grid[self.preprocessing.kept][: self.dim]
 
+    def transform(self, x: Float[AnyArray, "n columns"]) -> Float[AnyArray, "n dim_out"]:
+        """Features and context of rows of codes, side by side."""
+        return self.preprocessing.transform(self.encoding.expand(x))
+
     def model_rows(
         self, x: Float[AnyArray, "n columns"]
     ) -> tuple[Float[AnyArray, "n dim"], Float[AnyArray, "n context_dim"] | None]:
         """Features and context of rows of codes; None where there is no context."""
-        z = self.preprocessing.transform(self.encoding.expand(x))
+        z = self.transform(x)
         return z[:, : self.dim], z[:, self.dim :] if self.context_dim else None
 
     def training_rows(
@@ -99,11 +104,11 @@ class Inputs:
     def never_seen(self, x: Float[AnyArray, "n columns"]) -> Bool[AnyArray, "n columns"]:
         """Where a column that is judged has a category, or was constant and has a value, that was never seen."""
         found = list(self.encoding.unseen(x).T)
-        others = self.preprocessing.never_seen(self.encoding.expand(x))
-        in_context, sources = self.encoding.in_context, self.encoding.sources
-        for column in np.setdiff1d(np.arange(self.preprocessing.dim_in), self.preprocessing.kept):
-            if not in_context[column]:
-                found[sources[column]] = found[sources[column]] | others[:, column]
+        dropped = np.setdiff1d(np.flatnonzero(~self.encoding.in_context), self.preprocessing.kept)
+        if dropped.size:
+            others = self.preprocessing.never_seen(self.encoding.expand(x))
+            for column, source in zip(dropped, self.encoding.sources[dropped], strict=True):
+                found[source] = found[source] | others[:, column]
         return x.__array_namespace__().stack(found).T
 
     def table(self, z: Float[np.ndarray, "n dim"]) -> Shaped[np.ndarray, "n columns"]:
@@ -149,7 +154,8 @@ def fit_inputs(rows: Frame, columns: ColumnsSpec, steps: Sequence[PreprocessingS
         InputError: if the columns or steps do not suit the rows.
     """
     encoding = Encoding.fit(rows, columns)
-    expanded = encoding.expand(encoding.codes(rows))
+    codes = encoding.codes(rows)
+    expanded = encoding.expand(codes)
     if not expanded.shape[1]:
         raise InputError("all columns have one category only in the training rows, expected one column that varies")
     inputs = Inputs(encoding, Preprocessing.fit(tuple(steps), expanded))
@@ -157,7 +163,6 @@ def fit_inputs(rows: Frame, columns: ColumnsSpec, steps: Sequence[PreprocessingS
         raise InputError("no column that is judged varies in the training rows, expected one at least")
     if columns.missing != "model":
         return inputs
-    codes = encoding.codes(rows)
     return replace(inputs, imputer=Imputer.fit(inputs.model_rows(codes)[0], inputs.gaps(codes)))
 
 
