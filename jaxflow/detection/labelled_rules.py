@@ -97,10 +97,7 @@ class TargetPrecision(LabelledRule):
     def derive(self, scores, labels=None):
         """The lowest cut that reaches the precision."""
         cuts = self.cuts(scores, labels)
-        precision = np.where(cuts.possible, cuts.hits / cuts.flagged, -1.0)
-        best = precision.max()
-        index = int(np.flatnonzero(precision >= min(self.precision, best))[-1])
-        return Threshold(cuts.threshold(index), len(cuts.ranked), doubts=_missed("precision", self.precision, best))
+        return _reaching(cuts, cuts.hits / cuts.flagged, "precision", self.precision, place=-1)
 
 
 class TargetRecall(LabelledRule):
@@ -116,13 +113,13 @@ class TargetRecall(LabelledRule):
     def derive(self, scores, labels=None):
         """The highest cut that reaches the recall."""
         cuts = self.cuts(scores, labels)
-        recall = np.where(cuts.possible, cuts.hits / cuts.anomalies, -1.0)
-        best = recall.max()
-        index = int(np.flatnonzero(recall >= min(self.recall, best))[0])
-        return Threshold(cuts.threshold(index), len(cuts.ranked), doubts=_missed("recall", self.recall, best))
+        return _reaching(cuts, cuts.hits / cuts.anomalies, "recall", self.recall, place=0)
 
 
-def _missed(what: str, wanted: float, best: float) -> tuple[str, ...]:
-    if best >= wanted:
-        return ()
-    return (f"no threshold reaches a {what} of {wanted:g} on the labelled rows: the highest is {max(best, 0):.3g}",)
+def _reaching(cuts: Cuts, shares: Float[np.ndarray, "n"], what: str, wanted: float, place: int) -> Threshold:
+    """The highest cut (place 0) or the lowest (-1) that reaches a share; if none does, the highest share there is."""
+    shares = np.where(cuts.possible, shares, -1.0)
+    best = shares.max()
+    index = int(np.flatnonzero(shares >= min(wanted, best))[place])
+    missed = f"no threshold reaches a {what} of {wanted:g} on the labelled rows: the highest is {max(best, 0):.3g}"
+    return Threshold(cuts.threshold(index), len(cuts.ranked), doubts=() if best >= wanted else (missed,))
