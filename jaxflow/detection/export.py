@@ -48,10 +48,11 @@ from jaxflow.atomic_write import replacing
 from jaxflow.bijectors import Continuous
 from jaxflow.data.column_maps import UNSEEN, Categorical
 from jaxflow.data.encoding import Encoding
-from jaxflow.detection.inputs import NEVER_SEEN, Inputs, grid_of
+from jaxflow.detection.inputs import Inputs
+from jaxflow.detection.row_scores import counted_grid, table_scores
 from jaxflow.detection.scoring import within_reach
 from jaxflow.errors import InputError
-from jaxflow.models.model import Density, Model
+from jaxflow.models.model import Model
 from jaxflow.training.precision import floats_of
 
 FORMAT_VERSION = 1
@@ -96,8 +97,7 @@ def exported_program(detector: Any) -> Exported:
         InputError: if the model cannot be exported.
     """
     model = _exported_model(detector.model_, detector.inputs_, detector.float_type_)
-    inputs, in_nats = detector.inputs_, isinstance(detector.model_, Density) and detector.model_.scores_in_nats
-    grid = grid_of(detector.model_) if in_nats else None
+    inputs, grid = detector.inputs_, counted_grid(detector.model_)
 
     def answers(x: Float64[Array, "n columns"]) -> dict[str, Array]:
         x, usable = _usable(inputs.encoding, x)
@@ -160,16 +160,13 @@ def _usable(encoding: Encoding, x: Float64[Array, "n columns"]) -> tuple[Float64
 def _scores(
     model: Exported, inputs: Inputs, grid: Bool[np.ndarray, "dim"] | None, x: Float64[Array, "n columns"]
 ) -> Float64[Array, "n"]:
-    """`scores_of_codes` in a program; `grid` as in `Inputs.log_det`, None where scores have no units of the data."""
+    """`RowScorer` in a program; `grid` is the model's `counted_grid`."""
     z, context = inputs.model_rows(x)
     float_type = model.in_avals[0].dtype
     rows, given = (None if part is None else within_reach(part, float_type).astype(float_type) for part in (z, context))
     scores = model.call(rows, given).astype(x.dtype)
     # As in `score_rows`: what overflows on its way through the model is infinitely far.
-    scores = jnp.where(jnp.isnan(scores), jnp.inf, scores)
-    if grid is not None:
-        scores = scores - inputs.log_det(x, grid)
-    return scores + NEVER_SEEN * inputs.never_seen(x).sum(axis=1)
+    return table_scores(jnp.where(jnp.isnan(scores), jnp.inf, scores), inputs, grid, x)
 
 
 def _description(detector: Any, program: Exported, program_sha256: str) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """The anomaly scores of rows of a table, from what the model makes of them and from what was never seen."""
 
 from functools import partial
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
+from jaxflow.data.arrays import AnyArray
 from jaxflow.detection.frozen import Frozen
 from jaxflow.detection.inputs import NEVER_SEEN, Inputs, grid_of, snapped
 from jaxflow.detection.marginal import expected_scores
@@ -23,8 +25,7 @@ class RowScorer:
         self.inputs = inputs
         self._score = partial(score_rows, Frozen.of(model))
         self._snap = partial(snapped, model)
-        # log p(x) = log p(z) + log |det dz/dx|: the density of the data, not of what preprocessing made of it.
-        self._grid = grid_of(model) if isinstance(model, Density) and model.scores_in_nats else None
+        self._grid = counted_grid(model)
 
     def __call__(self, x: Float[np.ndarray, "n columns"]) -> Float[np.ndarray, "n"]:
         """The score of each row, higher = more anomalous.
@@ -48,6 +49,18 @@ class RowScorer:
                 inputs.imputer,
                 self._snap,
             )
-        if self._grid is not None:
-            scores = scores - inputs.log_det(x, self._grid)
-        return scores + NEVER_SEEN * inputs.never_seen(x).sum(axis=1)
+        return table_scores(scores, inputs, self._grid, x)
+
+
+def counted_grid(model: Model) -> Bool[np.ndarray, "dim"] | None:
+    """Which features a model gives probabilities, not densities; None if its scores have no units of the data."""
+    return grid_of(model) if isinstance(model, Density) and model.scores_in_nats else None
+
+
+def table_scores(
+    scores: Float[AnyArray, "n"], inputs: Inputs, grid: Bool[np.ndarray, "dim"] | None, x: Float[AnyArray, "n columns"]
+) -> Float[AnyArray, "n"]:
+    """The scores of rows of codes, from those that the model gives; `grid` is its `counted_grid`."""
+    # log p(x) = log p(z) + log |det dz/dx|: the density of the data, not of what preprocessing made of it.
+    shift: Any = 0.0 if grid is None else inputs.log_det(x, grid)
+    return scores - shift + NEVER_SEEN * inputs.never_seen(x).sum(axis=1)
