@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from jaxflow.data.download import DATA_VARIABLE, local_file
+from jaxflow.data.placed_file import placed_file
 from jaxflow.data.table import damaged
 from jaxflow.errors import InputError
 
@@ -72,7 +72,10 @@ def load_asd(machine: int, directory: Path | str | None = None) -> AsdMachine:
     """
     if machine not in MACHINES:
         raise InputError(f"asd: machine = {machine}, expected {MACHINES[0]} to {MACHINES[-1]}")
-    path, text = (_file(f"omi-{machine}{ending}", directory) for ending in (".npz", "_interpretation.txt"))
+    advice = "it is not downloaded, so put InterFusion's data there, as `load_asd` wants it"
+    path, text = (
+        placed_file("asd", f"omi-{machine}{ending}", advice, directory) for ending in (".npz", "_interpretation.txt")
+    )
     train, test, labels = _arrays(path)
     intervals = _intervals(text, len(test), test.shape[1])
     covered = np.zeros(len(test), np.int64)
@@ -84,16 +87,6 @@ def load_asd(machine: int, directory: Path | str | None = None) -> AsdMachine:
         raise InputError(f"{text}: row {wrong[0]} {where}, but has the label {labels[wrong[0]]} in {path.name}")
     names = tuple(f"metric_{number}" for number in range(1, test.shape[1] + 1))
     return AsdMachine(f"asd/omi-{machine}", train, test, labels, intervals, names)
-
-
-def _file(name: str, directory: Path | str | None) -> Path:
-    path = local_file("asd", name) if directory is None else Path(directory) / name
-    if path is None or not path.is_file():
-        place = f"${DATA_VARIABLE}/asd/{name}" if path is None else str(path)
-        raise InputError(
-            f"asd: {place} is missing; it is not downloaded, so put InterFusion's data there, as `load_asd` wants it"
-        )
-    return path
 
 
 def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,9 +1,6 @@
 """Network connections, normal ones and attacks (NSL-KDD)."""
 
-import gzip
-import hashlib
 import io
-import zlib
 from typing import Any
 
 import numpy as np
@@ -11,9 +8,8 @@ import pyarrow as pa
 from pyarrow import csv
 
 from jaxflow.data.dataset import Dataset
-from jaxflow.data.download import DATA_VARIABLE, local_file
 from jaxflow.data.frame import as_frame
-from jaxflow.errors import InputError
+from jaxflow.data.placed_file import gzip_content, placed_file
 
 FOLDER = "nsl_kdd"
 CONTENT_SHA256 = {
@@ -77,7 +73,8 @@ def load_nsl_kdd() -> Dataset:
 
 
 def _table(file: str) -> Any:
-    text = _checked(file)
+    advice = f"it is not downloaded, so put {file.removesuffix('.gz')} of NSL-KDD there, compressed by gzip"
+    text = gzip_content(placed_file(FOLDER, file, advice), CONTENT_SHA256[file], "text")
     names = [*FEATURES, ATTACK, DIFFICULTY]
     types = {name: pa.string() if name in (*TEXTS, ATTACK) else pa.float64() for name in names}
     return csv.read_csv(
@@ -85,21 +82,3 @@ def _table(file: str) -> Any:
         read_options=csv.ReadOptions(column_names=names),
         convert_options=csv.ConvertOptions(column_types=types),
     )
-
-
-def _checked(file: str) -> bytes:
-    path = local_file(FOLDER, file)
-    if path is None or not path.is_file():
-        place = f"${DATA_VARIABLE}/{FOLDER}/{file}" if path is None else str(path)
-        raise InputError(
-            f"{FOLDER}: {place} is missing; it is not downloaded, so put {file.removesuffix('.gz')} of NSL-KDD there, "
-            "compressed by gzip"
-        )
-    try:
-        text = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: cannot be read as gzip ({error})") from None
-    got = hashlib.sha256(text).hexdigest()
-    if got != CONTENT_SHA256[file]:
-        raise InputError(f"{path}: SHA-256 of the uncompressed text is {got}, expected {CONTENT_SHA256[file]}")
-    return text
