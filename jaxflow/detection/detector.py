@@ -335,7 +335,7 @@ class Detector(PValues, Explaining, OutlierMixin, BaseEstimator):
         rule: ThresholdRule,
         scores: Float[np.ndarray, "n"],
         labels: Int[np.ndarray, "n"] | None,
-        source: str | None = "given",
+        source: str = "given",
     ) -> "Detector":
         # The rule comes first: when it refuses, the detector stays as it was.
         threshold = float(checked_rule(rule).threshold(scores, labels))

@@ -9,7 +9,6 @@ SOURCES = {
     "out_of_fold": "out-of-fold ",
     "training": "training rows' own ",
     "given": "",
-    None: "",  # a detector saved in a format that did not say
 }
 BRANCHES = {
     "conformal": ", as their conformal quantile",
@@ -23,9 +22,9 @@ def calibration_facts(detector: Detector) -> dict[str, Any]:
     """Which rule set the threshold, and from what, as values that JSON can express.
 
     Returns:
-        `rule` (its kind) and `options`; `source` ("held_out", "out_of_fold", "training", "given", or None if that is
-        not known); `n_scores` (the number of calibration scores the rule took the threshold from, 0 if it was given);
-        `branch` (which way the rule went, "conformal", "tail" or "largest"; None of a rule with one way); `warnings`.
+        `rule` (its kind) and `options`; `source` ("held_out", "out_of_fold", "training" or "given"); `n_scores` (the
+        number of calibration scores the rule took the threshold from, 0 if it was given); `branch` (which way the rule
+        went, "conformal", "tail" or "largest"; None of a rule with one way); `warnings`.
     """
     rule: Any = detector.threshold_rule_
     derived = rule.derive(detector.calibration_scores_, detector.calibration_labels_)
