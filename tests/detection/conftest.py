@@ -64,3 +64,18 @@ def fitted(_fitted) -> Fitted:
     detector = _fresh(_fitted.detector)
     vars(detector).update(vars(_fitted.detector))
     return Fitted(detector, _fitted.x, _fitted.unseen)
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    """A fitted detector whose two columns have names, as one from files has."""
+    x = np.random.default_rng(0).normal(size=(50, 2)) * [1.0, 100.0]
+    detector = GaussianDetector(threshold=Percentile(percentile=80)).fit(x)
+    detector.columns_ = ("speed", "weight")
+    return detector
+
+
+@pytest.fixture(scope="module")
+def rows() -> np.ndarray:
+    """Rows for `detector`, of which it flags some."""
+    return np.random.default_rng(1).normal(size=(10, 2)) * [2.0, 200.0]

@@ -1,21 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxflow.detection import GaussianDetector, Percentile
 from jaxflow.detection.answers import SCHEMA, answer_chunks, answer_schema
-
-
-@pytest.fixture(scope="module")
-def detector():
-    x = np.random.default_rng(0).normal(size=(50, 2)) * [1.0, 100.0]
-    detector = GaussianDetector(threshold=Percentile(percentile=80)).fit(x)
-    detector.columns_ = ("speed", "weight")
-    return detector
-
-
-@pytest.fixture(scope="module")
-def rows():
-    return np.random.default_rng(1).normal(size=(10, 2)) * [2.0, 200.0]
 
 
 @pytest.mark.parametrize("sizes", [[10], [1] * 10, [3, 0, 6, 1]])

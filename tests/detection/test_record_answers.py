@@ -7,26 +7,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxflow.detection import FlowDetector, GaussianDetector, GivenThreshold, Percentile, row_terms, scoring
+from jaxflow.detection import FlowDetector, GivenThreshold, row_terms, scoring
 from jaxflow.detection.frozen import Frozen
 from jaxflow.detection.record_answers import RecordAnswers
 from jaxflow.detection.row_scores import RowScorer
 from jaxflow.errors import InputError
 from jaxflow.models import MAF
 from jaxflow.training import FitSpec
-
-
-@pytest.fixture(scope="module")
-def detector():
-    x = np.random.default_rng(0).normal(size=(50, 2)) * [1.0, 100.0]
-    detector = GaussianDetector(threshold=Percentile(percentile=80)).fit(x)
-    detector.columns_ = ("speed", "weight")
-    return detector
-
-
-@pytest.fixture(scope="module")
-def rows():
-    return np.random.default_rng(1).normal(size=(10, 2)) * [2.0, 200.0]
 
 
 @pytest.fixture(scope="module")
