@@ -1,9 +1,10 @@
 """Files that are either the old ones or the new ones, never half of one."""
 
+import csv
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -49,3 +50,9 @@ def write_json(value: Any, path: str | os.PathLike[str]) -> None:
         InputError: when the operating system refuses to write there.
     """
     write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", path)
+
+
+def write_csv(path: str | os.PathLike[str], header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Write a table to `path` as CSV in UTF-8, by way of `replacing`; None is an empty cell."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([header, *rows])

@@ -4,7 +4,6 @@ Both are timed twice: from nothing, with all compilation, and again with every p
 and `summary.md`. The flow and the rows are by default of the size of the breast cancer example.
 """
 
-import csv
 import statistics
 import sys
 import time
@@ -18,7 +17,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxflow.atomic_write import replacing
+from jaxflow.atomic_write import write_csv
 from jaxflow.config.command_line import ScriptParser, run_script
 from jaxflow.errors import InputError
 from jaxflow.evaluation import format_number, print_table, provenance, write_report
@@ -71,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             seconds = format_number(statistics.median(cost.again))
             print(f"{members} members: {way}: {seconds} s, {format_number(cost.first)} s at first", file=sys.stderr)
         # After each, so that a run that is broken off leaves what it has.
-        write_csv(costs, options)
+        write_costs(costs, options)
 
     page = options.out / "summary.md"
     shown = [table(members, ways) for members, ways in costs.items()]
@@ -138,15 +137,15 @@ def seconds_of(call: Callable[[], None]) -> float:
     return time.perf_counter() - started
 
 
-def write_csv(costs: dict[int, dict[str, Cost]], options: Namespace) -> None:
+def write_costs(costs: dict[int, dict[str, Cost]], options: Namespace) -> None:
     """One line for each number of members and way."""
-    with replacing(options.out / "ensemble.csv") as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("members", "way", "programs", "first_seconds", "seconds", "min", "max"))
-        for members, ways in costs.items():
-            for way, (programs, first, again) in ways.items():
-                row = (members, way, programs, first, statistics.median(again), min(again), max(again))
-                writer.writerow(row)
+    rows = [
+        (members, way, programs, first, statistics.median(again), min(again), max(again))
+        for members, ways in costs.items()
+        for way, (programs, first, again) in ways.items()
+    ]
+    header = ("members", "way", "programs", "first_seconds", "seconds", "min", "max")
+    write_csv(options.out / "ensemble.csv", header, rows)
 
 
 def table(members: int, ways: dict[str, Cost]) -> tuple[str, list[str], list[list[str]]]:

@@ -6,7 +6,6 @@ after the other through pipes, in a process that is kept to one core, beside sci
 `file.csv`, `events.csv` and `summary.md`.
 """
 
-import csv
 import json
 import os
 import shutil
@@ -26,7 +25,7 @@ from jaxtyping import Float
 from pyarrow import parquet
 from sklearn.ensemble import IsolationForest
 
-from jaxflow.atomic_write import replacing
+from jaxflow.atomic_write import write_csv
 from jaxflow.config.command_line import ScriptParser, run_script
 from jaxflow.detection import AutoencoderDetector, Detector, FlowDetector, GaussianDetector
 from jaxflow.errors import InputError
@@ -128,8 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         latencies = answer_events(options, folder, rows)
         loads.append(os.getloadavg()[0])
 
-    write_csv(options.out / "file.csv", [work])
-    write_csv(options.out / "events.csv", latencies)
+    write_csv(options.out / "file.csv", FileWork._fields, [work])
+    write_csv(options.out / "events.csv", Latency._fields, latencies)
     shown = [file_table(work), event_table(latencies)]
     page = options.out / "summary.md"
     text = summary(options, loads)
@@ -261,14 +260,6 @@ def one_core() -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
-
-
-def write_csv(path: Path, rows: Sequence[Any]) -> None:
-    """Named tuples of one kind, one a line."""
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(rows[0]._fields)
-        writer.writerows(rows)
 
 
 def file_table(work: FileWork) -> tuple[str, list[str], list[list[str]]]:

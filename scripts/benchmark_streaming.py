@@ -22,7 +22,7 @@ from jaxtyping import Float
 from pyarrow import parquet
 
 from jaxflow import load
-from jaxflow.atomic_write import replacing, write_text
+from jaxflow.atomic_write import replacing, write_csv, write_text
 from jaxflow.config.command_line import ScriptParser, run_script
 from jaxflow.detection import Detector
 from jaxflow.errors import InputError
@@ -86,10 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     size = sum(file.stat().st_size for file in files)
     print(f"{len(files)} files, {size / 2**30:.2f} GiB", file=sys.stderr)
     works, quality = measure(options, folder, files)
-    with replacing(options.out / "streaming.csv") as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow((*Work._fields, "rate"))
-        writer.writerows((*work, work.rate) for work in works)
+    write_csv(options.out / "streaming.csv", (*Work._fields, "rate"), ((*work, work.rate) for work in works))
     shown = [table(works)]
     page = options.out / "summary.md"
     text = summary(options, len(files), size, quality)

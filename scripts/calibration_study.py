@@ -16,7 +16,7 @@ import numpy as np
 from calibration_figure import plot_realised_rates
 from calibration_tables import MODELS, RATES, RULES, pooled, summary, tables
 
-from jaxflow.atomic_write import replacing
+from jaxflow.atomic_write import write_csv
 from jaxflow.config.command_line import ScriptParser, run_script
 from jaxflow.data import Dataset, SplitSpec, split_dataset
 from jaxflow.data.adbench import adbench_files, load_adbench
@@ -202,10 +202,7 @@ def read_results(options: Namespace) -> list[Result]:
 
 def write_results(results: Sequence[Result], options: Namespace) -> None:
     """All that has been measured, after each fit, so that a run that is broken off leaves what it has."""
-    with replacing(options.out / TABLE) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(Result._fields)
-        writer.writerows(results)
+    write_csv(options.out / TABLE, Result._fields, results)
 
 
 if __name__ == "__main__":

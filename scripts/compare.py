@@ -6,7 +6,6 @@ family of an attack, the summary has the share of each kind that is flagged, and
 anomalies.
 """
 
-import csv
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +17,7 @@ import numpy as np
 from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import NearestNeighbors
 
-from jaxflow.atomic_write import replacing
+from jaxflow.atomic_write import write_csv
 from jaxflow.config.command_line import ScriptParser, read_config, run_script
 from jaxflow.config.spec import parse_spec
 from jaxflow.data import ColumnsSpec, Frame, Split, hold_out
@@ -100,10 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         (name, *(getattr(metrics, column) for column in COLUMNS), round(fit, 2), round(score, 2))
         for name, metrics, fit, score in rows
     ]
-    with replacing(options.out / "results.csv") as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("detector", *COLUMNS, "fit_seconds", "score_seconds"))
-        writer.writerows(table)
+    write_csv(options.out / "results.csv", ("detector", *COLUMNS, "fit_seconds", "score_seconds"), table)
     save_figure(plot_roc_comparison(curves), options.out / "roc.png")
     save_figure(plot_precision_recall_comparison(curves), options.out / "precision_recall.png")
     write_report(

@@ -4,14 +4,13 @@ The panels are the config and its variants, sets of changed keys. Writes `densit
 `summary.md`, with the mean log-density of held-out normal rows.
 """
 
-import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from jaxflow.atomic_write import replacing
+from jaxflow.atomic_write import write_csv
 from jaxflow.config.command_line import ScriptParser, load_spec, override_arguments, run_script
 from jaxflow.errors import InputError
 from jaxflow.evaluation import plot_density_panels, print_table, provenance, save_figure, write_report
@@ -51,10 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         for name, run in runs.items()
     ]
-    with replacing(out / "results.csv") as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("flow", "log_density", "fit_seconds", "score_seconds"))
-        writer.writerows(table)
+    write_csv(out / "results.csv", ("flow", "log_density", "fit_seconds", "score_seconds"), table)
     densities = {name: run.detector.score_samples for name, run in runs.items()}
     save_figure(plot_density_panels(normal, densities, title=experiment.title), out / "densities.png")
     command = sys.argv if arguments is None else ["scripts/compare_densities.py", *arguments]

@@ -5,7 +5,6 @@ the 19 metrics are anomalous. Every detector explains the anomalous rows, whethe
 from $JAXFLOW_DATA/asd. Writes `reasons.csv`, `summary.md` and `hit_rate.png`.
 """
 
-import csv
 import sys
 import time
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxflow.atomic_write import replacing
+from jaxflow.atomic_write import write_csv
 from jaxflow.config.command_line import ScriptParser, run_script
 from jaxflow.data.asd import MACHINES, AsdMachine, load_asd
 from jaxflow.detection import AutoencoderDetector, Detector, FlowDetector, GaussianDetector
@@ -74,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             found.setdefault(way, []).append(rates(machine, detector, method))
             print(f"{machine.name}: {way}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
 
-    write_csv(found, machines, options.out / "reasons.csv")
+    write_rates(found, machines, options.out / "reasons.csv")
     save_figure(plot(found), options.out / "hit_rate.png")
     shown = [table(found), by_machine(found, machines)]
     caption = "Bars: mean over the anomalies; lines on them: the standard error of that mean."
@@ -157,17 +156,16 @@ def standard_errors(values: np.ndarray) -> np.ndarray:
     return values.std(axis=0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.zeros(values.shape[1])
 
 
-def write_csv(found: dict[str, list[Rates]], machines: list[AsdMachine], path: Path) -> None:
+def write_rates(found: dict[str, list[Rates]], machines: list[AsdMachine], path: Path) -> None:
     """One line for each way, machine and anomaly."""
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file)
-        names = [f"{kind}_hit_rate_{percent}" for kind in ("calibrated", "raw") for percent in PERCENTS]
-        writer.writerow(("reasons_from", "machine", "first_row", "last_row", "metrics", *names))
-        for way, parts in found.items():
-            for machine, part in zip(machines, parts, strict=True):
-                for interval, *values in zip(machine.intervals, part.calibrated, part.raw, strict=True):
-                    place = (interval.start, interval.stop - 1, len(interval.metrics))
-                    writer.writerow((way, machine.name, *place, *np.concatenate(values).round(6).tolist()))
+    rows = []
+    for way, parts in found.items():
+        for machine, part in zip(machines, parts, strict=True):
+            for interval, *values in zip(machine.intervals, part.calibrated, part.raw, strict=True):
+                place = (interval.start, interval.stop - 1, len(interval.metrics))
+                rows.append((way, machine.name, *place, *np.concatenate(values).round(6).tolist()))
+    names = [f"{kind}_hit_rate_{percent}" for kind in ("calibrated", "raw") for percent in PERCENTS]
+    write_csv(path, ("reasons_from", "machine", "first_row", "last_row", "metrics", *names), rows)
 
 
 @styled

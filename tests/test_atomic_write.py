@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from jaxflow.atomic_write import replacing, write_json, write_text
+from jaxflow.atomic_write import replacing, write_csv, write_json, write_text
 from jaxflow.errors import InputError
 
 
@@ -49,6 +49,11 @@ def test_json_refuses_what_json_cannot_express(tmp_path):
     with pytest.raises(ValueError, match="Out of range float"):
         write_json({"a": float("nan")}, path)
     assert json.loads(path.read_text()) == {"a": [1, None]}
+
+
+def test_a_table_is_csv_as_other_programs_write_it(tmp_path):
+    write_csv(tmp_path / "table.csv", ("name", "value"), ((name, None) for name in ["a,b", 'µ"']))
+    assert (tmp_path / "table.csv").read_bytes() == 'name,value\r\n"a,b",\r\n"µ""",\r\n'.encode()
 
 
 def test_where_nothing_can_be_written_is_one_sentence(tmp_path):

@@ -1,13 +1,12 @@
 """What happened while fitting, epoch by epoch."""
 
-import csv
 import json
 import math
 import os
 from dataclasses import dataclass, field
 from typing import Any
 
-from jaxflow.atomic_write import replacing, write_text
+from jaxflow.atomic_write import write_csv, write_text
 
 Row = dict[str, float | int | None]
 
@@ -53,10 +52,8 @@ class History:
 
     def write_csv(self, path: str | os.PathLike) -> None:
         """Write all rows; the file appears whole or not at all."""
-        with replacing(path) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(self.rows[0]))
-            writer.writeheader()
-            writer.writerows(self.rows)
+        columns = list(self.rows[0])
+        write_csv(path, columns, ([row[name] for name in columns] for row in self.rows))
 
     def write_json_lines(self, path: str | os.PathLike) -> None:
         """Write all rows, an object a line; the file appears whole or not at all."""
