@@ -34,7 +34,7 @@ def estimate_gaussian(
         deviation that it has left, given the features before it, as a fraction of its own. A pivot is 0, up to
         rounding, where the covariance is singular.
     """
-    centred, mean, weight = _centre(x, weight)
+    centred, mean, weight = centre(x, weight)
     dim = x.shape[-1]
     variance = weight @ (centred * centred)
     mean_variance = jnp.mean(variance)
@@ -81,9 +81,10 @@ def ledoit_wolf_shrinkage(centred: Float[Array, "n dim"], weight: Float[Array, "
     return jnp.where(spread > 0, jnp.clip(noise, 0, spread) / jnp.where(spread > 0, spread, 1.0), 0.0)
 
 
-def _centre(
+def centre(
     x: Float[Array, "n dim"], weight: Float[Array, "n"]
 ) -> tuple[Float[Array, "n dim"], Float[Array, "dim"], Float[Array, "n"]]:
+    """The rows minus their weighted mean, zero where the weight is; the mean; and the weights divided by their sum."""
     weight = weight / jnp.sum(weight)
     # Measured from a row that counts, a constant column is exactly 0, and a large offset costs no digits.
     origin = x[jnp.argmax(weight)]

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from jaxflow.errors import InputError
 from jaxflow.models.covariance import estimate_gaussian
 from jaxflow.models.minimum_covariance_determinant import robust_weight
-from jaxflow.models.model import Density, DirectlyFitted
+from jaxflow.models.model import Density, DirectlyFitted, Model
 from jaxflow.networks.buffer import Buffer
 
 GaussianCovariance = Literal["full", "diagonal", "ledoit_wolf", "robust"]
@@ -196,7 +196,7 @@ def times_factor(z: Float[Array, "*batch dim"], factor: Float[Array, "..."]) -> 
     return z * factor if factor.ndim == 1 else jnp.matmul(z, factor.T, precision="highest")
 
 
-def refuse_context(model: Density, context: Array | None) -> None:
+def refuse_context(model: Model, context: Array | None) -> None:
     """Raise `InputError` if an unconditional model is given a context."""
     if context is not None:
         raise InputError(
@@ -204,7 +204,7 @@ def refuse_context(model: Density, context: Array | None) -> None:
         )
 
 
-def usable_weight(model: Density, x: Float[Array, "n dim"], weight: Float[Array, "n"] | None) -> Float[Array, "n"]:
+def usable_weight(model: Model, x: Float[Array, "n dim"], weight: Float[Array, "n"] | None) -> Float[Array, "n"]:
     """The weight of each training row, by default 1.
 
     Raises:
