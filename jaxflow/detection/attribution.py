@@ -63,10 +63,10 @@ class Explanation:
         x: the rows, as `Detector.codes` gives them.
         scores: their anomaly scores.
         method: where the contributions come from, see `jaxflow.models.score_terms`.
-        contributions: the term of each row and column, higher = more to blame; for a density in nats, for the squared
-            error of an autoencoder in the squared unit that preprocessing gives. 0 for a column that is not judged:
-            a context, one that is constant in the training rows, or one whose value the model is to fill in. A value
-            never seen has `NEVER_SEEN`, here and on the other scale.
+        contributions: the term of each row and column, higher = more to blame; for squared errors in the squared unit
+            that preprocessing gives, otherwise in nats. 0 for a column that is not judged: a context, one that is
+            constant in the training rows, or one whose value the model is to fill in. A value never seen has
+            `NEVER_SEEN`, here and on the other scale.
         calibrated: -log of the share of normal rows whose term for the column is as high, with an exponential tail;
             see `TermScale`. 0.7 is the median of normal rows and 4.6 about the highest of a hundred. These compare
             between columns, contributions need not.

@@ -239,7 +239,8 @@ class Detector(PValues, Explaining, OutlierMixin, BaseEstimator):
         """How anomalous each row is; higher is more anomalous, +inf where no number is high enough.
 
         For a density -log p(x) in nats, x in data units: multiplying a column by 10 adds log 10 to the score of every
-        row. For an autoencoder the mean squared error of the reconstruction, in the units that preprocessing gives.
+        row. For an autoencoder the mean squared error of the reconstruction, in the units that preprocessing gives; for
+        a model that is no density otherwise, what its class says, in these units.
 
         Raises:
             ValueError: if `X` is not a finite matrix of the columns that were fitted.

@@ -29,6 +29,8 @@ from jaxflow.models import (
     GaussianSpec,
     Model,
     ModelSpec,
+    PrincipalComponentsSpec,
+    VariationalAutoEncoderSpec,
 )
 from jaxflow.training.batch import Batch
 from jaxflow.training.checkpoints import Checkpoints
@@ -36,6 +38,8 @@ from jaxflow.training.fit import fit
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.sharding import mesh_for
 from jaxflow.training.watchers import Watcher
+
+FIT_THEMSELVES = (GaussianSpec, GaussianMixtureSpec, PrincipalComponentsSpec)
 
 
 class GradientDetector(Detector):
@@ -170,26 +174,33 @@ class FlowDetector(GradientDetector):
 class AutoencoderDetector(GradientDetector):
     """Flags rows that an autoencoder fitted to normal rows reconstructs badly.
 
-    `model` is an `AutoEncoderSpec`, by default with its own defaults. Parameters as in `GradientDetector`, methods and
-    fitted attributes as in `Detector`.
+    `model` is an `AutoEncoderSpec`, by default with its own defaults, or a `VariationalAutoEncoderSpec`, whose scores
+    are negative log-densities, bounds or estimates, in nats of the features after preprocessing. Parameters as in
+    `GradientDetector`, methods and fitted attributes as in `Detector`.
     """
 
     def _model_spec(self):
-        return _expect(self, AutoEncoderSpec() if self.model is None else self.model, (AutoEncoderSpec,))
+        kinds = AutoEncoderSpec, VariationalAutoEncoderSpec
+        return _expect(self, AutoEncoderSpec() if self.model is None else self.model, kinds)
 
 
 class GaussianDetector(Detector):
-    """Flags rows of low density under a Gaussian or a mixture of Gaussians. See `Detector`.
+    """Flags rows of low density under a Gaussian or a mixture of Gaussians, or off the principal components.
+
+    The models that fit themselves, at once: what says how gradient steps are taken, shown and saved means nothing to
+    them. Principal components are among these, as the directions of a Gaussian's covariance, and so they are here and
+    not beside the autoencoders. See `Detector`.
 
     Args:
-        model: `GaussianSpec()` (the default; full, diagonal or shrunk covariance) or `GaussianMixtureSpec()`.
+        model: `GaussianSpec()` (the default; full, diagonal, shrunk or robust covariance), `GaussianMixtureSpec()` or
+            `PrincipalComponentsSpec()`.
         columns, preprocessing, threshold, calibration_fraction, calibration_folds, random_state: as in
             `GradientDetector`.
     """
 
     def __init__(
         self,
-        model: GaussianSpec | GaussianMixtureSpec | None = None,
+        model: GaussianSpec | GaussianMixtureSpec | PrincipalComponentsSpec | None = None,
         *,
         columns: ColumnsSpec | None = None,
         preprocessing: Sequence[PreprocessingStep] | None = None,
@@ -207,7 +218,7 @@ class GaussianDetector(Detector):
         self.random_state = random_state
 
     def _model_spec(self):
-        return _expect(self, GaussianSpec() if self.model is None else self.model, (GaussianSpec, GaussianMixtureSpec))
+        return _expect(self, GaussianSpec() if self.model is None else self.model, FIT_THEMSELVES)
 
     def _fit_model(self, model, rows, context, rng):
         batch = Batch(jnp.asarray(rows), None, None if context is None else jnp.asarray(context))

@@ -33,7 +33,8 @@ class Explaining:
         Args:
             X: rows, shape (n, n_features), as `fit` takes them.
             method: where the terms come from, by default what suits the model best: the chain rule for flows that
-                factorise, exact conditional densities for Gaussians and mixtures, squared errors for autoencoders, and
+                factorise, exact conditional densities for Gaussians and mixtures, squared errors for autoencoders and
+                principal components, log-densities given the latent features for variational autoencoders, and
                 otherwise by how much the score falls when the column takes its best normal value, all others staying as
                 they are ("replacement", which all models have). See `jaxflow.models.score_terms`.
 

@@ -16,7 +16,15 @@ from jaxflow.data.frame import Frame
 from jaxflow.data.imputation import Imputer
 from jaxflow.data.preprocessing import Preprocessing, PreprocessingStep
 from jaxflow.errors import InputError
-from jaxflow.models import Dequantized, Ensemble, EnsembleSpec, FlowSpec, GaussianMixtureSpec, Model
+from jaxflow.models import (
+    Dequantized,
+    Ensemble,
+    EnsembleSpec,
+    FlowSpec,
+    GaussianMixtureSpec,
+    Model,
+    PrincipalComponentsSpec,
+)
 
 # What a value that was never seen adds to a score: more than rows score in which there is none.
 NEVER_SEEN = 1e6
@@ -139,7 +147,7 @@ class Inputs:
             )
         update: dict[str, Any] = {}
         if self.context_dim:
-            if isinstance(spec, GaussianMixtureSpec):
+            if isinstance(spec, GaussianMixtureSpec | PrincipalComponentsSpec):
                 raise InputError(f"a {spec.kind} takes no context, got {self.context_dim} context features")
             update["context_dim"] = self.context_dim
         if isinstance(spec, FlowSpec) and spec.dequantize == "none" and self.on_grid.any():

@@ -8,11 +8,16 @@ from jaxflow.data.columns import ColumnsSpec
 from jaxflow.data.preprocessing import DropConstant, PreprocessingStep, Standardize, Step
 from jaxflow.detection.thresholds import TargetFalsePositiveRate, ThresholdRule
 from jaxflow.errors import InputError
-from jaxflow.models import AutoEncoderSpec
+from jaxflow.models import AutoEncoderSpec, ModelSpec, PrincipalComponentsSpec, VariationalAutoEncoderSpec
 from jaxflow.training.fit_spec import FitSpec
 
 DEFAULT_STEPS = (DropConstant(), Standardize())
 DEFAULT_RULE = TargetFalsePositiveRate()
+NO_DENSITIES: dict[type[ModelSpec], str] = {
+    AutoEncoderSpec: "an autoencoder",
+    VariationalAutoEncoderSpec: "a variational autoencoder",
+    PrincipalComponentsSpec: "a principal component analysis",
+}
 
 
 def checked_parameters(detector: Any, spec: Any) -> tuple[Any, tuple[PreprocessingStep, ...], ThresholdRule]:
@@ -23,8 +28,9 @@ def checked_parameters(detector: Any, spec: Any) -> tuple[Any, tuple[Preprocessi
     """
     if not isinstance(detector.columns, ColumnsSpec | None):
         raise InputError(f"columns = {detector.columns!r}: expected a ColumnsSpec")
-    if columns_spec(detector).missing == "model" and isinstance(spec, AutoEncoderSpec):
-        raise InputError("columns.missing = model needs a density, and an autoencoder is none: expected median")
+    if columns_spec(detector).missing == "model" and type(spec) in NO_DENSITIES:
+        name = NO_DENSITIES[type(spec)]
+        raise InputError(f"columns.missing = model needs a density, and {name} is none: expected median")
     for name in ("calibration_fraction", "validation_fraction"):
         fraction = getattr(detector, name, 0.0)
         if not isinstance(fraction, float | int | np.number) or not 0 <= fraction < 1:

@@ -19,9 +19,10 @@ from jaxflow.detection import (
     GaussianDetector,
     TargetFalsePositiveRate,
 )
+from jaxflow.detection.detectors import FIT_THEMSELVES
 from jaxflow.detection.parameters import DEFAULT_STEPS
 from jaxflow.errors import InputError
-from jaxflow.models import AnyModelSpec, AutoEncoderSpec, GaussianMixtureSpec, GaussianSpec
+from jaxflow.models import AnyModelSpec, AutoEncoderSpec, VariationalAutoEncoderSpec
 from jaxflow.training.checkpoints import Checkpoints
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.watchers import Watcher
@@ -52,7 +53,7 @@ class DetectionSpec(Spec):
         default=None,
         ge=0,
         lt=1,
-        description="share of the remaining rows that chooses the best epoch (not for Gaussians; default 0.1)",
+        description="share of the remaining rows that chooses the best epoch (not for Gaussians and pca; default 0.1)",
     )
     labelled_fraction: float | None = Field(
         default=None,
@@ -91,7 +92,7 @@ class Experiment(Spec):
         default=DEFAULT_STEPS, description="steps before the model, each with a kind"
     )
     model: AnyModelSpec = Field(description="the model")
-    train: FitSpec | None = Field(default=None, description="how the model is fitted (not for Gaussians)")
+    train: FitSpec | None = Field(default=None, description="how the model is fitted (not for Gaussians and pca)")
     detection: DetectionSpec = Field(default=DetectionSpec(), description="how scores become decisions")
     variants: dict[str, dict[str, Any]] = Field(
         default={}, description="further runs by name, each a mapping of dotted keys to the values that differ"
@@ -101,7 +102,7 @@ class Experiment(Spec):
     @classmethod
     def _not_for_models_that_fit_themselves(cls, train: FitSpec | None, info: Any) -> FitSpec | None:
         model = info.data.get("model")
-        if train is not None and isinstance(model, GaussianSpec | GaussianMixtureSpec):
+        if train is not None and isinstance(model, FIT_THEMSELVES):
             raise ValueError(
                 f"expected no section train, as {model.kind} fits itself (on the command line: --train null)"
             )
@@ -111,7 +112,7 @@ class Experiment(Spec):
     @classmethod
     def _what_the_rest_allows(cls, detection: DetectionSpec, info: Any) -> DetectionSpec:
         model, split = info.data.get("model"), info.data.get("split")
-        if detection.validation_fraction is not None and isinstance(model, GaussianSpec | GaussianMixtureSpec):
+        if detection.validation_fraction is not None and isinstance(model, FIT_THEMSELVES):
             raise ValueError(f"expected no validation_fraction, as {model.kind} fits itself")
         rule = detection.threshold
         if rule.needs_labels and split is not None and split.protocol != "normal_only":
@@ -143,7 +144,7 @@ class Experiment(Spec):
     @property
     def fits_itself(self) -> bool:
         """Whether the model computes its own fit, at once and without gradient steps."""
-        return isinstance(self.model, GaussianSpec | GaussianMixtureSpec)
+        return isinstance(self.model, FIT_THEMSELVES)
 
     def detector(
         self,
@@ -168,7 +169,7 @@ class Experiment(Spec):
             "calibration_folds": self.detection.calibration_folds,
             "random_state": self.seed,
         }
-        if isinstance(self.model, GaussianSpec | GaussianMixtureSpec):  # those that fit themselves
+        if isinstance(self.model, FIT_THEMSELVES):
             if watchers:
                 raise InputError(f"a {self.model.kind} fits itself, at once: there are no epochs to watch")
             if devices != 1:
@@ -178,6 +179,6 @@ class Experiment(Spec):
         common |= {"checkpoints": checkpoints, "watchers": watchers}
         if self.detection.validation_fraction is not None:
             common["validation_fraction"] = self.detection.validation_fraction
-        if isinstance(self.model, AutoEncoderSpec):
+        if isinstance(self.model, AutoEncoderSpec | VariationalAutoEncoderSpec):
             return AutoencoderDetector(self.model, **common)
         return FlowDetector(self.model, **common)

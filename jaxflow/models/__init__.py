@@ -23,9 +23,11 @@ from jaxflow.models.gaussian_mixture import GaussianMixture, GaussianMixtureSpec
 from jaxflow.models.gaussian_spec import GaussianSpec
 from jaxflow.models.linear_gaussian import LinearGaussian
 from jaxflow.models.model import Density, DirectlyFitted, Model, ModelSpec, weighted_mean
+from jaxflow.models.principal_components import PrincipalComponents, PrincipalComponentsSpec
 from jaxflow.models.specs import AnyFlowSpec, AnyModelSpec
 from jaxflow.models.state import require_arrays_of, restore_state, state_arrays
 from jaxflow.models.terms import TermsMethod, score_terms, term_methods
+from jaxflow.models.variational_autoencoder import VariationalAutoEncoder, VariationalAutoEncoderSpec
 
 __all__ = [
     "BNAF",
@@ -66,6 +68,8 @@ __all__ = [
     "Model",
     "ModelSpec",
     "NormalBase",
+    "PrincipalComponents",
+    "PrincipalComponentsSpec",
     "RealNVP",
     "StandardNormal",
     "StudentT",
@@ -73,6 +77,8 @@ __all__ = [
     "TermsMethod",
     "Uniform",
     "UniformBase",
+    "VariationalAutoEncoder",
+    "VariationalAutoEncoderSpec",
     "require_arrays_of",
     "restore_state",
     "score_terms",

@@ -9,9 +9,18 @@ from jaxflow.models.autoencoder import AutoEncoderSpec
 from jaxflow.models.ensemble_spec import EnsembleSpec
 from jaxflow.models.gaussian_mixture import GaussianMixtureSpec
 from jaxflow.models.gaussian_spec import GaussianSpec
+from jaxflow.models.principal_components import PrincipalComponentsSpec
+from jaxflow.models.variational_autoencoder import VariationalAutoEncoderSpec
 
 __all__ = ["AnyFlowSpec", "AnyModelSpec"]
 
 AnyModelSpec: TypeAlias = Annotated[
-    FlowSpecs | GaussianSpec | GaussianMixtureSpec | AutoEncoderSpec | EnsembleSpec, Field(discriminator="kind")
+    FlowSpecs
+    | GaussianSpec
+    | GaussianMixtureSpec
+    | PrincipalComponentsSpec
+    | AutoEncoderSpec
+    | VariationalAutoEncoderSpec
+    | EnsembleSpec,
+    Field(discriminator="kind"),
 ]

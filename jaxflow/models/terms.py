@@ -15,9 +15,11 @@ from jaxflow.models.gaussian import Gaussian, refuse_context
 from jaxflow.models.gaussian_mixture import GaussianMixture
 from jaxflow.models.linear_gaussian import LinearGaussian
 from jaxflow.models.model import Model
+from jaxflow.models.principal_components import PrincipalComponents
 from jaxflow.models.replacement import replacement_terms
+from jaxflow.models.variational_autoencoder import VariationalAutoEncoder
 
-TermsMethod: TypeAlias = Literal["chain_rule", "conditional", "squared_error", "replacement"]
+TermsMethod: TypeAlias = Literal["chain_rule", "conditional", "squared_error", "reconstruction", "replacement"]
 
 
 def score_terms(
@@ -33,8 +35,12 @@ def score_terms(
 
     - "chain_rule": -log p(x_i | x_<i), exact, of flows with one autoregressive layer and ensembles of such, for which
       it is the default; the terms sum to -log p(x). See `chain_rule_terms`.
-    - "conditional": -log p(x_i | all others), exact, of Gaussians and mixtures of Gaussians; their default.
-    - "squared_error": (x_i - reconstruction_i)^2, of autoencoders; their default. The score is the mean of them.
+    - "conditional": -log p(x_i | all others), exact, of Gaussians, mixtures of Gaussians and principal components
+      scored by a Mahalanobis distance, which is that of a Gaussian; their default.
+    - "squared_error": (x_i - reconstruction_i)^2, of autoencoders and principal components; the default of the former
+      and of the latter scored by it. That score is the mean of them.
+    - "reconstruction": -E_q[log p(x_i | z)], over the draws of z, of variational autoencoders; their default. The terms
+      sum to the score if that is the reconstruction probability; the other scores add what z carries.
     - "replacement": by how much the score falls when the feature takes the best of `candidates`, all others staying as
       they are; of any model, and the default of all others: coupling flows, stacks of layers in several orders,
       dequantized columns. See `replacement_terms`.
@@ -62,6 +68,8 @@ def score_terms(
     if chosen == "conditional":
         if isinstance(model, LinearGaussian):
             x, context, model = model.without_context(x, context), None, model.residual
+        if isinstance(model, PrincipalComponents):
+            model = model.as_gaussian()
         assert isinstance(model, Gaussian | GaussianMixture)
         refuse_context(model, context)
         return conditional_terms(model, x, blocks)
@@ -71,8 +79,10 @@ def score_terms(
         return replacement_terms(model, x, context, blocks, jnp.asarray(candidates, x.dtype))
     if chosen == "chain_rule":
         terms = chain_rule_terms(model, x, context)
+    elif isinstance(model, VariationalAutoEncoder):
+        terms = model.reconstruction_terms(x, context)
     else:
-        assert isinstance(model, AutoEncoder)
+        assert isinstance(model, AutoEncoder | PrincipalComponents)
         terms = (x - model.reconstruct(x, context)) ** 2
     return summed_by_block(terms, blocks)
 
@@ -81,6 +91,11 @@ def term_methods(model: Model) -> tuple[TermsMethod, ...]:
     """The methods by which `score_terms` can explain the model, the default first."""
     if isinstance(model, AutoEncoder):
         return ("squared_error", "replacement")
+    if isinstance(model, VariationalAutoEncoder):
+        return ("reconstruction", "replacement")
+    if isinstance(model, PrincipalComponents):
+        methods: tuple[TermsMethod, ...] = ("squared_error", "replacement")
+        return methods if model.scored_by == "reconstruction" else ("conditional", *methods)
     if isinstance(model, Gaussian | GaussianMixture | LinearGaussian):
         return ("conditional", "replacement")
     return ("chain_rule", "replacement") if factorises(model) else ("replacement",)

@@ -64,8 +64,8 @@ def fit(
 
     Each epoch is one compiled program: shuffling, all steps, the held-out loss, the choice of the best parameters.
     Programs are compiled once per model structure, spec and shape, so a second call of the same shapes compiles
-    nothing. Models that fit themselves (`DirectlyFitted`: Gaussians, mixtures) go through the same door; for these
-    `spec` has no meaning and must be left out.
+    nothing. Models that fit themselves (`DirectlyFitted`: Gaussians, mixtures, principal components) go through the
+    same door; for these `spec` has no meaning and must be left out.
 
     Args:
         model: what to fit; not changed.

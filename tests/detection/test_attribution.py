@@ -7,7 +7,15 @@ from jaxflow.detection.attribution import NORMAL_ROWS, spread_out
 from jaxflow.detection.row_terms import terms_of_rows
 from jaxflow.detection.saved_reasons import reasons_arrays, restore_reasons
 from jaxflow.errors import InputError
-from jaxflow.models import MAF, AutoEncoderSpec, EnsembleSpec, GaussianMixtureSpec, RealNVP
+from jaxflow.models import (
+    MAF,
+    AutoEncoderSpec,
+    EnsembleSpec,
+    GaussianMixtureSpec,
+    PrincipalComponentsSpec,
+    RealNVP,
+    VariationalAutoEncoderSpec,
+)
 from jaxflow.training import FitSpec
 
 DIM = 5
@@ -20,6 +28,9 @@ DETECTORS = {
     "gaussian": (GaussianDetector(), "conditional"),
     "mixture": (GaussianDetector(GaussianMixtureSpec(components=2)), "conditional"),
     "autoencoder": (AutoencoderDetector(AutoEncoderSpec(hidden=(16,), latent=2), train=TRAIN), "squared_error"),
+    "vae": (AutoencoderDetector(VariationalAutoEncoderSpec(hidden=(16,), latent=2), train=TRAIN), "reconstruction"),
+    "pca": (GaussianDetector(PrincipalComponentsSpec(components=2)), "squared_error"),
+    "distance": (GaussianDetector(PrincipalComponentsSpec(components=2, score="mahalanobis")), "conditional"),
 }
 
 
@@ -55,7 +66,9 @@ def test_the_corrupted_column_is_found(fitted):
     assert explanation.contributions.shape == explanation.calibrated.shape == x.shape
     found = explanation.calibrated.argmax(axis=1)
     # Of a broken relation the chain rule blames the later column, and an autoencoder spreads the error.
-    least = {"replacement": 0.55, "conditional": 0.75, "chain_rule": 0.4, "squared_error": 0.5}[method]
+    least = {"replacement": 0.55, "conditional": 0.75, "chain_rule": 0.4, "squared_error": 0.5, "reconstruction": 0.5}[
+        method
+    ]
     assert np.mean(found == columns) >= least
     np.testing.assert_array_equal(explanation.contributions[:, 2], 0)
     np.testing.assert_array_equal(explanation.calibrated[:, 2], 0)

@@ -6,11 +6,23 @@ import textwrap
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn.decomposition import PCA
 
 from jaxflow.config.spec import Spec
 from jaxflow.detection import AutoencoderDetector, FlowDetector, GaussianDetector, Percentile
 from jaxflow.errors import InputError
-from jaxflow.models import MAF, AutoEncoder, AutoEncoderSpec, Flow, GaussianMixture, GaussianMixtureSpec, GaussianSpec
+from jaxflow.models import (
+    MAF,
+    AutoEncoder,
+    AutoEncoderSpec,
+    Flow,
+    GaussianMixture,
+    GaussianMixtureSpec,
+    GaussianSpec,
+    PrincipalComponents,
+    PrincipalComponentsSpec,
+    VariationalAutoEncoderSpec,
+)
 from jaxflow.models.gaussian import Gaussian
 from jaxflow.training import FitSpec
 
@@ -23,6 +35,13 @@ SMALLEST = {
     "autoencoder": AutoencoderDetector(
         AutoEncoderSpec(hidden=(4,)), train=FitSpec(epochs=1), threshold=Percentile(), calibration_folds=0
     ),
+    "vae": AutoencoderDetector(
+        VariationalAutoEncoderSpec(hidden=(4,), draws=4),
+        train=FitSpec(epochs=1),
+        threshold=Percentile(),
+        calibration_folds=0,
+    ),
+    "pca": GaussianDetector(PrincipalComponentsSpec(), threshold=Percentile()),
 }
 
 
@@ -31,6 +50,7 @@ CHECKS = """
     from sklearn.utils.estimator_checks import check_estimator
     from jaxflow.detection import AutoencoderDetector, FlowDetector, GaussianDetector, Percentile
     from jaxflow.models import MAF, AutoEncoderSpec, GaussianMixtureSpec, RealNVP
+    from jaxflow.models import PrincipalComponentsSpec, VariationalAutoEncoderSpec
     from jaxflow.training import FitSpec
 
     # Folds are tried with the detector whose fit takes no time.
@@ -40,6 +60,9 @@ CHECKS = """
         "flow": FlowDetector(MAF(layers=1, hidden=(4,)), **how),
         "gaussian": GaussianDetector(threshold=Percentile()),
         "autoencoder": AutoencoderDetector(AutoEncoderSpec(hidden=(4,)), **how),
+        "vae": AutoencoderDetector(VariationalAutoEncoderSpec(hidden=(4,), draws=4, score="importance"), **how),
+        "pca": GaussianDetector(PrincipalComponentsSpec(), threshold=Percentile()),
+        "distance": GaussianDetector(PrincipalComponentsSpec(score="mahalanobis"), threshold=Percentile()),
         "coupling": FlowDetector(RealNVP(layers=1, hidden=(4,)), preprocessing=(), **how | nothing_held_out),
         "mixture": GaussianDetector(
             GaussianMixtureSpec(components=2), threshold=Percentile(), calibration_fraction=0.0
@@ -61,7 +84,7 @@ def run_program(program, *arguments):
 # In a process of their own, because there annotations are not enforced: scikit-learn's checks hand over what no
 # annotation allows, to see how it is refused.
 @pytest.mark.end_to_end
-@pytest.mark.parametrize("name", [*SMALLEST, "coupling", "mixture"])
+@pytest.mark.parametrize("name", [*SMALLEST, "coupling", "mixture", "distance"])
 def test_is_an_estimator_as_scikit_learn_wants_it(name):
     results = run_program(CHECKS, name).splitlines()
     failed = {line.split()[0] for line in results if line.split()[1] != "passed"}
@@ -81,6 +104,29 @@ def test_autoencoder_scores_are_reconstruction_errors(fresh):
     np.testing.assert_allclose(detector.anomaly_score(x), errors, rtol=1e-4)
 
 
+def test_the_scores_of_a_variational_autoencoder_are_of_preprocessed_rows(fresh):
+    """They are no densities, so no log-determinant is added to them."""
+    x = np.random.default_rng(0).normal(size=(80, 4)) * [1.0, 10.0, 100.0, 1.0]
+    detector = fresh(SMALLEST["vae"]).fit(x)
+    z = jnp.asarray(detector.preprocessing_.transform(x), jnp.float32)
+    np.testing.assert_allclose(detector.anomaly_score(x), detector.model_.score(z), rtol=1e-4)
+    np.testing.assert_allclose(
+        fresh(detector).fit(x * 1000).anomaly_score(x * 1000), detector.anomaly_score(x), rtol=1e-3
+    )
+
+
+@pytest.mark.parametrize("components", [1, 2])
+def test_principal_components_are_those_of_preprocessed_rows(fresh, components):
+    x = np.random.default_rng(0).normal(size=(80, 4)) * [1.0, 10.0, 100.0, 1.0]
+    detector = fresh(SMALLEST["pca"], model=PrincipalComponentsSpec(components=components), calibration_fraction=0.0)
+    z = detector.fit(x).preprocessing_.transform(x)
+    theirs = PCA(components).fit(z)
+    errors = np.mean((z - theirs.inverse_transform(theirs.transform(z))) ** 2, axis=1)
+    np.testing.assert_allclose(detector.anomaly_score(x), errors, rtol=1e-3, atol=1e-5)
+    with pytest.raises(InputError, match="components = 4 of 4 features: expected at most 3"):
+        fresh(detector, model=PrincipalComponentsSpec(components=4)).fit(x)
+
+
 @pytest.mark.parametrize(
     ("detector", "default", "module"),
     [
@@ -88,6 +134,7 @@ def test_autoencoder_scores_are_reconstruction_errors(fresh):
         (AutoencoderDetector(), AutoEncoderSpec(), AutoEncoder),
         (GaussianDetector(), GaussianSpec(), Gaussian),
         (GaussianDetector(GaussianMixtureSpec(components=2)), GaussianMixtureSpec(components=2), GaussianMixture),
+        (GaussianDetector(PrincipalComponentsSpec()), PrincipalComponentsSpec(), PrincipalComponents),
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, type) else "",
 )
@@ -106,8 +153,9 @@ def test_models_and_their_defaults(fresh, detector, default, module):
     ("detector", "model", "expected"),
     [
         (FlowDetector(), GaussianSpec(), "expected FlowSpec or EnsembleSpec"),
-        (AutoencoderDetector(), MAF(), "expected AutoEncoderSpec"),
-        (GaussianDetector(), MAF(), "expected GaussianSpec or GaussianMixtureSpec"),
+        (AutoencoderDetector(), MAF(), "expected AutoEncoderSpec or VariationalAutoEncoderSpec"),
+        (AutoencoderDetector(), PrincipalComponentsSpec(), "expected AutoEncoderSpec or VariationalAutoEncoderSpec"),
+        (GaussianDetector(), MAF(), "expected GaussianSpec or GaussianMixtureSpec or PrincipalComponentsSpec"),
     ],
 )
 def test_a_model_of_another_kind_is_refused(fresh, detector, model, expected):
@@ -116,7 +164,7 @@ def test_a_model_of_another_kind_is_refused(fresh, detector, model, expected):
     assert f"model of {type(detector).__name__} = " in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["flow", "autoencoder"])
+@pytest.mark.parametrize("name", ["flow", "autoencoder", "vae"])
 def test_hyperparameters_of_the_fit_are_used(fresh, name):
     x = np.random.default_rng(0).normal(size=(60, 4))
     detector = fresh(SMALLEST[name], train=FitSpec(epochs=3, patience=None))

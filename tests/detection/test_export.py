@@ -29,7 +29,17 @@ from jaxflow.detection import (
 from jaxflow.detection.export import exported_program
 from jaxflow.detection.inputs import NEVER_SEEN
 from jaxflow.errors import InputError
-from jaxflow.models import CNF, MAF, AutoEncoderSpec, EnsembleSpec, Flow, GaussianMixtureSpec, StandardNormal
+from jaxflow.models import (
+    CNF,
+    MAF,
+    AutoEncoderSpec,
+    EnsembleSpec,
+    Flow,
+    GaussianMixtureSpec,
+    PrincipalComponentsSpec,
+    StandardNormal,
+    VariationalAutoEncoderSpec,
+)
 from jaxflow.training import FitSpec
 from tests.detection.conftest import make_rows
 
@@ -59,6 +69,12 @@ DETECTORS: dict[str, Any] = {
     "gaussian": GaussianDetector(columns=MAPS, **HOW),
     "mixture": GaussianDetector(GaussianMixtureSpec(components=2), columns=NO_CONTEXT, **HOW),
     "autoencoder": AutoencoderDetector(AutoEncoderSpec(hidden=(8,)), columns=MAPS, train=TRAIN, **HOW),
+    "vae": AutoencoderDetector(VariationalAutoEncoderSpec(hidden=(8,)), columns=MAPS, train=TRAIN, **HOW),
+    "importance": AutoencoderDetector(
+        VariationalAutoEncoderSpec(hidden=(8,), score="importance"), columns=MAPS, train=TRAIN, **HOW
+    ),
+    "pca": GaussianDetector(PrincipalComponentsSpec(), columns=NO_CONTEXT, **HOW),
+    "distance": GaussianDetector(PrincipalComponentsSpec(score="mahalanobis"), columns=NO_CONTEXT, **HOW),
 }
 
 # What is imported by a process that has `jax` and what that needs.

@@ -20,7 +20,7 @@ from safetensors.numpy import save as pack
 from jaxflow.detection import AutoencoderDetector, FlowDetector, GaussianDetector, Percentile, load, saving
 from jaxflow.detection.saved_files import MOST_JSON_BYTES
 from jaxflow.errors import InputError
-from jaxflow.models import MAF, AutoEncoderSpec
+from jaxflow.models import MAF, AutoEncoderSpec, PrincipalComponentsSpec, VariationalAutoEncoderSpec
 from jaxflow.training import FitSpec
 
 MOST_MEMORY = 1 << 28
@@ -29,6 +29,10 @@ DETECTORS = {
     "gaussian": GaussianDetector(threshold=Percentile()),
     "flow": FlowDetector(MAF(layers=1, hidden=(4,), permutation="random"), train=TRAIN, threshold=Percentile()),
     "autoencoder": AutoencoderDetector(AutoEncoderSpec(hidden=(4,)), train=TRAIN, threshold=Percentile()),
+    "vae": AutoencoderDetector(
+        VariationalAutoEncoderSpec(hidden=(4,), draws=4), train=TRAIN, threshold=Percentile(), calibration_folds=0
+    ),
+    "pca": GaussianDetector(PrincipalComponentsSpec(), threshold=Percentile()),
 }
 
 
@@ -231,6 +235,37 @@ DESCRIPTIONS = {
     ),
     "a latent of 4 TB": ("autoencoder", setting("model", "latent", 10**12), "expected (1000000000000, 4)"),
     "a latent beyond numbers": ("autoencoder", setting("model", "latent", 10**40), "weights.safetensors is damaged: "),
+    "a variational latent of 4 TB": ("vae", setting("model", "latent", 10**12), "weights.safetensors is damaged: "),
+    "variational draws of 4 TB": ("vae", setting("model", "draws", 10**12), "weights.safetensors is damaged: "),
+    "variational widths of 1 GiB": (
+        "vae",
+        setting("model", "hidden", HUGE_WIDTHS),
+        "weights.safetensors is damaged: ",
+    ),
+    "an unknown score": ("vae", setting("model", "score", "log_prob"), "model.score = 'log_prob': expected "),
+    "a variance without a floor": ("vae", setting("model", "variance_floor", 0), "model.variance_floor = 0: expected "),
+    "an autoencoder in place of a variational one": (
+        "vae",
+        setting("model", {"kind": "autoencoder", "hidden": [4]}),
+        "weights.safetensors is damaged: ",
+    ),
+    "a variational autoencoder of a detector of Gaussians": (
+        "pca",
+        setting("model", {"kind": "vae"}),
+        "expected GaussianSpec or GaussianMixtureSpec or PrincipalComponentsSpec",
+    ),
+    "a variational autoencoder that fills gaps": (
+        "vae",
+        setting("columns_spec", {"missing": "model"}),
+        "needs a density, and a variational autoencoder is none",
+    ),
+    "components that fill gaps": (
+        "pca",
+        setting("columns_spec", {"missing": "model"}),
+        "needs a density, and a principal component analysis is none",
+    ),
+    "more components than features": ("pca", setting("model", "components", 3), "components = 3 of 3 features"),
+    "components without end": ("pca", setting("model", "components", 10**40), "weights.safetensors is damaged: "),
 }
 
 

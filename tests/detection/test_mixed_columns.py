@@ -16,7 +16,15 @@ from jaxflow.detection.answers import answer_chunks, detector_chunks
 from jaxflow.detection.inputs import NEVER_SEEN
 from jaxflow.detection.record_answers import RecordAnswers
 from jaxflow.errors import InputError
-from jaxflow.models import MAF, AutoEncoderSpec, EnsembleSpec, GaussianMixtureSpec, GaussianSpec
+from jaxflow.models import (
+    MAF,
+    AutoEncoderSpec,
+    EnsembleSpec,
+    GaussianMixtureSpec,
+    GaussianSpec,
+    PrincipalComponentsSpec,
+    VariationalAutoEncoderSpec,
+)
 from jaxflow.training import FitSpec
 
 TRAIN = FitSpec(epochs=3, batch_size=64)
@@ -26,6 +34,7 @@ DETECTORS: dict[str, Any] = {
     "ensemble": FlowDetector(EnsembleSpec(member=FLOW, members=2), train=TRAIN, threshold=Percentile()),
     "gaussian": GaussianDetector(threshold=Percentile()),
     "autoencoder": AutoencoderDetector(AutoEncoderSpec(hidden=(8,)), train=TRAIN, threshold=Percentile()),
+    "vae": AutoencoderDetector(VariationalAutoEncoderSpec(hidden=(8,)), train=TRAIN, threshold=Percentile()),
 }
 
 
@@ -253,8 +262,20 @@ def test_arrays_with_texts_and_frames_are_tables_too():
             "a gaussian_mixture takes no context, got 1 context features",
         ),
         (
+            GaussianDetector(PrincipalComponentsSpec(), columns=columns(context=("hour",), missing="median")),
+            "a pca takes no context, got 1 context features",
+        ),
+        (
             AutoencoderDetector(columns=columns(missing="model")),
             "columns.missing = model needs a density, and an autoencoder is none: expected median",
+        ),
+        (
+            AutoencoderDetector(VariationalAutoEncoderSpec(), columns=columns(missing="model")),
+            "columns.missing = model needs a density, and a variational autoencoder is none: expected median",
+        ),
+        (
+            GaussianDetector(PrincipalComponentsSpec(), columns=columns(missing="model")),
+            "columns.missing = model needs a density, and a principal component analysis is none: expected median",
         ),
     ],
 )

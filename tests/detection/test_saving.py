@@ -12,6 +12,7 @@ from sklearn.exceptions import NotFittedError
 import jaxflow
 from jaxflow.data import MinMax
 from jaxflow.detection import (
+    AutoencoderDetector,
     BestF1,
     FlowDetector,
     GaussianDetector,
@@ -23,7 +24,16 @@ from jaxflow.detection import (
 )
 from jaxflow.detection.saving import require_free_place, save_detector
 from jaxflow.errors import InputError
-from jaxflow.models import MAF, EnsembleSpec, GaussianMixtureSpec, GaussianSpec, RealNVP, state_arrays
+from jaxflow.models import (
+    MAF,
+    EnsembleSpec,
+    GaussianMixtureSpec,
+    GaussianSpec,
+    PrincipalComponentsSpec,
+    RealNVP,
+    VariationalAutoEncoderSpec,
+    state_arrays,
+)
 from jaxflow.training import FitSpec
 
 TRAIN = FitSpec(epochs=1, batch_size=64)
@@ -93,8 +103,13 @@ def test_everything_comes_back(fresh, fitted, tmp_path):
         GaussianDetector(GaussianSpec(covariance="ledoit_wolf"), preprocessing=(), random_state=None),
         GaussianDetector(calibration_fraction=0.0, random_state=np.random.RandomState(0)),
         GaussianDetector(calibration_folds=7),
+        AutoencoderDetector(
+            VariationalAutoEncoderSpec(hidden=(4,), score="importance"), train=TRAIN, calibration_folds=0
+        ),
+        GaussianDetector(PrincipalComponentsSpec(variance=0.5)),
+        GaussianDetector(PrincipalComponentsSpec(components=2, score="mahalanobis")),
     ],
-    ids=["ensemble", "realnvp", "mixture", "no-steps", "state", "folds"],
+    ids=["ensemble", "realnvp", "mixture", "no-steps", "state", "folds", "vae", "pca", "distance"],
 )
 def test_other_models_come_back(fresh, detector, tmp_path):
     detector = fresh(detector, threshold=Percentile()).fit(rows())

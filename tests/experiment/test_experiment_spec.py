@@ -17,7 +17,7 @@ from jaxflow.detection import (
 from jaxflow.detection.parameters import DEFAULT_STEPS
 from jaxflow.errors import InputError
 from jaxflow.experiment.spec import DetectionSpec, Experiment
-from jaxflow.models import AutoEncoderSpec, GaussianMixtureSpec, GaussianSpec
+from jaxflow.models import AutoEncoderSpec, GaussianMixtureSpec, GaussianSpec, PrincipalComponentsSpec
 from jaxflow.training import Checkpoints, FitSpec
 
 SMALLEST = {"data": {"name": "wine"}, "model": {"kind": "gaussian"}}
@@ -51,7 +51,13 @@ def test_defaults():
 
 @pytest.mark.parametrize(
     ("kind", "expected"),
-    [("maf", FlowDetector), ("realnvp", FlowDetector), ("iaf", FlowDetector), ("autoencoder", AutoencoderDetector)],
+    [
+        ("maf", FlowDetector),
+        ("realnvp", FlowDetector),
+        ("iaf", FlowDetector),
+        ("autoencoder", AutoencoderDetector),
+        ("vae", AutoencoderDetector),
+    ],
 )
 def test_detector_of_a_model_fitted_by_steps(kind, expected):
     experiment = parse(
@@ -86,7 +92,10 @@ def test_detector_of_a_model_fitted_by_steps(kind, expected):
     }
 
 
-@pytest.mark.parametrize("spec", [GaussianSpec(covariance="diagonal"), GaussianMixtureSpec(components=3)])
+@pytest.mark.parametrize(
+    "spec",
+    [GaussianSpec(covariance="diagonal"), GaussianMixtureSpec(components=3), PrincipalComponentsSpec(components=3)],
+)
 def test_detector_of_a_model_that_fits_itself(spec):
     detector = parse(model=spec.model_dump(), seed=5).detector(progress=True)
     assert type(detector) is GaussianDetector
@@ -152,6 +161,10 @@ def test_what_is_wrong_with_a_variant_names_it(changes, sentence):
     ("sections", "sentence"),
     [
         ({"train": {"epochs": 3}}, "a.yaml: train: expected no section train, as gaussian fits itself"),
+        (
+            {"model": {"kind": "pca"}, "train": {"epochs": 3}},
+            "a.yaml: train: expected no section train, as pca fits itself",
+        ),
         (
             {"detection": {"validation_fraction": 0.3}},
             "a.yaml: detection: expected no validation_fraction, as gaussian fits itself",

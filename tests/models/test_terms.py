@@ -22,9 +22,11 @@ from jaxflow.models import (
     Gaussian,
     GaussianMixture,
     MixtureBase,
+    PrincipalComponents,
     RealNVP,
     StandardNormal,
     StudentTBase,
+    VariationalAutoEncoder,
     score_terms,
     term_methods,
 )
@@ -181,6 +183,38 @@ def test_autoencoder_terms_are_squared_errors():
     errors = np.asarray((x - model.reconstruct(x)) ** 2)
     np.testing.assert_allclose(terms, np.stack([errors[:, :2].sum(axis=1), errors[:, 2], errors[:, 3]], axis=1))
     np.testing.assert_allclose(jnp.sum(terms, axis=-1) / DIM, scores)
+
+
+def test_variational_autoencoder_terms_are_log_densities_given_the_latent_features():
+    model = VariationalAutoEncoder(DIM, (8,), draws=3, rngs=nnx.Rngs(0))
+    assert term_methods(model) == ("reconstruction", "replacement")
+    x = normal(8, (5, DIM))
+    terms, scores = terms_and_scores(model, x, sources=(0, 0, 1, 2))
+    own = np.asarray(model.reconstruction_terms(x))
+    np.testing.assert_allclose(terms, np.stack([own[:, :2].sum(axis=1), own[:, 2], own[:, 3]], axis=1))
+    np.testing.assert_allclose(jnp.sum(terms, axis=-1), scores)
+
+
+@pytest.mark.parametrize("score", ["reconstruction", "mahalanobis"])
+def test_principal_component_terms_are_those_of_the_score(score):
+    """Squared errors, or conditional densities under the normal density whose distance is the score."""
+    model = PrincipalComponents(DIM, components=2, score=score)
+    rows = np.random.default_rng(4).normal(size=(60, DIM)) @ np.random.default_rng(5).normal(size=(DIM, DIM))
+    model.fit_directly(jnp.asarray(rows), key=jax.random.key(0))
+    x = normal(8, (5, DIM))
+    errors = np.asarray((x - model.reconstruct(x)) ** 2)
+    terms, scores = terms_and_scores(model, x, method="squared_error")
+    np.testing.assert_allclose(terms, errors)
+    if score == "reconstruction":
+        assert term_methods(model) == ("squared_error", "replacement")
+        np.testing.assert_allclose(jnp.mean(terms, axis=-1), scores)
+        return
+    assert term_methods(model) == ("conditional", "squared_error", "replacement")
+    factor = np.asarray(model.as_gaussian().factor[...])
+    terms, _ = terms_and_scores(model, x)
+    mean = np.asarray(model.mean[...])
+    expected = [[-p for p in conditional_log_density(np.asarray(x), [i], mean, factor @ factor.T)] for i in range(DIM)]
+    np.testing.assert_allclose(terms, np.transpose(expected), rtol=1e-8)
 
 
 def test_replacement_terms_of_a_gaussian_are_half_squared_residuals():

@@ -10,7 +10,18 @@ from jaxflow.bijectors import LULinear
 from jaxflow.config.spec import parse_spec
 from jaxflow.detection import FlowDetector, Percentile
 from jaxflow.errors import InputError
-from jaxflow.models import CNF, IAF, MAF, NSF, AutoEncoderSpec, Flow, RealNVP, StandardNormal, state_arrays
+from jaxflow.models import (
+    CNF,
+    IAF,
+    MAF,
+    NSF,
+    AutoEncoderSpec,
+    Flow,
+    RealNVP,
+    StandardNormal,
+    VariationalAutoEncoderSpec,
+    state_arrays,
+)
 from jaxflow.networks.products import dot_general, matmul, products_in_bfloat16
 from jaxflow.training import FitSpec, fit
 
@@ -71,6 +82,7 @@ def test_a_linear_layer_of_flax_takes_the_same_product():
         NSF(layers=2, hidden=(32,)),
         RealNVP(layers=2),
         AutoEncoderSpec(hidden=(8,)),
+        VariationalAutoEncoderSpec(hidden=(8,)),
     ],
     ids=lambda spec: spec.kind,
 )
