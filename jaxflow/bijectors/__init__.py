@@ -12,6 +12,7 @@ from jaxflow.bijectors.normalization import ActNorm, BatchNorm
 from jaxflow.bijectors.permutation import Permutation, Reverse
 from jaxflow.bijectors.planar import Planar
 from jaxflow.bijectors.radial import Radial
+from jaxflow.bijectors.rank_gaussian import RankGaussian
 from jaxflow.bijectors.sigmoid_sum import SigmoidSum
 from jaxflow.bijectors.splines import CircularRationalQuadratic, RationalQuadratic
 from jaxflow.bijectors.stack import Stack
@@ -38,6 +39,7 @@ __all__ = [
     "Permutation",
     "Planar",
     "Radial",
+    "RankGaussian",
     "RationalQuadratic",
     "Reverse",
     "Rotation",

@@ -159,7 +159,7 @@ class Detector(PValues, Explaining, OutlierMixin, BaseEstimator):
             learn, calibrate = hold_out(len(x), self.calibration_fraction, rng)
 
         self.inputs_ = fit_inputs(x[learn], columns_spec(self), steps)
-        self.model_spec_ = self.inputs_.adapted(spec)
+        self.model_spec_ = self.inputs_.adapted(spec).for_rows(len(learn))
         stopped = self._learn(x[learn], rng, normal[learn])
         self.keep_normal_rows(self.inputs_.encoding.codes(x[calibrate]))
         labels = np.repeat([0, 1], [len(calibrate), len(anomalies)]) if len(anomalies) else None

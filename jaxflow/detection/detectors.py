@@ -23,10 +23,12 @@ from jaxflow.errors import InputError
 from jaxflow.models import (
     MAF,
     AutoEncoderSpec,
+    CommitteeSpec,
     EnsembleSpec,
     FlowSpec,
     GaussianMixtureSpec,
     GaussianSpec,
+    KernelDensitySpec,
     Model,
     ModelSpec,
     PrincipalComponentsSpec,
@@ -39,7 +41,7 @@ from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.sharding import mesh_for
 from jaxflow.training.watchers import Watcher
 
-FIT_THEMSELVES = (GaussianSpec, GaussianMixtureSpec, PrincipalComponentsSpec)
+FIT_THEMSELVES = (GaussianSpec, GaussianMixtureSpec, KernelDensitySpec, PrincipalComponentsSpec)
 
 
 class GradientDetector(Detector):
@@ -163,12 +165,13 @@ class GradientDetector(Detector):
 class FlowDetector(GradientDetector):
     """Flags rows of low density under a normalizing flow fitted to normal rows.
 
-    `model` is a `FlowSpec` such as `MAF()`, the default, or an `EnsembleSpec` of several. Parameters as in
+    `model` is a `FlowSpec` such as `MAF()`, the default, an `EnsembleSpec` of several, or a `CommitteeSpec` of flows
+    and other densities. Parameters as in
     `GradientDetector`, methods and fitted attributes as in `Detector`.
     """
 
     def _model_spec(self):
-        return _expect(self, MAF() if self.model is None else self.model, (FlowSpec, EnsembleSpec))
+        return _expect(self, MAF() if self.model is None else self.model, (FlowSpec, EnsembleSpec, CommitteeSpec))
 
 
 class AutoencoderDetector(GradientDetector):
@@ -200,7 +203,7 @@ class GaussianDetector(Detector):
 
     def __init__(
         self,
-        model: GaussianSpec | GaussianMixtureSpec | PrincipalComponentsSpec | None = None,
+        model: GaussianSpec | GaussianMixtureSpec | KernelDensitySpec | PrincipalComponentsSpec | None = None,
         *,
         columns: ColumnsSpec | None = None,
         preprocessing: Sequence[PreprocessingStep] | None = None,

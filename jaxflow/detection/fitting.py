@@ -63,7 +63,6 @@ def fit_by_gradient(
         learn, held = hold_out(len(rows), validation_fraction, rng)
         valid = batch(held)
     key = jax.random.key(int(rng.integers(2**31)))
-    spec = FitSpec() if spec is None else spec
     try:
         return fit(model, batch(learn), valid, spec, key=key, **how)
     except NonFiniteLoss as error:

@@ -17,11 +17,13 @@ from jaxflow.data.imputation import Imputer
 from jaxflow.data.preprocessing import Preprocessing, PreprocessingStep
 from jaxflow.errors import InputError
 from jaxflow.models import (
+    CommitteeSpec,
     Dequantized,
     Ensemble,
     EnsembleSpec,
     FlowSpec,
     GaussianMixtureSpec,
+    KernelDensitySpec,
     Model,
     PrincipalComponentsSpec,
 )
@@ -147,7 +149,8 @@ class Inputs:
             )
         update: dict[str, Any] = {}
         if self.context_dim:
-            if isinstance(spec, GaussianMixtureSpec | PrincipalComponentsSpec):
+            unconditional = GaussianMixtureSpec | KernelDensitySpec | PrincipalComponentsSpec | CommitteeSpec
+            if isinstance(spec, unconditional):
                 raise InputError(f"a {spec.kind} takes no context, got {self.context_dim} context features")
             update["context_dim"] = self.context_dim
         if isinstance(spec, FlowSpec) and spec.dequantize == "none" and self.on_grid.any():

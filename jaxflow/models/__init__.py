@@ -11,6 +11,8 @@ from jaxflow.models.base_specs import (
     StudentTBase,
     UniformBase,
 )
+from jaxflow.models.committee import Committee
+from jaxflow.models.committee_spec import CommitteeMember, CommitteeSpec
 from jaxflow.models.custom_flow import CustomFlow
 from jaxflow.models.dequantized import Dequantized
 from jaxflow.models.ensemble import Ensemble
@@ -21,6 +23,7 @@ from jaxflow.models.flow_specs import BNAF, CNF, IAF, MAF, NICE, NSF, Autoregres
 from jaxflow.models.gaussian import Gaussian
 from jaxflow.models.gaussian_mixture import GaussianMixture, GaussianMixtureSpec
 from jaxflow.models.gaussian_spec import GaussianSpec
+from jaxflow.models.kernel_density import KernelDensity, KernelDensitySpec
 from jaxflow.models.linear_gaussian import LinearGaussian
 from jaxflow.models.model import Density, DirectlyFitted, Model, ModelSpec, weighted_mean
 from jaxflow.models.principal_components import PrincipalComponents, PrincipalComponentsSpec
@@ -44,6 +47,9 @@ __all__ = [
     "AutoregressiveNSF",
     "Base",
     "BaseSpec",
+    "Committee",
+    "CommitteeMember",
+    "CommitteeSpec",
     "ConditionedFlowSpec",
     "CouplingFlowSpec",
     "CustomFlow",
@@ -59,6 +65,8 @@ __all__ = [
     "GaussianMixtureSpec",
     "GaussianSpec",
     "Glow",
+    "KernelDensity",
+    "KernelDensitySpec",
     "LinearGaussian",
     "Logistic",
     "LogisticBase",

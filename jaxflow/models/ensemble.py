@@ -12,13 +12,11 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxflow.errors import InputError
 from jaxflow.models.model import Density, DirectlyFitted, Model, weighted_mean
+from jaxflow.models.score_tail import QUANTILES, negative_log_tail, score_tail
 from jaxflow.networks.buffer import Buffer
 from jaxflow.networks.stacking import stacked
 
 Combination: TypeAlias = Literal["mean_log_prob", "log_mean_prob", "tail"]
-
-QUANTILES = 512  # in which the scores of held-out rows are kept
-TAIL = 0.1  # share of held-out rows beyond which their scores are taken to fall off exponentially
 
 
 class Ensemble(Density):
@@ -135,7 +133,7 @@ class Ensemble(Density):
             return -self.log_prob(x, context)
         scores = self.each(lambda member: member.score(x, context))
         if self.combination == "tail":
-            scores = jax.vmap(_negative_log_tail)(scores, self.quantiles[...], self.excess[...])
+            scores = jax.vmap(negative_log_tail)(scores, self.quantiles[...], self.excess[...])
         return jnp.sum(jnp.where(self._kept_as(scores), scores, 0), axis=0) / jnp.sum(self.kept[...])
 
     def loss(self, x, weight=None, context=None, rngs=None):
@@ -181,25 +179,10 @@ def _yardstick(
     *,
     graph: Any,
 ) -> tuple[Float[Array, "members quantiles"], Float[Array, "members"]]:
-    """Of each member the quantiles of its scores of these rows, and the mean by which they exceed the tail's start."""
+    """Of each member the tail of its scores of these rows."""
 
     def one(state, x, context):
-        scores = nnx.merge(graph, state).score(x, context)
-        quantiles = jnp.quantile(scores, (jnp.arange(QUANTILES) + 0.5) / QUANTILES)
-        start = jnp.quantile(scores, 1 - TAIL)
-        beyond = scores > start
-        excess = jnp.sum(jnp.where(beyond, scores - start, 0)) / jnp.maximum(jnp.sum(beyond), 1)
-        return quantiles, jnp.maximum(excess, jnp.finfo(scores.dtype).eps * jnp.abs(start))
+        return score_tail(nnx.merge(graph, state).score(x, context))
 
     own = 0 if x.ndim == 3 else None
     return jax.vmap(one, in_axes=(0, own, own))(state, x, context)
-
-
-def _negative_log_tail(
-    scores: Float[Array, "*batch"], quantiles: Float[Array, "quantiles"], excess: Float[Array, ""]
-) -> Float[Array, "*batch"]:
-    """-log of the share of held-out rows that score as high, with an exponential tail."""
-    levels = (jnp.arange(QUANTILES) + 0.5) / QUANTILES
-    start = jnp.interp(1 - TAIL, levels, quantiles)
-    within = -jnp.log1p(-jnp.minimum(jnp.interp(scores, quantiles, levels), 1 - TAIL))
-    return within + jnp.maximum(scores - start, 0) / excess

@@ -152,6 +152,12 @@ class GaussianMixtureSpec(ModelSpec):
 
     kind: Literal["gaussian_mixture"] = "gaussian_mixture"
     components: int = Field(default=8, ge=1, description="number of Gaussians")
+    rows_each: int | None = Field(
+        default=None,
+        ge=1,
+        description="least training rows for each Gaussian, on average; where there are fewer rows, there are fewer "
+        "Gaussians (default: as many Gaussians as `components` says)",
+    )
     covariance: MixtureCovariance = Field(default="full", description="form of each covariance matrix")
     regularization: float = Field(
         default=1e-2, ge=0, le=1, description="fraction of the mean variance that is added to each diagonal; 0 = none"
@@ -162,9 +168,15 @@ class GaussianMixtureSpec(ModelSpec):
     )
     starts: int = Field(default=1, ge=1, description="number of k-means starts, of which the best is kept")
 
+    def for_rows(self, count: int) -> "GaussianMixtureSpec":
+        """The same with as many Gaussians as `count` rows are enough for, one at least."""
+        if self.rows_each is None:
+            return self
+        return self.model_copy(update={"components": min(self.components, max(1, count // self.rows_each))})
+
     def build(self, dim: int, *, rngs: nnx.Rngs) -> GaussianMixture:
         """A mixture of standard normals over `dim` features, ready to be fitted."""
-        return GaussianMixture(dim, **self.model_dump(exclude={"kind"}))
+        return GaussianMixture(dim, **self.model_dump(exclude={"kind", "rows_each"}))
 
 
 @partial(jax.jit, static_argnames="sample_shape")

@@ -1,7 +1,7 @@
 """What every model can do, and what every density can do besides."""
 
 from abc import abstractmethod
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -133,6 +133,10 @@ class ModelSpec(Spec):
     @abstractmethod
     def build(self, dim: int, *, rngs: nnx.Rngs) -> Model:
         """The model for data of `dim` features, freshly initialised from `rngs`."""
+
+    def for_rows(self, count: int) -> Any:
+        """The same for a model that is fitted to `count` rows: with no more places for rows than it needs."""
+        return self
 
     def require_imported(self) -> None:
         """Refuse what `build` could make only by importing a module that is not part of this package.

@@ -12,12 +12,14 @@ from jax.sharding import Mesh
 from jaxtyping import PRNGKeyArray
 
 from jaxflow.errors import InputError
+from jaxflow.models.committee import Committee
 from jaxflow.models.ensemble import Ensemble
 from jaxflow.models.model import DirectlyFitted, Model
 from jaxflow.training import epoch as epochs
 from jaxflow.training import flat
 from jaxflow.training.batch import Batch, as_batch
 from jaxflow.training.checkpoints import Checkpoints, CheckpointWriter, fit_identity
+from jaxflow.training.committee import fit_committee
 from jaxflow.training.ensemble import fit_members
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.history import History, Row
@@ -118,7 +120,17 @@ def fit(
         if batch is None:
             raise InputError(f"{type(model).__name__} fits itself, to rows in memory, and takes no source")
         return _fit_directly(model, batch, held_out, fit_key)
+    if isinstance(model, Committee):
+        if batch is None:
+            raise InputError("a committee is fitted to rows in memory and takes no source")
+        how = {"checkpoints": checkpoints, "progress": progress, "mesh": mesh, "watchers": watchers}
+        model, history, error = fit_committee(model, batch, held_out, spec, key=fit_key, fit=fit, **how)
+        if error is not None:
+            error.result = FitResult(model, history)
+            raise error
+        return FitResult(model, history)
     spec = FitSpec() if spec is None else spec
+    spec = spec.for_rows(train.rows if batch is None else batch.x.shape[-2])
     if mesh is not None:
         check_mesh(mesh, model)
 

@@ -28,6 +28,12 @@ class FitSpec(Spec):
     """
 
     epochs: int = Field(default=200, ge=1, description="largest number of passes over the training data")
+    steps: int | None = Field(
+        default=None,
+        ge=1,
+        description="largest number of training steps: with many rows there are fewer epochs, one at least (default: "
+        "as many as the epochs have)",
+    )
     batch_size: int = Field(default=128, ge=1, description="rows a step; all rows if there are fewer")
     learning_rate: float = Field(default=1e-3, gt=0, description="peak learning rate, reached after the warm-up")
     warmup: float = Field(
@@ -81,3 +87,10 @@ class FitSpec(Spec):
         if self.final_input_noise != 1 and not self.input_noise:
             raise ValueError(f"final_input_noise = {self.final_input_noise:g} needs an input_noise above 0")
         return self
+
+    def for_rows(self, rows: int) -> "FitSpec":
+        """The same with no more epochs than `steps` allows for so many training rows."""
+        if self.steps is None:
+            return self
+        epochs = max(1, round(self.steps / -(-rows // min(self.batch_size, rows))))
+        return self.model_copy(update={"epochs": min(self.epochs, epochs)})

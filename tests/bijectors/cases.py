@@ -33,6 +33,7 @@ from jaxflow.bijectors import (
     Permutation,
     Planar,
     Radial,
+    RankGaussian,
     RationalQuadratic,
     Reverse,
     Rotation,
@@ -105,6 +106,12 @@ def initialized(layer: Bijector, rngs: nnx.Rngs) -> Bijector:
     return layer
 
 
+def ranked(rngs: nnx.Rngs) -> RankGaussian:
+    layer = RankGaussian(DIM, 16)
+    layer.fit(jax.random.normal(rngs.params(), (50, DIM)) ** 3)
+    return layer
+
+
 def continuous(rngs: nnx.Rngs, **options) -> Continuous:
     tight = {"rtol": 1e-11, "atol": 1e-11, "max_steps": 256, "solver": "dopri8", "adjoint": "direct"}
     return Continuous(DIM, (8,), **tight, **options, rngs=rngs)
@@ -148,6 +155,8 @@ CASES: dict[str, Case] = {
     "sigmoid": Case(lambda rngs: Sigmoid(), data="unit", identity=False),
     "logit": Case(lambda rngs: Logit(), latent="unit", identity=False),
     "softplus": Case(lambda rngs: Softplus(), data="positive", identity=False),
+    "rank_gaussian": Case(lambda rngs: RankGaussian(DIM)),
+    "rank_gaussian_fitted": Case(ranked, identity=False),
     "permutation": Case(lambda rngs: Permutation(jnp.array([3, 0, 4, 1, 2])), identity=False),
     "permutation_random": Case(lambda rngs: Permutation.random(DIM, rngs=rngs), identity=False),
     "reverse": Case(lambda rngs: Reverse(), identity=False),

@@ -17,6 +17,7 @@ from jaxflow.models import (
     VariationalAutoEncoderSpec,
 )
 from jaxflow.training import FitSpec
+from tests.models.small_committee import SMALL_COMMITTEE
 
 DIM = 5
 TRAIN = FitSpec(epochs=30, batch_size=64)
@@ -25,6 +26,7 @@ DETECTORS = {
     "coupling": (FlowDetector(RealNVP(layers=4, hidden=(16,)), train=TRAIN), "replacement"),
     "single": (FlowDetector(MAF(layers=1, hidden=(16,)), train=TRAIN), "chain_rule"),
     "ensemble": (FlowDetector(EnsembleSpec(member=MAF(layers=1, hidden=(16,)), members=2), train=TRAIN), "chain_rule"),
+    "committee": (FlowDetector(SMALL_COMMITTEE, train=TRAIN), "replacement"),
     "gaussian": (GaussianDetector(), "conditional"),
     "mixture": (GaussianDetector(GaussianMixtureSpec(components=2)), "conditional"),
     "autoencoder": (AutoencoderDetector(AutoEncoderSpec(hidden=(16,), latent=2), train=TRAIN), "squared_error"),

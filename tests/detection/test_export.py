@@ -36,12 +36,14 @@ from jaxflow.models import (
     EnsembleSpec,
     Flow,
     GaussianMixtureSpec,
+    KernelDensitySpec,
     PrincipalComponentsSpec,
     StandardNormal,
     VariationalAutoEncoderSpec,
 )
 from jaxflow.training import FitSpec
 from tests.detection.conftest import make_rows
+from tests.models.small_committee import SMALL_COMMITTEE
 
 TRAIN = FitSpec(epochs=2, batch_size=64)
 HOW: dict[str, Any] = {"threshold": Percentile(), "calibration_folds": 0}
@@ -69,6 +71,8 @@ DETECTORS: dict[str, Any] = {
     "gaussian": GaussianDetector(columns=MAPS, **HOW),
     "mixture": GaussianDetector(GaussianMixtureSpec(components=2), columns=NO_CONTEXT, **HOW),
     "autoencoder": AutoencoderDetector(AutoEncoderSpec(hidden=(8,)), columns=MAPS, train=TRAIN, **HOW),
+    "kernel": GaussianDetector(KernelDensitySpec(rows=50), columns=NO_CONTEXT, **HOW),
+    "committee": FlowDetector(SMALL_COMMITTEE, columns=NO_CONTEXT, train=TRAIN, **HOW),
     "vae": AutoencoderDetector(VariationalAutoEncoderSpec(hidden=(8,)), columns=MAPS, train=TRAIN, **HOW),
     "importance": AutoencoderDetector(
         VariationalAutoEncoderSpec(hidden=(8,), score="importance"), columns=MAPS, train=TRAIN, **HOW

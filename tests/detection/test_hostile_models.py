@@ -137,6 +137,7 @@ def without(key):
     return lambda saved: saved.description.pop(key)
 
 
+HUGE_KERNELS = {"kind": "kernel_density", "rows": 1 << 24}
 HUGE_WIDTHS = [16_384] * 3
 NESTED: list = []
 for _ in range(500):
@@ -233,6 +234,21 @@ DESCRIPTIONS = {
         setting("model", {"kind": "gaussian_mixture", "components": 10**11}),
         "weights.safetensors is damaged: ",
     ),
+    "kernels of 4 TB": (
+        "gaussian",
+        setting("model", HUGE_KERNELS),
+        "weights.safetensors is damaged: ",
+    ),
+    "a committee of those": (
+        "flow",
+        setting("model", {"kind": "committee", "members": [{"model": HUGE_KERNELS}] * 9}),
+        "weights.safetensors is damaged: ",
+    ),
+    "a layer in a committee": (
+        "flow",
+        setting("model", {"kind": "committee", "members": [{"model": {"kind": "custom", "layer": "planted.Layer"}}]}),
+        "import planted first",
+    ),
     "a latent of 4 TB": ("autoencoder", setting("model", "latent", 10**12), "expected (1000000000000, 4)"),
     "a latent beyond numbers": ("autoencoder", setting("model", "latent", 10**40), "weights.safetensors is damaged: "),
     "a variational latent of 4 TB": ("vae", setting("model", "latent", 10**12), "weights.safetensors is damaged: "),
@@ -252,7 +268,7 @@ DESCRIPTIONS = {
     "a variational autoencoder of a detector of Gaussians": (
         "pca",
         setting("model", {"kind": "vae"}),
-        "expected GaussianSpec or GaussianMixtureSpec or PrincipalComponentsSpec",
+        "expected GaussianSpec or GaussianMixtureSpec or KernelDensitySpec or PrincipalComponentsSpec",
     ),
     "a variational autoencoder that fills gaps": (
         "vae",

@@ -29,12 +29,14 @@ from jaxflow.models import (
     EnsembleSpec,
     GaussianMixtureSpec,
     GaussianSpec,
+    KernelDensitySpec,
     PrincipalComponentsSpec,
     RealNVP,
     VariationalAutoEncoderSpec,
     state_arrays,
 )
 from jaxflow.training import FitSpec
+from tests.models.small_committee import SMALL_COMMITTEE
 
 TRAIN = FitSpec(epochs=1, batch_size=64)
 
@@ -103,13 +105,27 @@ def test_everything_comes_back(fresh, fitted, tmp_path):
         GaussianDetector(GaussianSpec(covariance="ledoit_wolf"), preprocessing=(), random_state=None),
         GaussianDetector(calibration_fraction=0.0, random_state=np.random.RandomState(0)),
         GaussianDetector(calibration_folds=7),
+        FlowDetector(SMALL_COMMITTEE, train=TRAIN, calibration_folds=0),
+        GaussianDetector(KernelDensitySpec(rows=20)),
         AutoencoderDetector(
             VariationalAutoEncoderSpec(hidden=(4,), score="importance"), train=TRAIN, calibration_folds=0
         ),
         GaussianDetector(PrincipalComponentsSpec(variance=0.5)),
         GaussianDetector(PrincipalComponentsSpec(components=2, score="mahalanobis")),
     ],
-    ids=["ensemble", "realnvp", "mixture", "no-steps", "state", "folds", "vae", "pca", "distance"],
+    ids=[
+        "ensemble",
+        "realnvp",
+        "mixture",
+        "no-steps",
+        "state",
+        "folds",
+        "committee",
+        "kernel",
+        "vae",
+        "pca",
+        "distance",
+    ],
 )
 def test_other_models_come_back(fresh, detector, tmp_path):
     detector = fresh(detector, threshold=Percentile()).fit(rows())

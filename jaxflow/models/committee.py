@@ -1,0 +1,130 @@
+"""Densities of different kinds, each with its own view of the rows, as one model."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from jaxflow.bijectors import RankGaussian
+from jaxflow.models.gaussian import refuse_context
+from jaxflow.models.model import Density, weighted_mean
+from jaxflow.models.score_tail import QUANTILES, negative_log_tail, score_tail
+from jaxflow.networks.buffer import Buffer
+
+View: TypeAlias = Literal["as_given", "rank_gaussian"]
+
+
+class Committee(Density):
+    """Several densities that judge together; each sees the features as they are or made normal by their ranks.
+
+    What a density finds improbable depends on the coordinates that it is one in (Le Lan and Dinh 2021), and one that
+    generalises smoothly overlooks what one that remembers the training rows sees. So members of several kinds in
+    several coordinates are asked. A member's surprise at a row is
+
+    s_m(x) = -log P(member's score of a normal row >= its score of x)
+
+    over held-out normal rows, in the member's own coordinates and with an exponential tail beyond the last tenth of
+    them (`score_tail`), so that scores of different kinds compare. The score is their power mean,
+
+    score(x) = (1/M sum_m s_m(x)^power)^(1/power)
+
+    the mean for power 1; the higher the power, the more the most surprised member decides. It depends on the row and
+    the fit alone. The density is the mean of the members' densities of the features as given.
+
+    `fit` fits the members one after the other and takes the held-out rows for `calibrate`.
+
+    Args:
+        views: the coordinates of each member.
+        members: the densities, of one dimension and without a context.
+        power: how much the most surprised member counts.
+
+    Raises:
+        ValueError: if there is no member, not one view for each, or `power` is below 1.
+    """
+
+    scores_in_nats = False
+
+    def __init__(self, views: Sequence[View], members: Sequence[Density], *, power: float = 4.0):
+        if not members or len(views) != len(members):
+            raise ValueError(f"expected one view for each of one member at least, got {len(views)} and {len(members)}")
+        if not power >= 1:
+            raise ValueError(f"power must be at least 1, got {power}")
+        self.dim = members[0].dim
+        self.context_dim = 0
+        self.views = tuple(views)
+        self.power = power
+        self.members = nnx.List(members)
+        self.ranks = RankGaussian(self.dim)
+        dtype = jnp.result_type(float)
+        self.quantiles = Buffer(jnp.tile(jnp.linspace(0.0, 1.0, QUANTILES, dtype=dtype), (len(members), 1)))
+        self.excess = Buffer(jnp.ones(len(members), dtype))
+
+    def prepare(self, x):
+        """Take the ranks among the training rows."""
+        self.ranks.fit(x)
+
+    def seen(self, x: Float[Array, "*batch dim"]) -> list[Float[Array, "*batch dim"]]:
+        """The rows in the coordinates of each member."""
+        ranked = self.ranks.inverse(x) if "rank_gaussian" in self.views else x
+        return [ranked if view == "rank_gaussian" else x for view in self.views]
+
+    def calibrate(self, x: Float[Array | np.ndarray, "n dim"]) -> None:
+        """Take the scores of normal rows that no member has learned from as the yardstick, in place."""
+        graph, state = nnx.split(self)
+        self.quantiles[...], self.excess[...] = _yardsticks(state, jnp.asarray(x), graph)
+
+    def surprises(self, x: Float[Array, "*batch dim"]) -> Float[Array, "members *batch"]:
+        """How rare each member finds each row, in nats."""
+        scores = [member.score(z) for member, z in zip(self.members, self.seen(x), strict=True)]
+        return jnp.stack(
+            [negative_log_tail(s, q, e) for s, q, e in zip(scores, self.quantiles[...], self.excess[...], strict=True)]
+        )
+
+    def score(self, x, context=None):
+        """The power mean of the members' surprises; raises `InputError` if given a context."""
+        refuse_context(self, context)
+        surprises = self.surprises(x)
+        # Divided by the greatest first: its power would overflow.
+        greatest = jnp.max(surprises, axis=0)
+        safe = jnp.where((greatest > 0) & jnp.isfinite(greatest), greatest, 1.0)
+        mean = jnp.mean((surprises / safe) ** self.power, axis=0) ** (1 / self.power)
+        return jnp.where(jnp.isfinite(greatest), safe * mean, greatest)
+
+    def log_prob(self, x, context=None):
+        """Log of the mean of the members' densities, in nats; raises `InputError` if given a context."""
+        refuse_context(self, context)
+        log_det = self.ranks.inverse_and_log_det(x)[1]
+        values = [
+            member.log_prob(z) + (log_det if view == "rank_gaussian" else 0.0)
+            for member, view, z in zip(self.members, self.views, self.seen(x), strict=True)
+        ]
+        return jax.nn.logsumexp(jnp.stack(values), axis=0) - jnp.log(len(self.members))
+
+    def loss(self, x, weight=None, context=None, rngs=None):
+        """Weighted mean of the negative log of the mean density, in nats."""
+        return weighted_mean(-self.log_prob(x, context), weight)
+
+    def sample(self, key, sample_shape=(), context=None):
+        """Draws of shape `sample_shape + (dim,)`, each from a member drawn for it."""
+        refuse_context(self, context)
+        choice_key, key = jax.random.split(key)
+        draws = []
+        for number, (member, view) in enumerate(zip(self.members, self.views, strict=True)):
+            z = member.sample(jax.random.fold_in(key, number), sample_shape)
+            draws.append(self.ranks.forward(z) if view == "rank_gaussian" else z)
+        choice = jax.random.randint(choice_key, sample_shape, 0, len(self.members))
+        return jnp.take_along_axis(jnp.stack(draws), choice[None, ..., None], axis=0)[0]
+
+
+def _yardsticks(state: Any, x: Float[Array, "n dim"], graph: Any) -> tuple[Array, Array]:
+    @jax.jit
+    def tails(state, x):
+        committee = nnx.merge(graph, state)
+        found = [score_tail(member.score(z)) for member, z in zip(committee.members, committee.seen(x), strict=True)]
+        return jnp.stack([quantiles for quantiles, _ in found]), jnp.stack([excess for _, excess in found])
+
+    return tails(state, x)

@@ -1,0 +1,69 @@
+"""The hyperparameters of a committee."""
+
+from typing import Annotated, Literal, TypeAlias
+
+from flax import nnx
+from pydantic import Field
+
+from jaxflow.config.spec import Spec
+from jaxflow.models.any_flow import FlowSpecs
+from jaxflow.models.committee import Committee, View
+from jaxflow.models.flow_specs import MAF
+from jaxflow.models.gaussian_mixture import GaussianMixtureSpec
+from jaxflow.models.gaussian_spec import GaussianSpec
+from jaxflow.models.kernel_density import KernelDensitySpec
+from jaxflow.models.model import ModelSpec
+
+MemberSpec: TypeAlias = Annotated[
+    FlowSpecs | GaussianSpec | GaussianMixtureSpec | KernelDensitySpec, Field(discriminator="kind")
+]
+SMALL_FLOW = MAF(layers=4, hidden=(64, 64))
+
+
+class CommitteeMember(Spec):
+    """A density and the coordinates in which it sees the rows."""
+
+    model: MemberSpec = Field(description="the density")
+    view: View = Field(
+        default="as_given",
+        description="as_given: the features as preprocessing leaves them; rank_gaussian: each made normal by its ranks",
+    )
+
+
+class CommitteeSpec(ModelSpec):
+    """Densities of several kinds in several coordinates that judge together.
+
+    The defaults are one configuration for tables of any kind.
+    """
+
+    kind: Literal["committee"] = "committee"
+    members: tuple[CommitteeMember, ...] = Field(
+        default=(
+            CommitteeMember(model=KernelDensitySpec()),
+            CommitteeMember(model=KernelDensitySpec(), view="rank_gaussian"),
+            CommitteeMember(model=GaussianMixtureSpec(rows_each=20)),
+            CommitteeMember(model=SMALL_FLOW),
+            CommitteeMember(model=SMALL_FLOW, view="rank_gaussian"),
+        ),
+        min_length=1,
+        max_length=64,
+        description="the densities, each with its view",
+    )
+    power: float = Field(
+        default=4.0, ge=1, le=64, description="of the power mean of the members' surprises; 1 for their plain mean"
+    )
+
+    def require_imported(self) -> None:
+        """As its members."""
+        for member in self.members:
+            member.model.require_imported()
+
+    def for_rows(self, count: int) -> "CommitteeSpec":
+        """The same with members for so many rows."""
+        members = tuple(member.model_copy(update={"model": member.model.for_rows(count)}) for member in self.members)
+        return self.model_copy(update={"members": members})
+
+    def build(self, dim: int, *, rngs: nnx.Rngs) -> Committee:
+        """The committee for data of `dim` features."""
+        densities = [member.model.build(dim, rngs=rngs) for member in self.members]
+        return Committee([member.view for member in self.members], densities, power=self.power)

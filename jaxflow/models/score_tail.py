@@ -1,0 +1,35 @@
+"""Scores of different densities on one scale: how rare they are among those of held-out normal rows."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+QUANTILES = 512  # in which the scores of held-out rows are kept
+TAIL = 0.1  # share of held-out rows beyond which their scores are taken to fall off exponentially
+
+
+def score_tail(scores: Float[Array, "n"]) -> tuple[Float[Array, "quantiles"], Float[Array, ""]]:
+    """Quantiles of the scores of held-out rows, and the mean by which those beyond the tail's start exceed it.
+
+    Infinite scores count as the largest finite one.
+    """
+    finite = jnp.isfinite(scores)
+    largest = jnp.max(jnp.where(finite, scores, -jnp.inf))
+    scores = jnp.where(finite, scores, jnp.where(jnp.isfinite(largest), largest, 0.0))
+    quantiles = jnp.quantile(scores, (jnp.arange(QUANTILES) + 0.5) / QUANTILES)
+    start = jnp.quantile(scores, 1 - TAIL)
+    beyond = scores > start
+    excess = jnp.sum(jnp.where(beyond, scores - start, 0)) / jnp.maximum(jnp.sum(beyond), 1)
+    return quantiles, jnp.maximum(excess, jnp.finfo(scores.dtype).eps * jnp.maximum(jnp.abs(start), 1e-3))
+
+
+def negative_log_tail(
+    scores: Float[Array, "*batch"], quantiles: Float[Array, "quantiles"], excess: Float[Array, ""]
+) -> Float[Array, "*batch"]:
+    """-log of the share of held-out rows that score as high, with an exponential tail.
+
+    So the order of extreme rows is kept, and a row's number depends on the row and the held-out rows alone.
+    """
+    levels = (jnp.arange(QUANTILES) + 0.5) / QUANTILES
+    start = jnp.interp(1 - TAIL, levels, quantiles)
+    within = -jnp.log1p(-jnp.minimum(jnp.interp(scores, quantiles, levels), 1 - TAIL))
+    return within + jnp.maximum(scores - start, 0) / excess

@@ -1,0 +1,81 @@
+"""The members of a committee, fitted one after the other."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import PRNGKeyArray
+
+from jaxflow.errors import InputError, NonFiniteLoss
+from jaxflow.models.committee import Committee
+from jaxflow.models.model import DirectlyFitted
+from jaxflow.training.batch import Batch
+from jaxflow.training.checkpoints import Checkpoints
+from jaxflow.training.fit_spec import FitSpec
+from jaxflow.training.history import History
+from jaxflow.training.records import mean_history
+
+# Few steps, since its flows are small and need not find every detail: kernels remember the rows.
+COMMITTEE_FIT = FitSpec(epochs=1000, steps=600, learning_rate=2e-3, input_noise=0.1, patience=None)
+
+
+def fit_committee(
+    model: Committee,
+    train: Batch,
+    valid: Batch | None,
+    spec: FitSpec | None,
+    *,
+    key: PRNGKeyArray,
+    fit: Callable[..., Any],
+    checkpoints: Checkpoints | None,
+    **how: Any,
+) -> tuple[Committee, History, NonFiniteLoss | None]:
+    """Fit every member to the rows as it sees them, and calibrate the committee with the held-out rows.
+
+    Args:
+        model: a copy that may be changed.
+        train: rows.
+        valid: held-out rows.
+        spec: of the fits by gradient steps; `COMMITTEE_FIT` by default.
+        key: the random key.
+        fit: `training.fit`, which fits one member.
+        checkpoints: where the states of the fits are saved, each member's in a directory with its number.
+        how: what else `fit` is to know of fits by gradient steps.
+
+    Returns:
+        The committee; a history of means over the members fitted by gradient steps (of all members where there is none
+        such); and the first error that ended a member's fit early, whose best parameters serve all the same.
+
+    Raises:
+        InputError: if there are no held-out rows.
+    """
+    if valid is None:
+        raise InputError("a committee needs held-out rows to compare its members by, and there are none")
+    spec = COMMITTEE_FIT if spec is None else spec
+    model.prepare(train.x)
+    graph, state = nnx.split(model)
+    see = jax.jit(lambda state, x: nnx.merge(graph, state).seen(x))
+    seen, seen_held_out = see(state, train.x), see(state, valid.x)
+    histories, direct, error = [], [], None
+    for number, member in enumerate(model.members):
+        rows, held_out = train._replace(x=seen[number]), valid._replace(x=seen_held_out[number])
+        member_key = jax.random.fold_in(key, number)
+        if isinstance(member, DirectlyFitted):
+            model.members[number], history = fit(member, rows, held_out, key=member_key)
+            direct.append(history)
+            continue
+        own = None
+        if checkpoints is not None:
+            own = checkpoints.model_copy(update={"directory": checkpoints.directory / str(number)})
+        try:
+            result = fit(member, rows, held_out, spec, key=member_key, checkpoints=own, **how)
+        except NonFiniteLoss as stopped:
+            if stopped.result is None:
+                raise
+            result, error = stopped.result, error or stopped
+        model.members[number] = result.model
+        histories.append(result.history)
+    model.calibrate(jnp.asarray(valid.x))
+    return model, mean_history(histories or direct), error

@@ -1,0 +1,14 @@
+"""A committee of every kind of member that is fitted in no time."""
+
+from jaxflow.models import MAF, CommitteeMember, CommitteeSpec, GaussianMixtureSpec, KernelDensitySpec
+
+FLOW = MAF(layers=1, hidden=(8,))
+SMALL_COMMITTEE = CommitteeSpec(
+    members=(
+        CommitteeMember(model=KernelDensitySpec()),
+        CommitteeMember(model=KernelDensitySpec(), view="rank_gaussian"),
+        CommitteeMember(model=GaussianMixtureSpec(components=2)),
+        CommitteeMember(model=FLOW),
+        CommitteeMember(model=FLOW, view="rank_gaussian"),
+    )
+)

@@ -1,0 +1,135 @@
+"""A committee: what its score is made of, that it is a density all the same, and how it is fitted."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxflow.data import ColumnsSpec
+from jaxflow.detection import FlowDetector, Percentile
+from jaxflow.errors import InputError
+from jaxflow.models import (
+    MAF,
+    Committee,
+    CommitteeMember,
+    CommitteeSpec,
+    GaussianMixtureSpec,
+    GaussianSpec,
+    KernelDensitySpec,
+)
+from jaxflow.training import Checkpoints, FitSpec, fit
+from tests.compiled import call
+from tests.models.small_committee import SMALL_COMMITTEE
+
+TRAIN = FitSpec(epochs=2, batch_size=64)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def double_precision():
+    with jax.enable_x64(True):
+        yield
+
+
+def rows(seed: int = 0, n: int = 300) -> np.ndarray:
+    x = np.random.default_rng(seed).normal(size=(n, 2))
+    return np.stack([x[:, 0], np.exp(x[:, 0] + 0.5 * x[:, 1])], axis=1)
+
+
+@pytest.fixture(scope="module")
+def committee(double_precision) -> Committee:
+    model = SMALL_COMMITTEE.for_rows(300).build(2, rngs=nnx.Rngs(0))
+    return fit(model, jnp.asarray(rows()), jnp.asarray(rows(1)), TRAIN, key=jax.random.key(0)).model
+
+
+def test_each_member_learns_in_its_own_coordinates(committee):
+    x = jnp.asarray(rows())
+    seen = call(committee, "seen", x)
+    for view, z in zip(committee.views, seen, strict=True):
+        skew = float(jnp.mean((z[:, 1] - z[:, 1].mean()) ** 3) / z[:, 1].std() ** 3)
+        assert abs(skew) < 0.1 if view == "rank_gaussian" else skew > 1
+    kernels = [member for member in committee.members if hasattr(member, "centres")]
+    np.testing.assert_array_equal(kernels[0].centres[...], x)
+    np.testing.assert_allclose(kernels[1].centres[...], seen[1], atol=1e-12)
+
+
+def test_a_surprise_is_how_rare_the_score_is_among_held_out_rows(committee):
+    held_out = rows(1)
+    surprises = call(committee, "surprises", jnp.asarray(held_out))
+    for one in np.asarray(surprises):
+        below = one < -np.log(0.1) - 0.05
+        ranks = 1 - (np.argsort(np.argsort(one)) + 0.5) / len(one)
+        np.testing.assert_allclose(one[below], -np.log(ranks[below]), atol=0.02)
+        assert one.mean() == pytest.approx(1, abs=0.05)  # as of a standard exponential variable
+
+
+@pytest.mark.parametrize("power", [1.0, 4.0])
+def test_the_score_is_the_power_mean_of_the_surprises(committee, power):
+    x = jnp.asarray(np.concatenate([rows(2, 50), [[1e3, 0.0], [0.0, 1e5]]]))
+    model = nnx.clone(committee)
+    model.power = power
+    surprises = np.asarray(call(committee, "surprises", x))
+    np.testing.assert_allclose(call(model, "score", x), np.mean(surprises**power, axis=0) ** (1 / power), rtol=1e-9)
+
+
+def test_rows_out_of_all_reach_are_the_most_anomalous(committee):
+    scores = call(committee, "score", jnp.asarray([[1e200, 0.0], [1e3, 0.0]]))
+    assert scores[0] > scores[1]
+    assert not np.isnan(scores).any()
+
+
+def test_is_a_density_and_samples_itself(committee):
+    grid = np.stack(np.meshgrid(np.linspace(-8, 8, 400), np.linspace(-10, 80, 2000), indexing="ij"), axis=-1)
+    density = np.exp(call(committee, "log_prob", jnp.asarray(grid.reshape(-1, 2)))).reshape(400, 2000)
+    cell = (16 / 399) * (90 / 1999)
+    assert density.sum() * cell == pytest.approx(1, abs=0.03)  # what a grid leaves out of a heavy tail
+    draws = np.asarray(jax.jit(lambda key: committee.sample(key, (4000,)))(jax.random.key(0)))
+    below = density[grid[..., 1] < 1].sum() * cell
+    assert (draws[:, 1] < 1).mean() == pytest.approx(below, abs=0.03)
+    assert call(committee, "loss", jnp.asarray(draws)) == pytest.approx(
+        -float(jnp.mean(call(committee, "log_prob", jnp.asarray(draws)))), rel=1e-9
+    )
+
+
+def test_the_same_key_gives_the_same_and_a_fit_can_go_on(tmp_path, committee):
+    model = SMALL_COMMITTEE.for_rows(300).build(2, rngs=nnx.Rngs(0))
+    how: Any = {"key": jax.random.key(0), "checkpoints": Checkpoints(directory=tmp_path / "kept", seconds=0)}
+    first = fit(model, jnp.asarray(rows()), jnp.asarray(rows(1)), TRAIN, **how)
+    how["checkpoints"] = how["checkpoints"].model_copy(update={"resume": True})
+    again = fit(model, jnp.asarray(rows()), jnp.asarray(rows(1)), TRAIN, **how)
+    asked = jnp.asarray(rows(2, 20))
+    expected = call(committee, "score", asked)
+    np.testing.assert_array_equal(call(first.model, "score", asked), expected)
+    np.testing.assert_array_equal(call(again.model, "score", asked), expected)
+    assert len(again.history.members) == 2  # the flows
+
+
+def test_the_default_serves_tables_of_any_size():
+    spec = CommitteeSpec().for_rows(50)
+    components = [member.model.components for member in spec.members if isinstance(member.model, GaussianMixtureSpec)]
+    assert components == [2]
+    assert GaussianMixtureSpec().for_rows(50).components == 8
+    detector = FlowDetector(
+        CommitteeSpec(members=(CommitteeMember(model=KernelDensitySpec()), CommitteeMember(model=GaussianSpec()))),
+        threshold=Percentile(),
+        calibration_folds=0,
+    ).fit(rows(0, 60))
+    assert detector.predict([[0.0, 1.0], [9.0, 0.0]]).tolist() == [1, -1]
+    assert detector.explain([[9.0, 1.0]]).method == "replacement"
+
+
+def test_refusals():
+    x = jnp.asarray(rows())
+    model = SMALL_COMMITTEE.for_rows(300).build(2, rngs=nnx.Rngs(0))
+    with pytest.raises(InputError, match="a committee needs held-out rows"):
+        fit(model, x, None, TRAIN, key=jax.random.key(0))
+    with pytest.raises(InputError, match="context"):
+        model.score(x, x)
+    with pytest.raises(ValueError, match="one view for each"):
+        Committee(["as_given"], [])
+    with pytest.raises(ValueError, match="power must be at least 1"):
+        Committee(["as_given"], [MAF(layers=1).build(2, rngs=nnx.Rngs(0))], power=0.5)
+    with pytest.raises(InputError, match="a committee takes no context"):
+        FlowDetector(SMALL_COMMITTEE, columns=ColumnsSpec(context=("x1",))).fit(rows())
