@@ -1,0 +1,174 @@
+"""The detectors of `benchmark_adbench.py`, each in one configuration for all data sets.
+
+Those of PyOD have the defaults of their authors, as in the published tables, and are imported when they are built,
+since PyOD need not be installed.
+"""
+
+import contextlib
+import io
+import warnings
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from jaxtyping import Float
+from sklearn.preprocessing import StandardScaler
+
+from jaxflow.data import ColumnsSpec, DropConstant, Standardize
+from jaxflow.detection import AutoencoderDetector, Detector, FlowDetector, GaussianDetector, Percentile
+from jaxflow.detection.detectors import FIT_THEMSELVES
+from jaxflow.errors import InputError
+from jaxflow.models import (
+    MAF,
+    NSF,
+    AutoEncoderSpec,
+    CommitteeSpec,
+    GaussianMixtureSpec,
+    GaussianSpec,
+    KernelDensitySpec,
+    ModelSpec,
+    PrincipalComponentsSpec,
+    RealNVP,
+    VariationalAutoEncoderSpec,
+)
+from jaxflow.training import FitSpec
+
+VALIDATION_FRACTION = 0.15
+TRIM = 0.1
+OCSVM_ROWS = 10_000  # its kernel matrix has the square of as many entries
+
+
+class Competitor(Protocol):
+    """What is compared: fitted to rows taken as normal, then asked how anomalous others are."""
+
+    def fit(self, X: Any) -> Any:
+        """Learn from rows, all taken as normal."""
+
+    def anomaly_score(self, X: Any) -> Float[np.ndarray, "n"]:
+        """Higher is more anomalous."""
+
+
+class Entry(NamedTuple):
+    """What a detector is called in tables, and what makes it from a seed."""
+
+    title: str
+    make: Callable[[int], Competitor]
+
+
+class Standardized:
+    """A detector of PyOD, on columns standardised with the training rows as in the published tables.
+
+    Args:
+        make: builds it for a number of columns.
+        most_rows: of the training rows that it is given; of more, as many are drawn.
+        seed: draws them.
+    """
+
+    def __init__(self, make: Callable[[int], Any], most_rows: int | None, seed: int):
+        self.make = make
+        self.most_rows = most_rows
+        self.seed = seed
+
+    def fit(self, X):
+        """Standardise and fit; what the library prints is not shown."""
+        if self.most_rows is not None and len(X) > self.most_rows:
+            X = X[np.random.default_rng(self.seed).choice(len(X), self.most_rows, replace=False)]
+        self.scaler = StandardScaler().fit(X)
+        self.detector = self.make(X.shape[1])
+        with _quiet():
+            self.detector.fit(self.scaler.transform(X))
+        return self
+
+    def anomaly_score(self, X):
+        """The library's own score."""
+        with _quiet():
+            return np.asarray(self.detector.decision_function(self.scaler.transform(X)), np.float64)
+
+
+@contextlib.contextmanager
+def _quiet():
+    out, err = io.StringIO(), io.StringIO()
+    with warnings.catch_warnings(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _ours(spec: ModelSpec, *, trim: float = 0.0) -> Callable[[int], Detector]:
+    """A detector of jaxflow that lets its model have all rows; nobody looks at its own threshold.
+
+    Numbers are taken as they are: columns of few values are smoothed by noise instead of dequantized, and columns that
+    are constant in training are left out without the rule that flags their other values, which is no model's score.
+    """
+
+    def make(seed: int) -> Detector:
+        common: dict[str, Any] = {
+            "columns": ColumnsSpec(infer=False),
+            "preprocessing": (DropConstant(never_seen="ignore"), Standardize()),
+            "threshold": Percentile(),
+            "calibration_fraction": 0.0,
+            "random_state": seed,
+        }
+        if isinstance(spec, FIT_THEMSELVES):
+            return GaussianDetector(spec, **common)
+        common["validation_fraction"] = VALIDATION_FRACTION
+        if isinstance(spec, CommitteeSpec):
+            return FlowDetector(spec, **common)
+        common["train"] = FitSpec(
+            epochs=1000, steps=1500, learning_rate=2e-3, input_noise=0.1, patience=None, trim=trim
+        )
+        if isinstance(spec, AutoEncoderSpec | VariationalAutoEncoderSpec):
+            return AutoencoderDetector(spec, **common)
+        return FlowDetector(spec, **common)
+
+    return make
+
+
+def _pyod(name: str, module: str, kind: str, *, seeded: bool = True, columns: str = "", **options: Any):
+    """A detector of PyOD; `columns` is the name of the argument that wants their number."""
+
+    def make(seed: int) -> Standardized:
+        try:
+            found = getattr(import_module(f"pyod.models.{module}"), kind)
+        except ImportError as error:
+            raise InputError(
+                f"detector {name} needs {error.name or 'pyod'}, which is not installed: install torch as the README "
+                "says, then pip install 'jaxflow[bench]'"
+            ) from None
+        seeds = {"random_state": seed} if seeded else {}
+
+        def build(dim: int) -> Any:
+            return found(**options, **seeds, **({columns: dim} if columns else {}))
+
+        return Standardized(build, OCSVM_ROWS if name == "ocsvm" else None, seed)
+
+    return make
+
+
+DETECTORS: dict[str, Entry] = {
+    "flow": Entry("flow (default)", _ours(CommitteeSpec())),
+    "maf": Entry("MAF", _ours(MAF())),
+    "maf_trimmed": Entry(f"MAF, {TRIM:.0%} trimmed", _ours(MAF(), trim=TRIM)),
+    "nsf": Entry("NSF", _ours(NSF())),
+    "realnvp": Entry("RealNVP", _ours(RealNVP())),
+    "gaussian": Entry("Gaussian", _ours(GaussianSpec(regularization=1e-3))),
+    "gmm": Entry("Gaussian mixture", _ours(GaussianMixtureSpec(rows_each=20))),
+    "kernel": Entry("kernel density", _ours(KernelDensitySpec())),
+    "pca": Entry("PCA", _ours(PrincipalComponentsSpec())),
+    "autoencoder": Entry("autoencoder", _ours(AutoEncoderSpec())),
+    "vae": Entry("VAE, reconstruction probability", _ours(VariationalAutoEncoderSpec())),
+    "vae_elbo": Entry("VAE, ELBO", _ours(VariationalAutoEncoderSpec(score="elbo"))),
+    "knn": Entry("kNN (PyOD)", _pyod("knn", "knn", "KNN", seeded=False)),
+    "lof": Entry("LOF (PyOD)", _pyod("lof", "lof", "LOF", seeded=False)),
+    "iforest": Entry("isolation forest (PyOD)", _pyod("iforest", "iforest", "IForest")),
+    "ocsvm": Entry("OCSVM (PyOD)", _pyod("ocsvm", "ocsvm", "OCSVM", seeded=False)),
+    "hbos": Entry("HBOS (PyOD)", _pyod("hbos", "hbos", "HBOS", seeded=False)),
+    "ecod": Entry("ECOD (PyOD)", _pyod("ecod", "ecod", "ECOD", seeded=False)),
+    "gmm8": Entry("GMM-8 (PyOD)", _pyod("gmm8", "gmm", "GMM", n_components=8)),
+    "autoencoder_pyod": Entry(
+        "AutoEncoder (PyOD)", _pyod("autoencoder_pyod", "auto_encoder", "AutoEncoder", verbose=0)
+    ),
+    "vae_pyod": Entry("VAE (PyOD)", _pyod("vae_pyod", "vae", "VAE", verbose=0)),
+    "deep_svdd": Entry("DeepSVDD (PyOD)", _pyod("deep_svdd", "deep_svdd", "DeepSVDD", columns="n_features", verbose=0)),
+    "lunar": Entry("LUNAR (PyOD)", _pyod("lunar", "lunar", "LUNAR")),
+}

@@ -1,0 +1,140 @@
+import csv
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxflow.data import Dataset
+from jaxflow.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).parents[2] / "scripts")
+        yield importlib.import_module("benchmark_adbench")
+
+
+@pytest.fixture
+def loaded(benchmark, monkeypatch):
+    """A data set in the place of those that would be downloaded; the names of those that were asked for."""
+    rng = np.random.default_rng(0)
+    x, asked = np.concatenate([rng.normal(size=(1100, 3)), rng.normal(size=(150, 3)) + 3]), []
+    x[500:560] = x[:60]  # copies
+
+    def load(name):
+        asked.append(name)
+        return Dataset(f"adbench/{name}", x, np.repeat([0, 1], [1100, 150]), ("x0", "x1", "x2"))
+
+    monkeypatch.setattr(benchmark, "load_adbench", load)
+    return asked
+
+
+def read(out):
+    with (out / "results.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def run(benchmark, out, *options):
+    benchmark.main(["--datasets", "thyroid,wine", "--detectors", "gaussian,gmm", "--out", str(out), *options])
+    return read(out)
+
+
+def test_every_cell_is_measured_once(benchmark, loaded, tmp_path, capsys):
+    first = run(benchmark, tmp_path, "--seeds", "0")
+    assert [(row["dataset"], row["detector"]) for row in first] == [
+        ("thyroid", "gaussian"), ("thyroid", "gmm"), ("wine", "gaussian"), ("wine", "gmm")
+    ]  # fmt: skip
+    printed = capsys.readouterr()
+    assert "4/4  wine, gmm, seed 0: ROC-AUC 0." in printed.err
+    assert "Means over 2 sets" in printed.out
+    loaded.clear()
+    again = run(benchmark, tmp_path, "--seeds", "0,1")
+    assert again[:4] == first
+    assert len(again) == 8
+    for row in again:
+        assert 0.95 < float(row["roc_auc"]) < 1
+        assert 0 < float(row["copied"]) < 0.2
+        assert row["roc_auc"] != row["roc_auc_new"]
+        assert float(row["false_positive_rate"]) < 0.05 < float(row["recall"])
+        assert int(row["n_train"]) == 440
+        assert row["error"] == ""
+    page = (tmp_path / "summary.md").read_text()
+    assert "2 data set(s), 2 seed(s) each, protocol random" in page
+    assert "| Gaussian mixture |" in page
+
+
+def test_the_published_division_learns_from_all_its_rows(benchmark, loaded, tmp_path):
+    for row in run(benchmark, tmp_path, "--seeds", "0", "--protocol", "dte"):
+        assert int(row["n_train"]) == 550
+        assert row["false_positive_rate"] == ""
+
+
+def test_contaminated_rows_are_a_row_for_each_rate(benchmark, loaded, tmp_path):
+    rows = run(benchmark, tmp_path, "--seeds", "0", "--protocol", "contaminated")
+    assert [row["contamination"] for row in rows[:8:2]] == ["0.0", "0.01", "0.05", "0.1"]
+    areas = [float(row["roc_auc"]) for row in rows[:8:2]]
+    assert areas[0] > areas[-1]
+
+
+def test_what_fails_is_a_row_with_its_error_until_it_is_tried_again(benchmark, loaded, tmp_path, monkeypatch, capsys):
+    make = benchmark.DETECTORS["gaussian"].make
+
+    class Broken:
+        def fit(self, X):
+            return self
+
+        def anomaly_score(self, X):
+            return np.full(len(X), np.nan)
+
+    entry = benchmark.DETECTORS["gaussian"]
+    monkeypatch.setitem(benchmark.DETECTORS, "gaussian", entry._replace(make=lambda seed: Broken()))
+    rows = run(benchmark, tmp_path, "--seeds", "0")
+    assert rows[0]["error"] == "InputError: 700 of 700 scores are not numbers"
+    assert rows[0]["roc_auc"] == ""
+    assert "2 of 4 runs failed" in (tmp_path / "summary.md").read_text()
+    monkeypatch.setitem(benchmark.DETECTORS, "gaussian", entry._replace(make=make))
+    assert run(benchmark, tmp_path, "--seeds", "0")[0]["error"]
+    retried = run(benchmark, tmp_path, "--seeds", "0", "--retry")
+    assert len(retried) == 4
+    assert not any(row["error"] for row in retried)
+
+
+def test_f1_expects_equal_scores_in_any_order(benchmark):
+    y = np.array([1, 1, 0, 0, 0])
+    assert benchmark.oracle_f1(y, np.array([5.0, 4, 3, 2, 1])) == 1
+    assert benchmark.oracle_f1(y, np.array([5.0, 1, 3, 2, 1])) == 0.5
+    assert benchmark.oracle_f1(y, np.zeros(5)) == pytest.approx(2 / 5)
+    assert benchmark.oracle_f1(y, np.array([1.0, 0, 0, 0, 0])) == pytest.approx((1 + 1 / 4) / 2)
+
+
+def test_what_is_not_installed_is_named_before_anything_is_fitted(benchmark, loaded, tmp_path, monkeypatch):
+    detectors = importlib.import_module("adbench_detectors")
+
+    def absent(name):
+        raise ModuleNotFoundError(f"No module named {name!r}", name="pyod")
+
+    monkeypatch.setattr(detectors, "import_module", absent)
+    with pytest.raises(InputError, match=r"detector knn needs pyod, .*pip install 'jaxflow\[bench\]'"):
+        benchmark.main(["--datasets", "wine", "--detectors", "gaussian,knn", "--out", str(tmp_path)])
+    assert not loaded
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--datasets", "wine,beer", "--datasets beer: expected all, or some of "),
+        ("--detectors", "flow,magic", "--detectors magic: expected some of flow, "),
+        ("--detectors", ",", "--detectors ',': expected a name at least"),
+        ("--seeds", "0,one", "--seeds 0,one: expected whole numbers"),
+        ("--seeds", "-1", "--seeds -1: expected numbers of at least 0"),
+    ],
+)
+def test_refusals(benchmark, loaded, tmp_path, option, value, message):
+    with pytest.raises(InputError, match=message):
+        benchmark.main([f"{option}={value}", "--out", str(tmp_path)])
+    (tmp_path / "results.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match=r"results.csv is not a table of benchmark_adbench.py"):
+        benchmark.main(["--detectors", "gaussian", "--out", str(tmp_path)])
