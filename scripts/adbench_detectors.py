@@ -47,6 +47,7 @@ class Competitor(Protocol):
 
     def anomaly_score(self, X: Any) -> Float[np.ndarray, "n"]:
         """Higher is more anomalous."""
+        ...
 
 
 class Entry(NamedTuple):

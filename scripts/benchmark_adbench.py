@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.retry:
         results = [result for result in results if not result.error]
     rates = CONTAMINATIONS if options.protocol == "contaminated" else (0.0,)
-    cells = [
+    cells: list[tuple[str, str, Any, float, int]] = [
         (dataset, detector, options.protocol, rate, seed)
         for dataset in datasets
         for seed in seeds

@@ -98,7 +98,7 @@ def test_copies_are_rows_equal_in_every_column():
 
 
 def test_refusals():
-    with pytest.raises(InputError, match="83 anomalies among the training rows .* but only 50 of 100"):
+    with pytest.raises(InputError, match=r"83 anomalies among the training rows .* but only 50 of 100"):
         benchmark_split(dataset(), "contaminated", 0, 0.1)
     with pytest.raises(InputError, match=r"contamination = 0.1: expected 0 for protocol random"):
         benchmark_split(dataset(), "random", 0, 0.1)

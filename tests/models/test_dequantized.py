@@ -161,7 +161,7 @@ def test_every_member_of_a_vmap_has_its_own_draws():
 def test_a_part_of_the_rows_has_the_grid_of_all():
     # 0, 5 and 97 alone lie on no grid that their smallest gap is a small multiple of.
     rows, part = np.arange(98.0)[:, None], np.array([[0.0], [5.0], [97.0]])
-    flow = MAF(dequantize=("uniform",)).build(1, rngs=nnx.Rngs(0))
+    flow: Any = MAF(dequantize=("uniform",)).build(1, rngs=nnx.Rngs(0))
     with pytest.raises(InputError, match="no regular grid"):
         flow.prepare(part)
     flow.prepare(rows)
