@@ -68,8 +68,8 @@ class Explanation:
             constant in the training rows, or one whose value the model is to fill in. A value never seen has
             `NEVER_SEEN`, here and on the other scale.
         calibrated: -log of the share of normal rows whose term for the column is as high, with an exponential tail;
-            see `TermScale`. 0.7 is the median of normal rows and 4.6 about the highest of a hundred. These compare
-            between columns, contributions need not.
+            see `TermScale`. 0.7 is the median of normal rows, and at most about one in a hundred reaches 4.6. These
+            compare between columns, contributions need not.
         normal_low, normal_high: the range of the middle 98 % of the stored normal rows, in each column.
         never_seen: where a value is one that no training row has.
         categories: the texts of each column of texts, whose places are in `x`.

@@ -20,7 +20,7 @@ LONGEST_NAME = 20
 def plot_reasons(explanation: Explanation, row: int, *, title: str = "What the score comes from") -> Figure:
     """A bar for each of the columns that carry most of a row's score, by their calibrated terms.
 
-    A bar is as long as -log of the share of normal rows whose term is as high. Beside it stand the value of the row and
+    A bar is as long as -log of the share of normal rows whose term is as high, see `TermScale`. Beside it stand the value of the row and
     the range of the middle 98 % of normal rows. Terms that are infinite, and values never seen, are drawn to the edge,
     hatched, and said to be so.
 
@@ -50,7 +50,9 @@ def plot_reasons(explanation: Explanation, row: int, *, title: str = "What the s
         length = 1.15 * longest if endless else term
         hatch = "////" if endless else ""
         axes.barh(place, length, 0.6, facecolor=(ANOMALY_COLOR, 0.4), edgecolor=ANOMALY_COLOR, hatch=hatch)
-    line = axes.axvline(rare, color=REFERENCE_COLOR, linestyle="--", label=f"{RARE:.0%} of normal rows reach this")
+    line = axes.axvline(
+        rare, color=REFERENCE_COLOR, linestyle="--", label=f"at most about {RARE:.0%} of normal rows reach this"
+    )
     labels = [f"{_shortened(reason.column)} = {_shortened(reason.shown)}\n{reason.usual}" for reason in reasons]
     axes.set_yticks(range(len(reasons)), labels)
     axes.set_ylim(len(reasons) - 0.4, -0.6)

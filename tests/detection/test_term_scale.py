@@ -15,8 +15,25 @@ def drawn(seed, n=2000):
 def test_unseen_normal_terms_are_standard_exponential_in_every_column():
     calibrated = TermScale.fit(drawn(0)).calibrated(drawn(1))
     for column in calibrated.T:
-        assert scipy.stats.kstest(column, "expon").statistic < 0.05
-        assert np.quantile(column, 0.999) == pytest.approx(-np.log(0.001), abs=2.0)
+        for share in (0.1, 0.3, 0.5, 0.7, 0.9):
+            assert np.mean(column > -np.log(share)) == pytest.approx(share, abs=0.04)
+        assert np.quantile(column, 0.999) < -np.log(0.001) + 2
+    # The last scatters most, so its tail is on its own scale.
+    assert scipy.stats.kstest(calibrated[:, 2], "expon").statistic < 0.05
+    assert np.quantile(calibrated[:, 2], 0.999) == pytest.approx(-np.log(0.001), abs=2.0)
+
+
+def test_terms_that_scatter_less_than_the_mean_are_not_magnified():
+    """A column that is nearly constant does not come first for a rise that is nothing to the others."""
+    rng = np.random.default_rng(4)
+    scale = TermScale.fit(rng.exponential(size=(1000, 3)) * [1.0, 2.0, 1e-4])
+    np.testing.assert_allclose(scale.excess[0], scale.excess[2])
+    assert scale.excess[1] > 1.2 * scale.excess[0]
+    odd = scale.calibrated(np.array([[12.0, 2.0, 0.2]]))[0]
+    assert odd.argmax() == 0
+    # Columns that are not judged, whose terms are all 0, say nothing about the others.
+    padded = np.insert(scale.terms, 0, 0.0, axis=1)
+    np.testing.assert_allclose(TermScale.fit(padded).excess[1:], scale.excess)
 
 
 def test_calibrated_terms_never_fall_and_grow_beyond_the_largest():
