@@ -47,7 +47,7 @@ from jaxflow.models import AnyModelSpec, require_arrays_of, restore_state, state
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.precision import floats_of
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 # An array's name begins with one of them.
 PARTS = ("model", "preprocessing", "missing", "history", "reasons", "calibration")
 DESCRIPTION, WEIGHTS = "detector.json", "weights.safetensors"

@@ -6,6 +6,10 @@ This is exact for one autoregressive layer over a base of independent features: 
 dz_i/dx_i depend on x_i and the features before it alone. Layers that act on each feature by itself, or that only
 reorder the features, change nothing about that. A stack of autoregressive layers in different orders has no such
 product.
+
+The order matters: of b = a + noise, where a goes wrong, the term of a is small if b comes first, and if a does, that of
+b is large as well. One flow has one order. Members of an ensemble each have their own if their permutation is "random",
+and the mean of their terms holds a broken relation against every feature that is part of it.
 """
 
 from typing import Any
@@ -27,6 +31,7 @@ from jaxflow.bijectors import (
     Reverse,
 )
 from jaxflow.models.base import Logistic, StandardNormal, StudentT, Uniform
+from jaxflow.models.dequantized import Dequantized
 from jaxflow.models.ensemble import Ensemble
 from jaxflow.models.flow import Flow
 from jaxflow.models.model import Model
@@ -37,9 +42,14 @@ REORDERING = (Permutation, Reverse)
 
 
 def factorises(model: Model) -> bool:
-    """Whether `chain_rule_terms` takes the model: a flow with one autoregressive layer, or an ensemble of such."""
+    """Whether `chain_rule_terms` takes the model: a flow with one autoregressive layer, or an ensemble of such.
+
+    Uniform noise on columns that lie on a grid is independent in each, so with it a product stays one.
+    """
     if isinstance(model, Ensemble):
         return factorises(model.member)
+    if isinstance(model, Dequantized):
+        return model.shape is None and factorises(model.density)
     if not isinstance(model, Flow) or not isinstance(model.base, INDEPENDENT):
         return False
     others = [layer for layer in _layers(model.bijector) if not _is_autoregressive(layer)]
@@ -53,7 +63,8 @@ def chain_rule_terms(
     """-log p(x_i | x_<i) of each feature in nats, "before" being in the order of the flow; they sum to -log p(x).
 
     A relation that is broken is held against the later of its features. Of an ensemble, the mean over the members that
-    count; these terms sum to the mean of the members' -log p(x).
+    count; these terms sum to the mean of the members' -log p(x). Of dequantized columns, the mean over the draws of the
+    noise; these sum to minus the `lower_bound`, which is a little above -log p(x).
 
     Raises:
         ValueError: if the model does not factorise; see `factorises`.
@@ -64,6 +75,8 @@ def chain_rule_terms(
         terms = model.each(lambda member: chain_rule_terms(member, x, context))
         kept = model.kept[...].reshape(-1, *[1] * x.ndim)
         return jnp.sum(jnp.where(kept, terms, 0), axis=0) / jnp.sum(kept)
+    if isinstance(model, Dequantized):
+        return model.mean_of_terms(lambda filled: chain_rule_terms(model.density, filled, context), x)
     assert isinstance(model, Flow)
     x, context, infinite = model.usable(x, context)
     return jnp.where(infinite[..., None], jnp.inf, _terms(model, x, context))

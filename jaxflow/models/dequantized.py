@@ -1,6 +1,6 @@
 """Likelihoods of rows with columns on a grid: counts, ratings, 0/1 flags."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias
 
 import jax
@@ -148,6 +148,16 @@ class Dequantized(Density):
     ) -> Float[Array, "*batch"]:
         """The bound E[w] of each row in nats, over the same draws as `log_prob`, which it never exceeds."""
         return jnp.mean(self._terms(x, context), axis=0)
+
+    def mean_of_terms(
+        self, terms: Callable[[Array], Array], x: Float[Array, "*batch dim"]
+    ) -> Float[Array, "*batch dim"]:
+        """Mean over the draws of uniform noise of what -log p of rows without gaps consists of, one term a column.
+
+        Where the `terms` sum to -log p, these sum to minus `lower_bound`.
+        """
+        means = jax.lax.map(lambda u: terms(self._filled(x, jnp.broadcast_to(u, x.shape))), self.draws[...])
+        return jnp.mean(means, axis=0) - jnp.log(jnp.where(self._on_grid, self.step[...], 1))
 
     def loss(self, x, weight=None, context=None, rngs=None):
         """Weighted mean of the negative bound, over one draw a row; without `rngs`, of the negative `log_prob`."""

@@ -14,7 +14,10 @@ NotNegative = Annotated[float, Field(ge=0)]
 
 
 class EnsembleSpec(ModelSpec):
-    """Flows of one kind, trained together; each has its own seed, and with it its own permutations and weights."""
+    """Flows of one kind, trained together; each has its own seed, and with it its own weights and random orders.
+
+    Where the permutation of the members is "reverse", all visit the features in the same order.
+    """
 
     kind: Literal["ensemble"] = "ensemble"
     member: AnyFlowSpec = Field(description="each of the flows")

@@ -36,13 +36,17 @@ Normalization = Literal["none", "act_norm", "batch_norm"]
 
 
 class FlowSpec(ModelSpec):
-    """Transforming layers with a reordering of the features between each two, over a base distribution."""
+    """Transforming layers with a reordering of the features between each two, over a base distribution.
+
+    With a random order there is one before the first layer too, as the data sees them: an autoregressive flow then
+    begins its chain rule at any feature, and the members of an ensemble each have an order of their own.
+    """
 
     layers: int = Field(default=5, ge=1, le=1000, description="number of transforming layers")
     permutation: Literal["reverse", "random", "lu"] = Field(
         default="reverse",
-        description="how features are mixed between layers: in reverse or random order, or in random order and by a "
-        "trained linear map",
+        description="how features are mixed between layers: in reverse order, in random order (between the data and the "
+        "layers too), or in random order and by a trained linear map",
     )
     normalization: Normalization = Field(
         default="none",
@@ -89,7 +93,9 @@ class FlowSpec(ModelSpec):
         if self.context_embedding and not self.context_dim:
             raise InputError(f"context_embedding = {list(self.context_embedding)} needs a context, got context_dim = 0")
         base = self.base.build(dim, rngs=rngs)
-        layers = Chain([*self._layers(dim, rngs), *self.last_layers(dim)])
+        # Layers go from the latent to the data, so the last is the first that rows meet.
+        first_order = [Permutation.random(dim, rngs=rngs)] if self.permutation == "random" else []
+        layers = Chain([*self._layers(dim, rngs), *first_order, *self.last_layers(dim)])
         flow = Flow(base, layers, context_dim=self.context_dim, embedding=self._embedding(rngs))
         if isinstance(self.dequantize, tuple) and len(self.dequantize) != dim:
             raise InputError(

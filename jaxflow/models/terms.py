@@ -33,8 +33,8 @@ def score_terms(
 ) -> Float[Array, "*batch blocks"]:
     """How much of each row's score each feature carries; the higher, the more to blame.
 
-    - "chain_rule": -log p(x_i | x_<i), exact, of flows with one autoregressive layer and ensembles of such, for which
-      it is the default; the terms sum to -log p(x). See `chain_rule_terms`.
+    - "chain_rule": -log p(x_i | x_<i), exact, of flows with one autoregressive layer and ensembles of such, averaged
+      over the orders of the members, for which it is the default; the terms sum to -log p(x). See `chain_rule_terms`.
     - "conditional": -log p(x_i | all others), exact, of Gaussians, mixtures of Gaussians and principal components
       scored by a Mahalanobis distance, which is that of a Gaussian; their default.
     - "squared_error": (x_i - reconstruction_i)^2, of autoencoders and principal components; the default of the former
@@ -43,7 +43,7 @@ def score_terms(
       sum to the score if that is the reconstruction probability; the other scores add what z carries.
     - "replacement": by how much the score falls when the feature takes the best of `candidates`, all others staying as
       they are; of any model, and the default of all others: coupling flows, stacks of layers in several orders,
-      dequantized columns. See `replacement_terms`.
+      columns dequantized with learned noise. See `replacement_terms`.
 
     The first is in nats and looks one way only: of two features whose relation is broken, the later is to blame. The
     second and the last look at each feature given all others, so both are, and the terms do not sum to the score.

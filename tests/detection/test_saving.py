@@ -165,8 +165,8 @@ def test_the_threshold_is_saved_as_it_is_now(gaussian, tmp_path, rule):
 
 def test_an_older_format_is_refused(gaussian, tmp_path):
     gaussian.save(tmp_path / "model")
-    change_description(tmp_path / "model", reseal=True, format_version=1)
-    with pytest.raises(InputError, match="has format 1, this jaxflow reads format 2: fit and save it again"):
+    change_description(tmp_path / "model", reseal=True, format_version=2)
+    with pytest.raises(InputError, match="has format 2, this jaxflow reads format 3: fit and save it again"):
         load(tmp_path / "model")
 
 
@@ -402,8 +402,8 @@ DAMAGE = {
         "PLACE/detector.json is damaged: it is no JSON (",
     ),
     "newer format": (
-        lambda place: change_description(place, format_version=3),
-        "PLACE/detector.json has format 3, this jaxflow reads up to format 2: it needs a newer jaxflow",
+        lambda place: change_description(place, format_version=4),
+        "PLACE/detector.json has format 4, this jaxflow reads up to format 3: it needs a newer jaxflow",
     ),
     "no format": (
         lambda place: change_description(place, format_version=None),

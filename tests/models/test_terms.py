@@ -18,6 +18,7 @@ from jaxflow.models import (
     AutoEncoder,
     AutoregressiveNSF,
     Ensemble,
+    EnsembleSpec,
     Flow,
     Gaussian,
     GaussianMixture,
@@ -116,6 +117,52 @@ def test_an_ensemble_averages_the_members_that_count():
     members = [terms_and_scores(model.take(index), x)[0] for index in (0, 2)]
     np.testing.assert_allclose(terms, np.mean(members, axis=0), rtol=1e-9)
     np.testing.assert_allclose(jnp.sum(terms, axis=-1), scores, rtol=1e-9)
+
+
+@pytest.mark.parametrize("layers", [1, 13])
+def test_members_with_random_orders_begin_at_different_features(layers):
+    member = MAF(layers=layers, hidden=(8,), permutation="random")
+    model: Any = EnsembleSpec(member=member, members=6).build(DIM, rngs=nnx.Rngs(0))
+    nearest_to_the_data = model.member.bijector.layers[-1]
+    assert isinstance(nearest_to_the_data, Permutation)
+    assert len({tuple(order) for order in np.asarray(nearest_to_the_data.order[...]).tolist()}) > 2
+    if layers > 1:
+        return
+    x = normal(3, (5, DIM))
+    shaken(model)
+    terms, scores = terms_and_scores(model, x)
+    np.testing.assert_allclose(jnp.sum(terms, axis=-1), scores, rtol=1e-9)
+    looks_at = set()
+    for index in range(3):
+        one = model.take(index)
+        changed = jnp.stack([terms_and_scores(one, x.at[:, feature].add(1.0))[0] for feature in range(DIM)])
+        seen = np.any(np.abs(changed - terms_and_scores(one, x)[0]) > 1e-9, axis=1)
+        # Whatever the order, the features see 1, 2, ... of them.
+        assert sorted(seen.sum(axis=0).tolist()) == [1, 2, 3, 4]
+        looks_at.add(int(seen.sum(axis=0).argmin()))
+    assert len(looks_at) > 1
+
+
+@pytest.mark.parametrize("members", [0, 2])
+def test_dequantized_terms_sum_to_the_bound(members):
+    def make(rngs):
+        return MAF(layers=1, hidden=(8,), dequantize=("none", "uniform", "uniform", "none"), draws=4).build(
+            DIM, rngs=rngs
+        )
+
+    model: Any = Ensemble(make, members, rngs=nnx.Rngs(0)) if members else make(nnx.Rngs(0))
+    x = jnp.round(2 * normal(3, (20, DIM)), 0) * jnp.array([1.0, 0.5, 3.0, 1.0])
+    model.prepare(x)
+    shaken(model)
+    terms, _ = terms_and_scores(model, x)
+    assert term_methods(model) == ("chain_rule", "replacement")
+    bounds = model.each(lambda member: member.lower_bound(x)).mean(axis=0) if members else model.lower_bound(x)
+    np.testing.assert_allclose(jnp.sum(terms, axis=-1), -bounds, rtol=1e-9)
+    # The first column comes first, and nothing that follows changes its term.
+    changed, _ = terms_and_scores(model, x.at[:, 2].add(3.0))
+    np.testing.assert_allclose(changed[:, :2], terms[:, :2], rtol=1e-12)
+    learned = MAF(layers=1, hidden=(8,), dequantize="variational").build(DIM, rngs=nnx.Rngs(0))
+    assert term_methods(learned) == ("replacement",)
 
 
 def correlated_gaussian(kind: Any = "full"):

@@ -170,7 +170,7 @@ CASES = {
     f"{SCORE} good.csv --model file.txt": "file.txt is no directory, expected one with a saved detector",
     f"{SCORE} good.csv --model truncated": "truncated/weights.safetensors is damaged: it is not the file that ",
     f"{SCORE} good.csv --model halved": "halved/weights.safetensors is missing",
-    f"{SCORE} good.csv --model newer": "newer/detector.json has format 99, this jaxflow reads up to format 2: it ",
+    f"{SCORE} good.csv --model newer": "newer/detector.json has format 99, this jaxflow reads up to format 3: it ",
     f"{SCORE} good.csv --model notes": "notes/detector.json is missing",
     f"{SCORE} good.csv --modle model": "unknown option --modle, did you mean --model?; score.py --help lists the ",
     # sample.py
@@ -181,7 +181,7 @@ CASES = {
     f"{SAMPLE} --output out.txt": "out.txt: unknown extension, expected one of .csv, .parquet, .jsonl",
     f"{SAMPLE} --output file.txt/out.csv": "file.txt/out.csv cannot be written: ",
     f"{SAMPLE} --model autoencoder": "AutoencoderDetector cannot draw rows: AutoEncoder is no density",
-    f"{SAMPLE} --model newer": "newer/detector.json has format 99, this jaxflow reads up to format 2: it needs a newer",
+    f"{SAMPLE} --model newer": "newer/detector.json has format 99, this jaxflow reads up to format 3: it needs a newer",
     f"{SAMPLE} --model truncated": "truncated/weights.safetensors is damaged: it is not the file that detector.json ",
     # export.py
     "export --model model": "the following arguments are required: --output; export.py --help lists the options",
