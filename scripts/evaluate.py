@@ -57,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_saved_model()
     parser.add_argument("--config", type=Path, help="judge on the test rows of this experiment")
     parser.add_argument("--out", type=Path, help="directory for the results (default: evaluation/ beside the model)")
+    parser.add_reasons_method()
     override_arguments(parser, EvaluationSpec)
     options = parser.parse_args(arguments)
     out = options.out or options.model.parent / "evaluation"
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     assert run.metrics is not None
     command = sys.argv if arguments is None else ["scripts/evaluate.py", *arguments]
     made = provenance(["python", *command], rows.seed)
-    write_run(run, out, title=f"{rows.name}, saved detector", provenance=made)
+    write_run(run, out, title=f"{rows.name}, saved detector", provenance=made, reasons_method=options.reasons_method)
     print_table(f"{rows.name}: {type(detector).__name__}", *metrics_table(run.metrics))
     print(f"report: {out / 'report.md'}")
 

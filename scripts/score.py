@@ -9,13 +9,15 @@ a directory each file is answered in a file of its own, of the same name; with -
 the processes.
 
 With --reasons K (in --follow 3 unless given) the answers of flagged rows name up to K columns that carry most of the
-score, the most anomalous first, with the range in which 98 % of normal rows lie. In --follow `reasons` is a list of
-objects (`column`, `value`, `normal_low`, `normal_high`, `never_seen`), empty for other rows; in files it is a text.
+score, the most anomalous first, with the range in which 98 % of normal rows lie, or of those in a like context if there
+is one. In --follow `reasons` is a list of objects (`column`, `value`, `normal_low`, `normal_high`, `never_seen`), empty
+for other rows; in files it is a text.
 """
 
 import gc
 import json
 import sys
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -61,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="name up to K columns that make a flagged row anomalous; for most flows this takes as long as scoring 32 "
         f"rows for each column (default: {FOLLOW_REASONS} with --follow, else 0)",
     )
+    parser.add_reasons_method()
     parser.add_distributed()
     options = parser.parse_args(arguments)
     if options.reasons is not None and options.reasons < 0:
@@ -83,14 +86,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     detector = load(options.model)
     chunk_rows = CHUNK_ROWS if options.chunk_rows is None else options.chunk_rows
     if options.follow:
-        _follow(detector, FOLLOW_REASONS if options.reasons is None else options.reasons)
+        _follow(detector, FOLLOW_REASONS if options.reasons is None else options.reasons, options.reasons_method)
     elif options.input.is_dir():
-        _score_directory(detector, options.input, options.output, chunk_rows, options.reasons or 0)
+        _score_directory(detector, options.input, options.output, chunk_rows, options)
     else:
-        _score_file(detector, options.input, options.output, chunk_rows, options.reasons or 0)
+        _score_file(detector, options.input, options.output, chunk_rows, options)
 
 
-def _score_directory(detector: Detector, source: Path, output: Path, chunk_rows: int, reasons: int) -> None:
+def _score_directory(detector: Detector, source: Path, output: Path, chunk_rows: int, options: Namespace) -> None:
     """Score this process's share of the files."""
     if output.exists() and not output.is_dir():
         raise InputError(f"--output {output}: this is a file, expected a directory, as the input is one")
@@ -103,7 +106,7 @@ def _score_directory(detector: Detector, source: Path, output: Path, chunk_rows:
     mine, problem = list(zip(files, names, strict=True))[jax.process_index() :: jax.process_count()], None
     try:
         for file, name in mine:
-            _score_file(detector, file, output / name, chunk_rows, reasons)
+            _score_file(detector, file, output / name, chunk_rows, options)
     except InputError as error:
         problem = error
     # All come here, so that none waits for one that has given up.
@@ -119,8 +122,9 @@ def _answer_name(file: Path) -> str:
     return f"{file.name[: -len(compressed)]}.csv" if file.name.lower().endswith(compressed) else file.name
 
 
-def _score_file(detector: Detector, source: Path, output: Path, chunk_rows: int, reasons: int) -> None:
+def _score_file(detector: Detector, source: Path, output: Path, chunk_rows: int, options: Namespace) -> None:
     rows = flagged = 0
+    reasons = options.reasons or 0
 
     def counted(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         nonlocal rows, flagged
@@ -139,13 +143,15 @@ def _score_file(detector: Detector, source: Path, output: Path, chunk_rows: int,
 
     chunks = detector_chunks(detector, source, chunk_rows)
     # While one chunk is scored, the next is read and the one before is written.
-    with closing(read_ahead(chunks)) as read, closing(read_ahead(answer_chunks(detector, read, reasons))) as answers:
-        write_batches(counted(answers), answer_schema(reasons), output)
+    with closing(read_ahead(chunks)) as read:
+        answered = answer_chunks(detector, read, reasons, options.reasons_method)
+        with closing(read_ahead(answered)) as answers:
+            write_batches(counted(answers), answer_schema(reasons), output)
     print(f"{flagged:,} of {rows:,} rows flagged; answers: {output}")
 
 
-def _follow(detector: Detector, reasons: int) -> None:
-    answer = RecordAnswers(detector, reasons)
+def _follow(detector: Detector, reasons: int, method: str) -> None:
+    answer = RecordAnswers(detector, reasons, method)
     # What is there by now stays to the end: looking through it for garbage would hold up an answer now and then.
     gc.collect()
     gc.freeze()

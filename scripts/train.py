@@ -39,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--devices", type=int, help="number of devices to fit on; -1 for all that JAX sees (default: 1)"
     )
+    parser.add_reasons_method()
     parser.add_distributed()
     parser.add_argument(
         "--resume", action="store_true", help="go on from the checkpoints of a run that was interrupted"
@@ -105,7 +106,7 @@ def _run(options: Namespace, arguments: Sequence[str] | None) -> None:
     def keep(run: Run, folder: Path, **how: Any) -> None:
         if is_first():
             run.detector.save(folder / "model")
-            write_run(run, folder, **how)
+            write_run(run, folder, **how, reasons_method=options.reasons_method)
 
     runs: dict[str, Run] = {}
     stops: list[StoppedRun] = []

@@ -15,9 +15,11 @@ def test_there_is_code_to_run():
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
-def test_code_runs_as_printed(number, tmp_path, monkeypatch):
+def test_code_runs_as_printed(number, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(compile(BLOCKS[number], f"README block {number + 1}", "exec"), {})
+    said = re.findall(r"^print\(.*\)  # (.*)$", BLOCKS[number], flags=re.MULTILINE)
+    assert capsys.readouterr().out.splitlines() == said
 
 
 def test_scripts_configs_and_pictures_that_it_names_exist():

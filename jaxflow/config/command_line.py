@@ -70,6 +70,17 @@ class ScriptParser(argparse.ArgumentParser):
             help="import this module first: a model with layers of your own needs theirs (may be repeated)",
         )
 
+    def add_reasons_method(self) -> None:
+        """Add --reasons-method: what suits the model best, or the one way that every model has."""
+        self.add_argument(
+            "--reasons-method",
+            choices=("auto", "replacement"),
+            default="auto",
+            help="where reasons come from: auto for what the model gives by itself (squared errors of an autoencoder, "
+            "densities of Gaussians and flows), replacement for how much the score falls when a column takes its best "
+            "normal value, which takes longer and for autoencoders is more to the point (default: auto)",
+        )
+
     def add_distributed(self) -> None:
         """Add --distributed, and what it may need to be told."""
         self.add_argument(

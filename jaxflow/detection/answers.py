@@ -35,7 +35,9 @@ def answer_schema(reasons: int = 0) -> pa.Schema:
     return SCHEMA.append(pa.field("reasons", pa.string())) if reasons else SCHEMA
 
 
-def answer_chunks(detector: Detector, chunks: Iterable[np.ndarray], reasons: int = 0) -> Iterator[pa.RecordBatch]:
+def answer_chunks(
+    detector: Detector, chunks: Iterable[np.ndarray], reasons: int = 0, method: str = "auto"
+) -> Iterator[pa.RecordBatch]:
     """Score chunks of rows, each (rows, n_features), as codes, with the columns in the order of `detector.columns_`.
 
     Args:
@@ -43,6 +45,7 @@ def answer_chunks(detector: Detector, chunks: Iterable[np.ndarray], reasons: int
         chunks: the rows.
         reasons: how many columns to name at most that carry most of the score of a flagged row; naming them takes many
             times as long as scoring, see `Detector.explain`.
+        method: where the reasons come from, see there.
 
     Yields:
         For each chunk: `row` (from 1), `score` (higher = more anomalous), `p_value` (conformal, from the calibration
@@ -52,7 +55,7 @@ def answer_chunks(detector: Detector, chunks: Iterable[np.ndarray], reasons: int
     Raises:
         InputError: if reasons are wanted and the detector was saved without normal rows.
     """
-    explain = Explainer(detector) if reasons else None
+    explain = Explainer(detector, method) if reasons else None
     first = 1
     for chunk in chunks:
         scores = detector.scores_of_rows(chunk)

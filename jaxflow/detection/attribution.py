@@ -25,6 +25,7 @@ class Reason(NamedTuple):
         normal_low: the value that 1 % of the stored normal rows are below; of texts the most frequent one.
         normal_high: the value that 1 % of them are above; of texts the most frequent one.
         never_seen: whether it is a value that no training row has, where that alone makes a row anomalous.
+        in_context: whether only those normal rows count whose context is like that of the row.
     """
 
     column: str
@@ -34,20 +35,22 @@ class Reason(NamedTuple):
     normal_low: float | str | None
     normal_high: float | str | None
     never_seen: bool
+    in_context: bool = False
 
     @property
     def shown(self) -> str:
         """The value as a reader would write it."""
-        return "missing" if self.value is None else _shown(self.value)
+        return shown(self.value)
 
     @property
     def usual(self) -> str:
         """What normal rows have there, in a few words."""
         if self.never_seen:
             return "never seen"
+        normal = "normal in this context" if self.in_context else "normal"
         if self.normal_low == self.normal_high:
-            return f"normal: {_shown(self.normal_low)}"
-        return f"normal: {_shown(self.normal_low)} to {_shown(self.normal_high)}"
+            return f"{normal}: {shown(self.normal_low)}"
+        return f"{normal}: {shown(self.normal_low)} to {shown(self.normal_high)}"
 
     def __str__(self) -> str:
         """The column and what is odd about it."""
@@ -70,9 +73,11 @@ class Explanation:
         calibrated: -log of the share of normal rows whose term for the column is as high, with an exponential tail;
             see `TermScale`. 0.7 is the median of normal rows, and at most about one in a hundred reaches 4.6. These
             compare between columns, contributions need not.
-        normal_low, normal_high: the range of the middle 98 % of the stored normal rows, in each column.
+        normal_low, normal_high: the range of the middle 98 % of the stored normal rows, in each column; where there is
+            a context, of the 50 of them whose context is nearest to that of the row, see `NormalRange`.
         never_seen: where a value is one that no training row has.
         categories: the texts of each column of texts, whose places are in `x`.
+        in_context: the columns that are judged given a context, whose range is that of normal rows in this context.
     """
 
     columns: tuple[str, ...]
@@ -81,10 +86,11 @@ class Explanation:
     method: TermsMethod
     contributions: Float[np.ndarray, "n columns"]
     calibrated: Float[np.ndarray, "n columns"]
-    normal_low: Float[np.ndarray, "columns"]
-    normal_high: Float[np.ndarray, "columns"]
+    normal_low: Float[np.ndarray, "n columns"]
+    normal_high: Float[np.ndarray, "n columns"]
     never_seen: Bool[np.ndarray, "n columns"]
     categories: Mapping[str, Sequence[str]]
+    in_context: Bool[np.ndarray, "columns"]
 
     def top(self, count: int = 3) -> list[tuple[Reason, ...]]:
         """The columns that carry most of each row's score, by their calibrated terms, at most `count` of them.
@@ -112,9 +118,10 @@ class Explanation:
             self._cell(self.x[row, column], column),
             float(self.contributions[row, column]),
             float(self.calibrated[row, column]),
-            self._cell(self.normal_low[column], column),
-            self._cell(self.normal_high[column], column),
+            self._cell(self.normal_low[row, column], column),
+            self._cell(self.normal_high[row, column], column),
             bool(self.never_seen[row, column]),
+            bool(self.in_context[column]),
         )
 
     def _cell(self, value: float, column: int) -> float | str | None:
@@ -136,8 +143,11 @@ def cell_of(value: float, texts: Sequence[str] | None) -> float | str | None:
     return "another text" if value == UNSEEN else texts[int(value)]
 
 
-def _shown(value: float | str | None) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def shown(value: float | str | None) -> str:
+    """A cell as a reader would write it."""
+    if value is None:
+        return "missing"
+    return f"{value:.4g}" if isinstance(value, float) else value
 
 
 def normal_rows(detector: Any) -> Float[np.ndarray, "n columns"]:

@@ -2,19 +2,39 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.spatial.distance import cdist
 
-from jaxflow.detection.attribution import as_the_model_sees, categories_of, cell_of, normal_rows
+from jaxflow.detection.attribution import as_the_model_sees, categories_of, cell_of, normal_rows, shown
+from jaxflow.detection.inputs import NEVER_SEEN
+from jaxflow.detection.normal_range import distances
 from jaxflow.errors import InputError
 
 HALVINGS = 20  # of the way from a row that passes to the one that does not: to a millionth
 ROWS_AT_ONCE = 4096
 TRIED = 50  # normal rows with contexts like that of a row
-FARTHEST = 1e100  # a distance whose square float64 can still hold
+
+
+class Change(NamedTuple):
+    """One value of a row that would have to be another.
+
+    Attributes:
+        column: its name.
+        value: what the row has there: a number, a text, or None where it is missing.
+        becomes: what it would have to be, likewise.
+        distance: how far that is, after preprocessing.
+    """
+
+    column: str
+    value: float | str | None
+    becomes: float | str | None
+    distance: float
+
+    def __str__(self) -> str:
+        """The column, its value and the other."""
+        return f"{self.column} = {shown(self.value)} becomes {shown(self.becomes)}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +46,8 @@ class Counterfactual:
         x: the rows, as `Detector.codes` gives them.
         rows: what they would have to be, likewise; a row that is not flagged stays as it is.
         scores: the anomaly scores of those, which are at or below the threshold.
+        distances: how far each value has to move, as Euclidean distance after preprocessing; 0 where it may stay, and
+            `NEVER_SEEN` where it was one that no training row has.
         categories: the texts of each column of texts, whose places are in `x` and `rows`.
     """
 
@@ -33,6 +55,7 @@ class Counterfactual:
     x: Float[np.ndarray, "n columns"]
     rows: Float[np.ndarray, "n columns"]
     scores: Float[np.ndarray, "n"]
+    distances: Float[np.ndarray, "n columns"]
     categories: Mapping[str, Sequence[str]]
 
     @property
@@ -45,6 +68,20 @@ class Counterfactual:
         """By how much each value would have to change; 0 where it may stay, NaN from or to none."""
         return np.where(self.changed, self.rows - self.x, 0.0)
 
+    def top(self, count: int = 3) -> list[tuple[Change, ...]]:
+        """The values of each row that would have to change most, at most `count` of them.
+
+        Raises:
+            InputError: if `count` is below 1.
+        """
+        if count < 1:
+            raise InputError(f"count = {count}: expected at least 1")
+        order = np.argsort(-np.where(self.changed, self.distances, -1.0), axis=1, kind="stable")[:, :count]
+        return [
+            tuple(self._change(row, column) for column in columns if self.changed[row, column])
+            for row, columns in enumerate(order.tolist())
+        ]
+
     def records(self) -> list[dict[str, Any]]:
         """One mapping for each value that would have to change: `row` (from 0), `column`, `value`, `becomes`."""
         return [
@@ -56,6 +93,10 @@ class Counterfactual:
             }
             for row, column in np.argwhere(self.changed).tolist()
         ]
+
+    def _change(self, row: int, column: int) -> Change:
+        cells = (self._cell(rows[row, column], column) for rows in (self.x, self.rows))
+        return Change(self.columns[column], *cells, float(self.distances[row, column]))
 
     def _cell(self, value: float, column: int) -> float | str | None:
         return cell_of(value, self.categories.get(self.columns[column]))
@@ -82,7 +123,20 @@ def counterfactual_rows(detector: Any, x: Float[np.ndarray, "n columns"]) -> Cou
         # A row's score may differ in its last digit among other rows.
         failing = detector.scores_of_rows(rows[part]) > detector.threshold_
         rows[part[failing]] = nearest[failing]
-    return Counterfactual(detector.columns_, x, rows, detector.scores_of_rows(rows), categories_of(detector))
+    moved = _moved(detector, x, rows)
+    return Counterfactual(detector.columns_, x, rows, detector.scores_of_rows(rows), moved, categories_of(detector))
+
+
+def _moved(detector: Any, x: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """How far the values of each column are apart after preprocessing."""
+    inputs = detector.inputs_
+    with np.errstate(over="ignore", invalid="ignore"):
+        apart = inputs.transform(rows) - inputs.transform(x)
+    apart = np.clip(np.nan_to_num(apart, nan=NEVER_SEEN), -NEVER_SEEN, NEVER_SEEN)
+    squares = np.zeros(x.shape)
+    for feature, column in enumerate(inputs.encoding.sources[inputs.preprocessing.kept]):
+        squares[:, column] += apart[:, feature] ** 2
+    return np.where(inputs.never_seen(x) & (rows != x), NEVER_SEEN, np.sqrt(squares))
 
 
 def _nearest_passing(detector: Any, x: np.ndarray, passing: np.ndarray) -> np.ndarray:
@@ -92,12 +146,12 @@ def _nearest_passing(detector: Any, x: np.ndarray, passing: np.ndarray) -> np.nd
     context in place of its own; if there is none, the nearest of all, with another context.
     """
     (ours, our_context), (theirs, their_context) = (as_the_model_sees(detector, rows) for rows in (x, passing))
-    distance = _distances(ours, theirs)
+    distance = distances(ours, theirs)
     found = passing[np.argmin(distance, axis=1)]
     if our_context is None or their_context is None:
         return found
     contexts = np.array([column.context for column in detector.inputs_.encoding.maps])
-    alike = np.argsort(_distances(our_context, their_context), axis=1, kind="stable")[:, :TRIED]
+    alike = np.argsort(distances(our_context, their_context), axis=1, kind="stable")[:, :TRIED]
     nearer = np.argsort(np.take_along_axis(distance, alike, axis=1), axis=1, kind="stable")
     order = np.take_along_axis(alike, nearer, axis=1)
     open_rows = np.arange(len(x))
@@ -110,10 +164,6 @@ def _nearest_passing(detector: Any, x: np.ndarray, passing: np.ndarray) -> np.nd
         if not len(open_rows):
             break
     return found
-
-
-def _distances(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    return cdist(np.clip(ours, -FARTHEST, FARTHEST), np.clip(theirs, -FARTHEST, FARTHEST))
 
 
 def _few_columns(detector: Any, x: np.ndarray, passing: np.ndarray) -> np.ndarray:

@@ -1,6 +1,5 @@
 """From rows to their explanations: the terms of the model's score, beside those of normal rows."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from jaxflow.detection.attribution import (
 )
 from jaxflow.detection.frozen import Frozen
 from jaxflow.detection.inputs import NEVER_SEEN
+from jaxflow.detection.normal_range import NormalRange
 from jaxflow.detection.row_terms import terms_of_rows
 from jaxflow.detection.term_scale import TermScale
 from jaxflow.models.replacement import CANDIDATES, candidate_values
@@ -23,7 +23,6 @@ from jaxflow.training.precision import floats_of
 
 SCORED_AT_MOST = 2**19  # rows that are scored to compare replacements in normal rows, unless these are too few
 FEWEST_COMPARED = 100  # normal rows
-NORMAL_RANGE = (0.01, 0.99)
 
 
 class Explainer:
@@ -48,23 +47,29 @@ class Explainer:
         # The columns that the model sees, ascending, and for each of its features where in that list its own is.
         self._columns, sources = np.unique(detector.inputs_.sources, return_inverse=True)
         self._sources = sources.tolist()
-        z, _ = as_the_model_sees(detector, normal)
+        z, context = as_the_model_sees(detector, normal)
         self._candidates = candidate_values(z, blocks_of(self._sources))
         self._texts = categories_of(detector)
-        self._low, self._high = _normal_range(normal, [name in self._texts for name in detector.columns_])
+        given = [column.context for column in detector.inputs_.encoding.maps]
+        textual = [name in self._texts for name in detector.columns_]
+        self._range = NormalRange(normal, textual, given, context)
+        self._in_context = ~np.array(given) & (context is not None)
         # Kept with the detector: the normal rows and the model stay the same until it is fitted or calibrated.
         scales = detector._term_scales
         if self.method not in scales:
-            scales[self.method] = TermScale.fit(self._terms(self._compared(normal)))
+            compared = self._compared(normal)
+            scales[self.method] = TermScale.fit(self._terms(compared, *as_the_model_sees(detector, compared)))
         self._scale = scales[self.method]
 
     def __call__(self, x: Float[np.ndarray, "n columns"], scores: Float[np.ndarray, "n"] | None = None) -> Explanation:
         """What each column carries of the rows' scores, which need not be given."""
         detector = self.detector
-        contributions = self._terms(x)
+        z, context = as_the_model_sees(detector, x)
+        contributions = self._terms(x, z, context)
         calibrated = self._scale.calibrated(contributions)
         never_seen = detector.inputs_.never_seen(x)
         contributions, calibrated = (np.where(never_seen, NEVER_SEEN, terms) for terms in (contributions, calibrated))
+        low, high = self._range(len(x), context)
         return Explanation(
             detector.columns_,
             x,
@@ -72,15 +77,20 @@ class Explainer:
             self.method,
             contributions,
             calibrated,
-            self._low,
-            self._high,
+            low,
+            high,
             never_seen,
             self._texts,
+            self._in_context,
         )
 
-    def _terms(self, x: Float[np.ndarray, "n columns"]) -> Float[np.ndarray, "n columns"]:
-        """The terms of the columns of x: what preprocessing made of one column is judged together."""
-        z, context = as_the_model_sees(self.detector, x)
+    def _terms(
+        self,
+        x: Float[np.ndarray, "n columns"],
+        z: Float[np.ndarray, "n dim"],
+        context: Float[np.ndarray, "n context_dim"] | None,
+    ) -> Float[np.ndarray, "n columns"]:
+        """The terms of the columns of x: what preprocessing made of one column, z, is judged together."""
         out = np.zeros(x.shape)
         with floats_of(self.detector.float_type_):
             out[:, self._columns] = terms_of_rows(
@@ -100,16 +110,3 @@ class Explainer:
 def explain_rows(detector: Any, x: Float[np.ndarray, "n columns"], method: str = "auto") -> Explanation:
     """`Detector.explain` for a matrix of codes, as `Detector.codes` gives them."""
     return Explainer(detector, method)(x)
-
-
-def _normal_range(normal: np.ndarray, textual: Sequence[bool]) -> tuple[np.ndarray, np.ndarray]:
-    """The middle 98 % of each column, or its most frequent text; values that are missing left out."""
-    low, high = np.full(normal.shape[1], np.nan), np.full(normal.shape[1], np.nan)
-    for column, is_text in enumerate(textual):
-        values = normal[~np.isnan(normal[:, column]), column]
-        if is_text and values.size:
-            places, counts = np.unique(values, return_counts=True)
-            low[column] = high[column] = places[np.argmax(counts)]
-        elif values.size:
-            low[column], high[column] = np.quantile(values, NORMAL_RANGE, method="inverted_cdf")
-    return low, high

@@ -27,13 +27,14 @@ class RecordAnswers:
     Args:
         detector: the fitted detector that answers.
         reasons: how many columns to name at most that carry most of the score of a flagged row.
+        method: where the reasons come from, see `Detector.explain`.
 
     Raises:
         InputError: if reasons are wanted and the detector was saved without normal rows.
         FloatingPointError: if the model holds a parameter that is not finite.
     """
 
-    def __init__(self, detector: Detector, reasons: int = 0):
+    def __init__(self, detector: Detector, reasons: int = 0, method: str = "auto"):
         self.detector = detector
         self.reasons = reasons
         encoding = detector.inputs_.encoding
@@ -42,7 +43,7 @@ class RecordAnswers:
         self._threshold = detector.threshold_
         self._ordered = np.sort(detector.normal_calibration_scores())
         self._score = RowScorer(detector.model_, detector.inputs_)
-        self._explain = Explainer(detector) if reasons else None
+        self._explain = Explainer(detector, method) if reasons else None
         row = np.zeros((1, len(self._columns)))
         scores = self._scores(row)
         if self._explain is not None:

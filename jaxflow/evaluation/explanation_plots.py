@@ -20,9 +20,9 @@ LONGEST_NAME = 20
 def plot_reasons(explanation: Explanation, row: int, *, title: str = "What the score comes from") -> Figure:
     """A bar for each of the columns that carry most of a row's score, by their calibrated terms.
 
-    A bar is as long as -log of the share of normal rows whose term is as high, see `TermScale`. Beside it stand the value of the row and
-    the range of the middle 98 % of normal rows. Terms that are infinite, and values never seen, are drawn to the edge,
-    hatched, and said to be so.
+    A bar is as long as -log of the share of normal rows whose term is as high, see `TermScale`. Beside it stand the
+    value of the row and the range of the middle 98 % of normal rows. Terms that are infinite, and values never seen,
+    are drawn to the edge, hatched, and said to be so.
 
     Args:
         explanation: of this row and perhaps others.

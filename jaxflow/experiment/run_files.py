@@ -34,6 +34,7 @@ def write_run(
     provenance: Mapping[str, Any],
     figures: Sequence[FigureEntry] = (),
     tables: Sequence[TableEntry] = (),
+    reasons_method: str = "auto",
 ) -> None:
     """Write `metrics.json`, `history.csv` and `.jsonl` (if the run fitted), figures, `provenance.json` and `report.md`.
 
@@ -46,13 +47,14 @@ def write_run(
         provenance: how the run was made.
         figures: more figures for the report, as `write_report` takes them; they are already there.
         tables: more tables for the report.
+        reasons_method: where the reasons come from, see `Detector.explain`.
     """
     write_json(run_metrics(run), out / "metrics.json")
     write_json(dict(provenance), out / "provenance.json")
     if run.fit_seconds is not None:
         run.detector.history_.write_csv(out / "history.csv")
         run.detector.history_.write_json_lines(out / "history.jsonl")
-    reasons, reason_figures = run_reasons(run)
+    reasons, reason_figures = run_reasons(run, reasons_method)
     write_report(
         out / "report.md",
         title=title,

@@ -1,29 +1,39 @@
-"""Why the most anomalous rows of a run are that: a table and a figure for its report."""
+"""Why the most anomalous rows of a run are that, and what would have to change: tables and a figure for its report."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from jaxflow.detection.counterfactual import counterfactual_rows
 from jaxflow.detection.explainer import explain_rows
+from jaxflow.errors import InputError
 from jaxflow.evaluation.explanation_plots import plot_reasons
-from jaxflow.evaluation.explanation_table import explanation_table
+from jaxflow.evaluation.explanation_table import counterfactual_table, explanation_table
 from jaxflow.evaluation.tables import Cell
 from jaxflow.experiment.run import Run
 
 TableEntry = tuple[str, Sequence[str], Sequence[Sequence[Cell]]]
 DrawnFigure = tuple[str, str, str, Figure]
 
-EXPLAINED = 10
+EXPLAINED = 10  # rows; what would have to change takes some ten scores of each, and three for each column
 HEADING = "The most anomalous test rows"
+CHANGES = "What would have to change for those that are flagged to pass"
 CAPTION = (
     "What each column carries of the score of the most anomalous row that is flagged, as rare as its term is among "
     "normal rows; below each name the range of the middle 98 % of these."
 )
 
 
-def run_reasons(run: Run) -> tuple[Sequence[TableEntry], Sequence[DrawnFigure]]:
-    """The table of the most anomalous test rows with their reasons, and the figure of the first if it is flagged.
+def run_reasons(run: Run, method: str = "auto") -> tuple[Sequence[TableEntry], Sequence[DrawnFigure]]:
+    """The most anomalous test rows with their reasons and, where flagged, the nearest normal point as tables.
+
+    The figure is of the first if it is flagged.
+
+    Args:
+        run: what happened.
+        method: where the reasons come from, see `Detector.explain`.
 
     Returns:
         Tables as `write_report` takes them; and for each figure its heading, name, caption and itself. Both are empty
@@ -33,9 +43,13 @@ def run_reasons(run: Run) -> tuple[Sequence[TableEntry], Sequence[DrawnFigure]]:
     if getattr(detector, "normal_rows_", None) is None:
         return [], []
     rows = np.argsort(-run.scores, kind="stable")[:EXPLAINED]
-    explanation = explain_rows(detector, run.x[rows])
+    explanation = explain_rows(detector, run.x[rows], method)
     tables = [(HEADING, *explanation_table(explanation, (rows + 1).tolist(), detector.threshold_))]
-    if run.scores[rows[0]] <= detector.threshold_:
+    flagged = rows[run.scores[rows] > detector.threshold_]
+    if not flagged.size:
         return tables, []
+    with suppress(InputError):  # no stored normal row passes, so there is none to be like
+        found = counterfactual_rows(detector, run.x[flagged])
+        tables.append((CHANGES, *counterfactual_table(found, (flagged + 1).tolist())))
     figure = plot_reasons(explanation, 0, title=f"Why test row {rows[0] + 1:,} is flagged")
     return tables, [("Reasons", "reasons", CAPTION, figure)]

@@ -45,8 +45,8 @@ class FlowSpec(ModelSpec):
     layers: int = Field(default=5, ge=1, le=1000, description="number of transforming layers")
     permutation: Literal["reverse", "random", "lu"] = Field(
         default="reverse",
-        description="how features are mixed between layers: in reverse order, in random order (between the data and the "
-        "layers too), or in random order and by a trained linear map",
+        description="how features are mixed between layers: in reverse order, in random order (also "
+        "between data and layers), or in random order and by a trained linear map",
     )
     normalization: Normalization = Field(
         default="none",

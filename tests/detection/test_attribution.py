@@ -116,8 +116,8 @@ def test_normal_rows_are_kept_from_those_that_calibrate(gaussian):
     assert np.isin(scores, gaussian.calibration_scores_).mean() > 0.99
     explanation = gaussian.explain(train[:3])
     low, high = np.quantile(gaussian.normal_rows_, [0.01, 0.99], axis=0)
-    np.testing.assert_allclose(explanation.normal_low, low, rtol=0.1, atol=0.1)
-    np.testing.assert_allclose(explanation.normal_high, high, rtol=0.1, atol=0.1)
+    np.testing.assert_allclose(explanation.normal_low, np.tile(low, (3, 1)), rtol=0.1, atol=0.1)
+    np.testing.assert_allclose(explanation.normal_high, np.tile(high, (3, 1)), rtol=0.1, atol=0.1)
 
 
 def test_calibrate_replaces_the_rows_to_compare_with():
@@ -136,17 +136,17 @@ def test_calibrate_replaces_the_rows_to_compare_with():
 def test_top_and_records():
     explanation = Explanation(
         ("a", "b", "c"), np.array([[1.0, 2, 3], [4, 5, 6]]), np.array([9.0, 8]), "conditional",
-        np.array([[1.0, 2, 0], [0, 0, 7]]), np.array([[5.0, 5, 0], [0, 0, np.inf]]), np.zeros(3), np.ones(3),
-        np.zeros((2, 3), bool), {},
+        np.array([[1.0, 2, 0], [0, 0, 7]]), np.array([[5.0, 5, 0], [0, 0, np.inf]]), np.zeros((2, 3)),
+        np.ones((2, 3)), np.zeros((2, 3), bool), {}, np.array([False, False, True]),
     )  # fmt: skip
     assert [[reason.column for reason in reasons] for reasons in explanation.top(2)] == [["b", "a"], ["c", "a"]]
-    assert explanation.top(1)[0][0] == ("b", 2.0, 2.0, 5.0, 0.0, 1.0, False)
+    assert explanation.top(1)[0][0] == ("b", 2.0, 2.0, 5.0, 0.0, 1.0, False, False)
     assert len(explanation.top(9)[0]) == 3
     records = explanation.records()
     assert len(records) == 6
     assert records[5] == {
         "row": 1, "score": 8.0, "column": "c", "value": 6.0, "contribution": 7.0, "calibrated": np.inf,
-        "normal_low": 0.0, "normal_high": 1.0, "never_seen": False,
+        "normal_low": 0.0, "normal_high": 1.0, "never_seen": False, "in_context": True,
     }  # fmt: skip
     with pytest.raises(InputError, match="count = 0"):
         explanation.top(0)

@@ -48,6 +48,22 @@ def test_columns_without_blame_stay_as_they_are(gaussian):
     assert len(records) == np.sum(found.changes != 0)
 
 
+def test_what_changes_most_comes_first(gaussian):
+    x = rows(4, 20)
+    x[:, 2] += 8
+    x[:, 1] += 300  # less than the other in its own unit's deviations
+    found = gaussian.counterfactual(x)
+    moved = np.abs(gaussian.preprocessing_.transform(found.rows) - gaussian.preprocessing_.transform(x))
+    np.testing.assert_allclose(found.distances, moved)
+    for row, changes in enumerate(found.top(2)):
+        assert [change.distance for change in changes] == sorted(moved[row], reverse=True)[: len(changes)]
+        assert len(changes) == min(2, found.changed[row].sum())
+        first = changes[0]
+        assert str(first) == f"{first.column} = {first.value:.4g} becomes {first.becomes:.4g}"
+    with pytest.raises(InputError, match="count = 0"):
+        found.top(0)
+
+
 def test_whole_numbers_stay_whole(gaussian):
     x = rows(2, 40)
     x[:, 3] = 40

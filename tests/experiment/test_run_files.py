@@ -228,6 +228,35 @@ def test_the_report_says_why_rows_are_anomalous(run, tmp_path):
     assert len(lines) == 12
 
 
+def test_the_report_says_what_would_have_to_change(run, tmp_path):
+    write(run, tmp_path, reasons_method="replacement")
+    text = (tmp_path / "report.md").read_text()
+    section = text.partition("## What would have to change for those that are flagged to pass\n")[2]
+    lines = section.partition("##")[0].strip().splitlines()
+    assert lines[0].startswith("| row | score then | most |")
+    worst = int(np.argmax(run.scores))
+    found = run.detector.counterfactual(run.x[[worst]])
+    (changes,) = found.top(2)
+    assert len(changes) >= 1
+    assert lines[2].startswith(f"| {worst + 1} | ")
+    assert f"| {changes[0].column} = {changes[0].value:.4g} becomes {changes[0].becomes:.4g} |" in lines[2]
+    flagged = np.sort(run.scores)[-10:] > run.detector.threshold_
+    assert len(lines) == 2 + flagged.sum()
+    reason = run.detector.explain(run.x[[worst]], "replacement").top(1)[0][0]
+    assert f"| {reason} |" in text
+
+
+def test_a_report_does_without_a_normal_point_where_none_passes(run, tmp_path):
+    detector = run.detector
+    before = detector.threshold_rule_
+    detector.set_threshold(GivenThreshold(value=-1e6))
+    write(score_run(detector, run.x, n_train=50), tmp_path)
+    detector.set_threshold(before)
+    text = (tmp_path / "report.md").read_text()
+    assert "## The most anomalous test rows" in text
+    assert "What would have to change" not in text
+
+
 def test_without_a_flagged_row_there_is_no_figure_of_reasons(run, tmp_path):
     write(run, tmp_path)
     calm = np.argsort(run.scores)[:20]

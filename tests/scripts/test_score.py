@@ -143,6 +143,10 @@ def test_reasons_are_given_where_asked_for(script, gaussian, tmp_path, capsys, m
         options = ["--output", tmp_path / name, "--reasons", "2"]
         script("score", "--model", gaussian, "--input", tmp_path / "new.csv", *options)
         assert read(tmp_path / name)["reasons"] == ["" if name == "a.csv" else None, "; ".join(map(str, reasons))]
+    replaced = ["--output", tmp_path / "b.csv", "--reasons", "2", "--reasons-method", "replacement"]
+    script("score", "--model", gaussian, "--input", tmp_path / "new.csv", *replaced)
+    (reasons,) = detector.explain(np.array([[10, -5e4, 1]]), "replacement").top(2)
+    assert read(tmp_path / "b.csv")["reasons"][1] == "; ".join(map(str, reasons))
     line = b'{"speed": 10, "weight": -5e4, "heat": 1}\n'
     for count in (0, 2):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(line)))
