@@ -12,6 +12,12 @@ With --reasons K (in --follow 3 unless given) the answers of flagged rows name u
 score, the most anomalous first, with the range in which 98 % of normal rows lie, or of those in a like context if there
 is one. In --follow `reasons` is a list of objects (`column`, `value`, `normal_low`, `normal_high`, `never_seen`), empty
 for other rows; in files it is a text.
+
+With --follow --adaptive the stream is judged by a threshold that learns from it, in place of the one saved: peaks over
+threshold for a given rate of alarms (SPOT), or of what scores have beyond the mean of the last ones (drift_spot, for
+scores that drift). It begins with the calibration scores, each event that is no alarm moves it, and the answer says
+which `threshold` judged. `anomaly` is then 1 above that one, and `p_value` the probability, told from the stream so
+far, that a normal row scores higher: less than the rate for alarms. What was learned is gone when the stream ends.
 """
 
 import gc
@@ -29,11 +35,11 @@ import pyarrow as pa
 from jaxflow.config.command_line import ScriptParser, import_modules, run_script
 from jaxflow.data.table_writer import write_batches
 from jaxflow.data.tabular import table_files
-from jaxflow.detection import load
+from jaxflow.detection import DriftSpot, Spot, load
 from jaxflow.detection.answers import answer_chunks, answer_schema, detector_chunks
 from jaxflow.detection.detector import Detector
 from jaxflow.detection.follow import answer_lines
-from jaxflow.detection.record_answers import RecordAnswers
+from jaxflow.detection.record_answers import RecordAnswers, adaptive_threshold
 from jaxflow.errors import InputError
 from jaxflow.training.hosts import any_host, join_as_told
 from jaxflow.training.read_ahead import read_ahead
@@ -64,6 +70,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"rows for each column (default: {FOLLOW_REASONS} with --follow, else 0)",
     )
     parser.add_reasons_method()
+    parser.add_argument(
+        "--adaptive", choices=("spot", "drift_spot"), help="with --follow: a threshold that learns from the stream"
+    )
+    parser.add_argument(
+        "--rate", type=float, help="with --adaptive: share of normal rows that are alarms (default: 0.001)"
+    )
+    parser.add_argument(
+        "--level", type=float, help="with --adaptive: share of the first scores below the tail (default: 0.98)"
+    )
+    parser.add_argument(
+        "--depth", type=int, help="with --adaptive drift_spot: how many scores the mean is of (default: 100)"
+    )
     parser.add_distributed()
     options = parser.parse_args(arguments)
     if options.reasons is not None and options.reasons < 0:
@@ -75,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "--follow reads standard input and writes standard output, row by row: leave out --input, --output and "
             "--chunk-rows"
         )
+    adaptive = _adaptive_options(options)
     if not options.follow and not (options.input and options.output):
         raise InputError("give --input and --output, or --follow for JSON lines on standard input")
     if options.input and options.output and options.input.resolve() == options.output.resolve():
@@ -86,7 +105,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     detector = load(options.model)
     chunk_rows = CHUNK_ROWS if options.chunk_rows is None else options.chunk_rows
     if options.follow:
-        _follow(detector, FOLLOW_REASONS if options.reasons is None else options.reasons, options.reasons_method)
+        threshold = adaptive_threshold(detector, options.adaptive, **adaptive) if options.adaptive else None
+        _follow(
+            detector, FOLLOW_REASONS if options.reasons is None else options.reasons, options.reasons_method, threshold
+        )
     elif options.input.is_dir():
         _score_directory(detector, options.input, options.output, chunk_rows, options)
     else:
@@ -150,8 +172,21 @@ def _score_file(detector: Detector, source: Path, output: Path, chunk_rows: int,
     print(f"{flagged:,} of {rows:,} rows flagged; answers: {output}")
 
 
-def _follow(detector: Detector, reasons: int, method: str) -> None:
-    answer = RecordAnswers(detector, reasons, method)
+def _adaptive_options(options: Namespace) -> dict[str, float]:
+    """What was said of the adaptive threshold; its class looks whether numbers are in range."""
+    given = {name: vars(options)[name] for name in ("rate", "level", "depth") if vars(options)[name] is not None}
+    if options.adaptive and not options.follow:
+        raise InputError(f"--adaptive {options.adaptive} follows a stream, expected --follow")
+    if given and not options.adaptive:
+        name, value = next(iter(given.items()))
+        raise InputError(f"--{name} {value:g} belongs to an adaptive threshold, expected --adaptive")
+    if "depth" in given and options.adaptive != "drift_spot":
+        raise InputError(f"--depth {given['depth']} belongs to --adaptive drift_spot, got {options.adaptive}")
+    return given
+
+
+def _follow(detector: Detector, reasons: int, method: str, adaptive: Spot | DriftSpot | None) -> None:
+    answer = RecordAnswers(detector, reasons, method, adaptive)
     # What is there by now stays to the end: looking through it for garbage would hold up an answer now and then.
     gc.collect()
     gc.freeze()

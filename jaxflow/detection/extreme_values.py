@@ -45,6 +45,14 @@ class Tail(NamedTuple):
             excess = math.inf
         return min(max(self.level + excess, -np.finfo(float).max), np.finfo(float).max)
 
+    def beyond(self, score: float) -> float:
+        """The share of all scores that exceeds one that is not below the level; 0 from the end of the tail on."""
+        y = (score - self.level) / self.scale
+        if self.shape == 0 or y == math.inf:
+            return self.share * math.exp(-y)
+        inside = 1 + self.shape * y
+        return self.share * math.exp(-math.log(inside) / self.shape) if inside > 0 else 0.0
+
 
 def fit_tail(scores: Float[np.ndarray, "n"], share: float, *, endless: bool = False) -> Tail | None:
     """The tail of the largest scores.

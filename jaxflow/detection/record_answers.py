@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float64
@@ -12,9 +12,29 @@ from jaxflow.data.table_writer import json_number
 from jaxflow.detection.conformal import p_values_among
 from jaxflow.detection.detector import Detector
 from jaxflow.detection.explainer import Explainer
+from jaxflow.detection.inputs import NEVER_SEEN
 from jaxflow.detection.row_scores import RowScorer
+from jaxflow.detection.streaming_rules import DriftSpot, Spot
 from jaxflow.errors import InputError
 from jaxflow.training.precision import floats_of
+
+
+def adaptive_threshold(detector: Detector, kind: Literal["spot", "drift_spot"], **options: Any) -> Spot | DriftSpot:
+    """A threshold for a stream, begun with the scores of the detector's normal calibration rows.
+
+    Those with a value that was never seen are alarms, and have no part in the tail.
+
+    Args:
+        detector: the fitted detector whose scores will come.
+        kind: `Spot`, or `DriftSpot` for scores that drift.
+        options: of the class.
+
+    Raises:
+        InputError: as the class.
+    """
+    scores = detector.normal_calibration_scores()
+    scores = np.where(scores < NEVER_SEEN / 2, scores, np.inf)
+    return {"spot": Spot, "drift_spot": DriftSpot}[kind](scores, **options)
 
 
 class RecordAnswers:
@@ -28,14 +48,18 @@ class RecordAnswers:
         detector: the fitted detector that answers.
         reasons: how many columns to name at most that carry most of the score of a flagged row.
         method: where the reasons come from, see `Detector.explain`.
+        adaptive: the threshold that judges in place of the detector's and learns from each row answered.
 
     Raises:
         InputError: if reasons are wanted and the detector was saved without normal rows.
         FloatingPointError: if the model holds a parameter that is not finite.
     """
 
-    def __init__(self, detector: Detector, reasons: int = 0, method: str = "auto"):
+    def __init__(
+        self, detector: Detector, reasons: int = 0, method: str = "auto", adaptive: Spot | DriftSpot | None = None
+    ):
         self.detector = detector
+        self.adaptive = adaptive
         self.reasons = reasons
         encoding = detector.inputs_.encoding
         self._columns = list(zip(detector.columns_, encoding.maps, strict=True))
@@ -56,7 +80,9 @@ class RecordAnswers:
             `score` (higher = more anomalous, as `json_number` has it), `p_value`, `anomaly` (1 above the threshold,
             else 0), and if reasons are wanted `reasons`: of a row that is flagged one mapping for each column named,
             the most anomalous first, with what a `Reason` calls `column`, `value`, `normal_low`, `normal_high` and
-            `never_seen`; none for other rows.
+            `never_seen`; none for other rows. With an `adaptive` threshold also `threshold`, which was in use before it
+            learned from the row; `anomaly` is then 1 for an alarm above it, `p_value` that of the stream so far (less
+            than the rate of alarms for these), and the calibration rows are not looked at any more.
 
         Raises:
             InputError: opening with `where`, if the record is no mapping, a column is missing, or a value is no finite
@@ -65,12 +91,14 @@ class RecordAnswers:
         row = self._codes(record, where)
         scores = self._scores(row)
         score = float(scores[0])
-        flagged = score > self._threshold
-        answer = {
-            "score": json_number(score),
-            "p_value": float(p_values_among(self._ordered, scores)[0]),
-            "anomaly": int(flagged),
-        }
+        if self.adaptive is None:
+            flagged = score > self._threshold
+            judged = {"p_value": float(p_values_among(self._ordered, scores)[0]), "anomaly": int(flagged)}
+        else:
+            threshold, p_value = self.adaptive.threshold, self.adaptive.p_value(score)
+            flagged = self.adaptive.step(score)
+            judged = {"p_value": p_value, "anomaly": int(flagged), "threshold": threshold}
+        answer: dict[str, Any] = {"score": json_number(score), **judged}
         if self._explain is not None:
             answer["reasons"] = _reasons(self._explain(row, scores).top(self.reasons)[0]) if flagged else []
         return answer

@@ -10,6 +10,7 @@ from jaxflow.detection.threshold_rule import checked_scores
 from jaxflow.detection.truncated_tail import fit_truncated
 from jaxflow.errors import InputError
 
+MOST_EXCESSES = 10_000  # when a stream has brought so many, their older half is forgotten: memory stays bounded
 GROWTH = 0.02  # the tail is fitted again when it has so many more excesses: the work per score stays bounded
 
 
@@ -20,11 +21,12 @@ class Spot:
     tail, whose quantile of the rate is the threshold from then on (Siffer et al. 2017, "Anomaly detection in streams
     with extreme value theory", algorithms 1 and 2). Infinite scores are legal: +inf is an alarm.
 
-    In two points it departs from the paper. Scores above the threshold never come into the tail, so what is there is a
-    truncated sample, and is fitted as one (`fit_truncated`); taken for a whole one, it ends lower with every fit, and
+    In three points it departs from the paper. Scores above the threshold never come into the tail, so what is there is
+    a truncated sample, and is fitted as one (`fit_truncated`); taken for a whole one, it ends lower with every fit, and
     on simulated streams two to five times as many alarms come as asked for. And the tail is fitted again only when it
     has grown by a fiftieth, with the counts alone brought up to date before, so that the time of a step does not grow
-    with the stream.
+    with the stream. Nor does the memory: of 10,000 excesses since the first scores the older half is forgotten, though
+    still counted.
 
     Args:
         scores: anomaly scores of normal rows that the model has not seen, to begin with, (n,); for instance a
@@ -51,9 +53,10 @@ class Spot:
         tail = fit_tail(scores, 1 - level)
         if tail is None:
             raise InputError(f"{scores.size} scores have no tail to learn, expected several different finite ones")
-        bounded = scores[scores < np.inf]
-        excesses = bounded[bounded > tail.level] - tail.level
-        self.rate, self.level, self.count = float(rate), tail.level, bounded.size
+        bounded = np.sort(scores[scores < np.inf])
+        self._below = bounded[bounded <= tail.level]
+        excesses = scores[(scores > tail.level) & (scores < np.inf)] - tail.level
+        self.rate, self.level, self.count, self._beyond = float(rate), tail.level, bounded.size, excesses.size
         self._set_tail(np.stack([excesses, np.full(excesses.size, np.inf)]), excesses.size, tail.shape, tail.scale)
         self.threshold = tail.quantile(self.rate)
 
@@ -61,6 +64,19 @@ class Spot:
     def excesses(self) -> Float[np.ndarray, "k"]:
         """What the scores in the tail have beyond `level`."""
         return self._tail[0, : self._filled].copy()
+
+    def p_value(self, score: float) -> float:
+        """The probability of a normal row's score to be higher, as far as has been learned: below the rate for alarms.
+
+        Above the level it is that of the tail, and 0 where the tail has an end; below, that of the first scores.
+        """
+        # The tail as the threshold was taken from it, so that the two never disagree.
+        tail = Tail(self.level, 1.0, self._shape, self._scale)
+        share = min(self.rate / max(tail.beyond(self.threshold), self.rate), 1.0)
+        if score > self.level:
+            return share * tail.beyond(score)
+        below = np.searchsorted(self._below, score, side="right") / max(self._below.size, 1)
+        return float(share + (1 - share) * (1 - below))
 
     def step(self, score: float) -> bool:
         """Whether this score is an alarm; if not, learn from it.
@@ -86,7 +102,8 @@ class Spot:
         return {
             "tail": self._tail[:, : self._filled].copy(),
             "numbers": np.array([self.rate, self.level, self.threshold, self._shape, self._scale]),
-            "counts": np.array([self.count, self._fitted], np.int64),
+            "counts": np.array([self.count, self._beyond, self._fitted], np.int64),
+            "below": self._below.copy(),
         }
 
     @classmethod
@@ -96,37 +113,44 @@ class Spot:
         Raises:
             InputError: if an array is missing, or they do not fit together.
         """
-        tail, numbers, counts = (_array(arrays, name) for name in ("tail", "numbers", "counts"))
-        shapes = tail.ndim == 2 and len(tail) == 2 and numbers.shape == (5,) and counts.shape == (2,)
-        if not shapes or not 1 <= counts[1] <= tail.shape[1] <= counts[0]:
+        tail, numbers, counts, below = (_array(arrays, name) for name in ("tail", "numbers", "counts", "below"))
+        shapes = tail.ndim == 2 and len(tail) == 2 and numbers.shape == (5,) and counts.shape == (3,)
+        if not shapes or below.ndim != 1 or not 1 <= counts[2] <= tail.shape[1] <= counts[1] <= counts[0]:
             raise InputError("the arrays of a Spot do not fit together, expected those that its method arrays gives")
         valid = np.isfinite(numbers).all() and numbers[4] > 0 and np.isfinite(tail[0]).all()
+        valid = valid and (below <= numbers[1]).all() and (np.sort(below) == below).all()
         if not valid or not (tail[0] > 0).all() or not (tail[1] >= tail[0]).all():
             raise InputError(
                 "the arrays of a Spot hold numbers out of range, expected those that its method arrays gives"
             )
         spot = cls.__new__(cls)
         spot.rate, spot.level, spot.threshold, shape, scale = (float(number) for number in numbers)
-        spot.count = int(counts[0])
-        spot._set_tail(np.array(tail, float), int(counts[1]), shape, scale)
+        spot.count, spot._beyond, spot._below = int(counts[0]), int(counts[1]), np.array(below, float)
+        spot._set_tail(np.array(tail, float), int(counts[2]), shape, scale)
         return spot
 
     def _set_tail(self, tail: Float[np.ndarray, "2 k"], fitted: int, shape: float, scale: float) -> None:
-        # Excesses, and below each the limit that it had to be under; there may be room at the end.
+        # Excesses, and below each the limit that it had to be under; there may be room at the end. The first scores had
+        # none, and are never forgotten: of truncated ones alone it cannot be told how the tail goes on.
         self._tail, self._filled, self._fitted = tail, tail.shape[1], fitted
+        self._first = int(np.isinf(tail[1]).sum())
         self._shape, self._scale = shape, scale
 
     def _learn(self, excess: float) -> None:
+        if self._filled >= self._first + MOST_EXCESSES:
+            tail = self._tail[:, : self._filled]
+            tail = np.concatenate([tail[:, : self._first], tail[:, self._filled - MOST_EXCESSES // 2 :]], axis=1)
+            self._set_tail(tail, tail.shape[1], self._shape, self._scale)
         if self._filled == self._tail.shape[1]:
             self._tail = np.concatenate([self._tail, np.empty_like(self._tail)], axis=1)
         self._tail[:, self._filled] = excess, self.threshold - self.level
-        self._filled += 1
+        self._filled, self._beyond = self._filled + 1, self._beyond + 1
         if self._filled >= self._fitted * (1 + GROWTH):
             excesses, limits = self._tail[:, : self._filled]
             self._shape, self._scale = fit_truncated(excesses, limits, (self._shape, self._scale))
             self._fitted = self._filled
         # Of the scores learned from, this share is in the tail; of all, those above the threshold have to be added.
-        share = self._filled / self.count * (1 - self.rate) + self.rate
+        share = self._beyond / self.count * (1 - self.rate) + self.rate
         self.threshold = Tail(self.level, share, self._shape, self._scale).quantile(self.rate)
 
 
@@ -170,6 +194,10 @@ class DriftSpot:
     def threshold(self) -> float:
         """The score above which the next one is an alarm."""
         return self.mean + self.spot.threshold
+
+    def p_value(self, score: float) -> float:
+        """The probability of a normal row's score to be higher now, as far as has been learned; see `Spot.p_value`."""
+        return self.spot.p_value(score - self.mean)
 
     def step(self, score: float) -> bool:
         """Whether this score is an alarm; if not, learn from it.

@@ -9,7 +9,7 @@ from flax import nnx
 
 from jaxflow.detection import FlowDetector, GivenThreshold, row_terms, scoring
 from jaxflow.detection.frozen import Frozen
-from jaxflow.detection.record_answers import RecordAnswers
+from jaxflow.detection.record_answers import RecordAnswers, adaptive_threshold
 from jaxflow.detection.row_scores import RowScorer
 from jaxflow.errors import InputError
 from jaxflow.models import MAF
@@ -139,3 +139,36 @@ def test_a_record_that_cannot_be_scored(answer, record, sentence):
     with pytest.raises(InputError) as error:
         answer(record, "line 3")
     assert str(error.value) == sentence
+
+
+@pytest.mark.parametrize("kind", ["spot", "drift_spot"])
+def test_an_adaptive_threshold_judges_and_learns(detector, kind):
+    options = {"rate": 0.05, "level": 0.8} | ({"depth": 10} if kind == "drift_spot" else {})
+    adaptive, alone = (adaptive_threshold(detector, kind, **options) for _ in range(2))
+    answer = RecordAnswers(detector, adaptive=adaptive)
+    rows = np.random.default_rng(3).normal(size=(60, 2)) * [1.0, 1.3]
+    rows[50] = 50.0
+    thresholds = []
+    for row in rows:
+        score, threshold = detector.anomaly_score(row[None])[0], alone.threshold
+        found = answer({"speed": row[0], "weight": row[1]}, "here")
+        assert found == {
+            "score": score,
+            "p_value": alone.p_value(score),
+            "anomaly": int(alone.step(score)),
+            "threshold": threshold,
+        }
+        assert (found["p_value"] < 0.05) == found["anomaly"]
+        thresholds.append(threshold)
+        with pytest.raises(InputError, match="column weight is missing"):
+            answer({"speed": row[0]}, "here")  # learns nothing
+    assert len(set(thresholds)) > 5
+    assert found is not None
+    assert adaptive.threshold == alone.threshold
+
+
+def test_values_never_seen_have_no_part_in_the_first_tail(detector):
+    known = copy(detector)
+    known.calibration_scores_ = np.append(detector.calibration_scores_, [1e6, 2e6])
+    expected = adaptive_threshold(detector, "spot").threshold
+    assert adaptive_threshold(known, "spot").threshold == pytest.approx(expected, rel=0.1)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from jaxflow.detection import DriftSpot, Spot
+from jaxflow.detection import DriftSpot, Spot, streaming_rules
 from jaxflow.detection.extreme_values import Tail, fit_generalized_pareto
 from jaxflow.detection.truncated_tail import fit_truncated
 from jaxflow.errors import InputError
@@ -131,3 +131,34 @@ def test_a_truncated_sample_gives_the_whole_tail_back(shape):
     assert found == pytest.approx((shape, 3.0), abs=0.15)
     # As if nothing were missing, the tail is taken to end where the limits are.
     assert fit_generalized_pareto(y[kept])[0] < shape - 0.1
+
+
+@pytest.mark.parametrize("kind", [Spot, DriftSpot])
+def test_p_values_are_below_the_rate_for_alarms_alone(kind):
+    scores = stream(5, 3000)
+    spot = kind(scores[:1000], rate=0.01, level=0.9)
+    found, alarms = [], []
+    for score in scores[1000:]:
+        found.append(spot.p_value(score))
+        alarms.append(spot.step(score))
+    p = np.array(found)
+    np.testing.assert_array_equal(p < 0.01, alarms)
+    for rate in (0.02, 0.1, 0.5):
+        assert np.mean(p <= rate) == pytest.approx(rate, abs=0.02)
+    assert spot.p_value(spot.threshold) == pytest.approx(0.01, rel=1e-9)
+    assert spot.p_value(np.inf) == 0 < spot.p_value(-np.inf)
+    assert spot.p_value(-np.inf) == 1
+
+
+def test_memory_is_bounded(monkeypatch):
+    monkeypatch.setattr(streaming_rules, "MOST_EXCESSES", 60)
+    scores = stream(6)
+    spot = Spot(scores[:1000], rate=0.01, level=0.9)
+    first = spot.excesses
+    alarms = spot.run(scores[1000:])
+    assert first.size + 30 <= spot.excesses.size < first.size + 61
+    assert spot._tail.shape[1] <= 2 * (first.size + 61)
+    np.testing.assert_array_equal(spot.excesses[: first.size], first)
+    assert alarms.mean() == pytest.approx(0.01, rel=0.4)
+    again = Spot.from_arrays(spot.arrays())
+    assert (again.threshold, again.p_value(7.0)) == (spot.threshold, spot.p_value(7.0))

@@ -163,3 +163,15 @@ def test_follow_in_any_language(script, gaussian, capsys, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(line.encode()), encoding="ascii"))
     script("score", "--model", gaussian, "--follow")
     assert json.loads(capsys.readouterr().out)["anomaly"] == 0
+
+
+def test_follow_by_a_threshold_that_learns(script, gaussian, capsys, monkeypatch):
+    line = b'{"speed": 10, "weight": -5e4, "heat": %d}\n'
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(line % 0 + line % 1000)))
+    options = ["--adaptive", "drift_spot", "--rate", "0.01", "--level", "0.9", "--depth", "20", "--reasons", "0"]
+    script("score", "--model", gaussian, "--follow", *options)
+    normal, strange = (json.loads(answer) for answer in capsys.readouterr().out.splitlines())
+    assert list(normal) == ["score", "p_value", "anomaly", "threshold"]
+    assert (normal["anomaly"], strange["anomaly"]) == (0, 1)
+    assert normal["score"] <= normal["threshold"]
+    assert strange["p_value"] < 0.01 < normal["p_value"]
