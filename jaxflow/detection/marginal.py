@@ -26,6 +26,17 @@ def expected_scores(
     E[-log p(x_present, x_missing) | x_present] = -log p(x_present) + entropy(x_missing | x_present)
 
     The entropy makes rows compare that lack different features: without it a row would score lower the more it lacks.
+    It does not make their spread alike: what is missing adds its mean and no deviation from it, so that the scores of
+    normal rows with gaps lie closer together, and a threshold of complete rows flags fewer of them. Of a Gaussian of d
+    features, which flags the share a of complete normal rows, rows that lack k are flagged with the probability
+
+    P(chi^2_(d - k) > chi^2_d(1 - a) - k)
+
+    for a = 5 % and d = 4 with 3.7 %, 2.4 % and 1.1 % where 1, 2 and 3 are missing, for d = 20 with 3.4 %, 1.8 % and
+    0.1 % for 5, 10 and 18. The rate is not exceeded and the order of rows that lack the same is kept, but an anomaly
+    has to be the farther out the more is missing. To score a single draw in place of the mean would keep the rate and
+    make the score of a row a matter of luck.
+
     Estimated by self-normalised importance sampling (Owen 2013, section 9.2): guesses come from a normal density q of
     all features, conditioned on those that are there, and count with the weight p / q. The guesses rest on the same
     fixed random numbers for every row and call, so that a row's score depends on the row and the fit alone.
