@@ -1,6 +1,8 @@
 """Rows of numbers and texts, from wherever they come, as one matrix."""
 
+import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,7 +60,7 @@ class Frame:
 
 def is_table(X: Any) -> bool:
     """Whether this is a table with column names and types: of pandas, polars, pyarrow or what speaks Arrow's tongue."""
-    return isinstance(X, Frame | pa.Table | pa.RecordBatch) or hasattr(X, "__arrow_c_stream__")
+    return isinstance(X, Frame | pa.Table | pa.RecordBatch) or hasattr(X, "__arrow_c_stream__") or _is_lazy(X)
 
 
 def as_frame(X: Any, names: Sequence[str] | None = None) -> Frame:
@@ -75,14 +77,14 @@ def as_frame(X: Any, names: Sequence[str] | None = None) -> Frame:
     if isinstance(X, Frame):
         return X
     if is_table(X):
-        return _from_arrow(X)
+        return _from_arrow(arrow_table(X))
     array = np.asarray(X)
     if array.ndim != 2:
         raise InputError(f"X has shape {array.shape}, expected (rows, columns)")
     names = tuple(f"x{index}" for index in range(array.shape[1])) if names is None else tuple(names)
     if array.dtype.kind in "fiub":
         return Frame(array.astype(np.float64), names)
-    columns = [_from_objects(array[:, index], name) for index, name in enumerate(names)]
+    columns = [_values(_from_objects(array[:, place], name), name) for place, name in enumerate(names)]
     return _joined(columns, names, len(array))
 
 
@@ -131,28 +133,78 @@ def coded(array: Any) -> tuple[Float64[np.ndarray, "n"], tuple[str, ...]]:
     return table[np.asarray(pc.fill_null(encoded.indices, len(found)).to_numpy(zero_copy_only=False))], texts
 
 
-def _from_arrow(X: Any) -> Frame:
+def arrow_table(X: Any) -> pa.Table:
+    """A table of pandas, polars or pyarrow as one of Arrow, without what pandas adds for the index of its rows.
+
+    Raises:
+        InputError: if it cannot be read as a table, or its rows are yet to be computed.
+    """
+    if _is_lazy(X):
+        raise InputError("X is a LazyFrame, whose rows are yet to be computed, expected a table: give X.collect()")
+    if is_pandas(X):
+        # Column by column: of a whole frame Arrow would make columns of the index too, and it refuses mixed cells.
+        columns = [_from_series(X.iloc[:, place], str(name)) for place, name in enumerate(X.columns)]
+        return pa.Table.from_arrays(columns, [str(name) for name in X.columns])
     try:
         table = X if isinstance(X, pa.Table) else pa.table(X)
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise InputError(f"X cannot be read as a table: {str(error).splitlines()[0]:.200}") from None
-    # What pandas adds for its index is no column.
-    names = tuple(str(name) for name in table.column_names if not str(name).startswith("__index_level_"))
+    index = index_columns(table.schema)
+    return table.drop_columns([name for name in dict.fromkeys(table.column_names) if name in index])
+
+
+def is_pandas(X: Any) -> bool:
+    """Whether this is a frame of pandas, which is not imported to find out."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(X, pandas.DataFrame)
+
+
+def index_columns(schema: pa.Schema) -> set[str]:
+    """The columns that pandas wrote for the index of the rows: their numbers, times or names, not what they hold."""
+    unnamed = {name for name in schema.names if name.startswith("__index_level_")}
+    try:
+        index = json.loads((schema.metadata or {})[b"pandas"])["index_columns"]
+        # An index that only counts is described by an object and has no column.
+        return unnamed | {name for name in index if isinstance(name, str)}
+    except (KeyError, TypeError, ValueError, RecursionError):  # not of pandas, or whatever a stranger wrote there
+        return unnamed
+
+
+def _is_lazy(X: Any) -> bool:
+    """Whether this is a query of polars that has not been carried out."""
+    return hasattr(X, "collect_schema") and hasattr(X, "lazy") and not hasattr(X, "__len__")
+
+
+def _from_series(series: Any, name: str) -> Any:
+    try:
+        return pa.array(series, from_pandas=True)
+    except (pa.ArrowException, TypeError, ValueError):  # cells of several kinds, of which not all may be numbers
+        return _from_objects(series.to_numpy(dtype=object, na_value=None), name)
+
+
+def _from_arrow(table: pa.Table) -> Frame:
+    names = tuple(str(name) for name in table.column_names)
     require_distinct(names, "X: column")
-    columns = []
-    for index, name in enumerate(names):
-        array = table.column(index)
-        kind = array.type
-        if is_text(kind):
-            columns.append(coded(array))
-        elif is_number(kind):
-            values = pc.cast(array, pa.float64(), safe=False).to_numpy()
-            columns.append((np.asarray(values, np.float64), None))
-        elif pa.types.is_null(kind):
-            columns.append((np.full(table.num_rows, np.nan), None))
-        else:
-            raise InputError(f"X: column {name} holds {kind}, expected numbers or texts")
+    columns = [_values(table.column(place), name) for place, name in enumerate(names)]
     return _joined(columns, names, table.num_rows)
+
+
+def _values(array: Any, name: str) -> tuple[Float64[np.ndarray, "n"], tuple[str, ...] | None]:
+    """The numbers of an Arrow column, or the places of its texts and these."""
+    if is_text(array.type):
+        return coded(array)
+    if is_number(array.type):
+        return np.asarray(pc.cast(array, pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.float64), None
+    if pa.types.is_null(array.type):
+        return np.full(len(array), np.nan), None
+    raise InputError(f"X: column {name} holds {array.type}, expected numbers or texts{instead_of(array.type)}")
+
+
+def instead_of(kind: pa.DataType) -> str:
+    """What to do about an Arrow column that holds neither numbers nor texts, as the end of a sentence."""
+    if not pa.types.is_temporal(kind):
+        return ""
+    return ": make numbers of it, such as columns of the hour and the weekday (kind circular, period 24 and 7)"
 
 
 def is_number(kind: pa.DataType) -> bool:
@@ -167,12 +219,11 @@ def is_text(kind: pa.DataType) -> bool:
     return any(test(kind) for test in tests)
 
 
-def _from_objects(
-    column: Shaped[np.ndarray, "n"], name: str
-) -> tuple[Float64[np.ndarray, "n"], tuple[str, ...] | None]:
-    cells = column.tolist()
+def _from_objects(column: Shaped[np.ndarray, "n"], name: str) -> Any:
+    """Cells that are numbers, texts or None as an Arrow column: of numbers, or of texts if there is one."""
+    cells = [cell.item() if isinstance(cell, np.generic) else cell for cell in column.tolist()]
     if all(cell is None or isinstance(cell, int | float) for cell in cells):
-        return np.array([np.nan if cell is None else float(cell) for cell in cells]), None
+        return pa.array([None if cell is None else float(cell) for cell in cells], pa.float64())
     texts = []
     for row, cell in enumerate(cells):
         if cell is None or (isinstance(cell, float) and np.isnan(cell)):
@@ -181,7 +232,7 @@ def _from_objects(
             texts.append(cell if isinstance(cell, str) else number_text(cell))
         else:
             raise InputError(f"X: row {row + 1}, column {name} is {cell!r:.60}, expected a number or a text")
-    return coded(pa.array(texts, pa.large_string()))
+    return pa.array(texts, pa.large_string())
 
 
 def _joined(columns: Sequence[tuple[np.ndarray, tuple[str, ...] | None]], names: tuple[str, ...], n: int) -> Frame:

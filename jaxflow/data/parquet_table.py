@@ -9,7 +9,7 @@ import pyarrow as pa
 from jaxtyping import Float64
 from pyarrow import parquet
 
-from jaxflow.data.frame import as_text, is_number, is_text
+from jaxflow.data.frame import as_text, index_columns, instead_of, is_number, is_text
 from jaxflow.data.table import (
     NO_TEXTS,
     Table,
@@ -42,6 +42,11 @@ class ParquetTable(Table):
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last for a name that is no text
             raise damaged(path, "Parquet", error) from None
         self._set_names(path, names)
+
+    def features(self, label):
+        """See `Table.features`; nor is the index of a frame that pandas wrote one."""
+        index = index_columns(self._types)
+        return tuple(name for name in super().features(label) if name not in index)
 
     def texts(self, columns, declared):
         """See `Table.texts`; those whose type says so, and those declared."""
@@ -94,7 +99,7 @@ class ParquetTable(Table):
         for name in columns:
             kind = self._types.field(name).type
             if not is_number(kind):
-                raise InputError(f"{self.path}: column {name} holds {kind}, expected numbers")
+                raise InputError(f"{self.path}: column {name} holds {kind}, expected numbers{instead_of(kind)}")
 
 
 def _opened(path: Path, **options: Any) -> parquet.ParquetFile:

@@ -7,7 +7,7 @@ from sklearn.utils.validation import validate_data
 
 from jaxflow.data.dataset import require_columns
 from jaxflow.data.encoding import missing_value
-from jaxflow.data.frame import Frame, as_frame, as_number, is_table
+from jaxflow.data.frame import Frame, arrow_table, as_frame, as_number, is_pandas, is_table
 from jaxflow.errors import InputError
 
 
@@ -28,8 +28,10 @@ def read_rows(detector: Any, X: Any, *, reset: bool, allow_missing: bool) -> Fra
     if isinstance(X, Frame):
         frame = _by_name(detector, X, reset)
     elif is_table(X):
-        validate_data(detector, X, skip_check_array=True, reset=reset)  # the names, and their order
-        frame = as_frame(X)
+        table = arrow_table(X)
+        # The names, and their order; of pandas as they are, since there they may be numbers.
+        validate_data(detector, X if is_pandas(X) else table, skip_check_array=True, reset=reset)
+        frame = as_frame(table)
     elif _holds_texts(X):
         frame = as_frame(np.array(X, dtype=object))
         if reset:

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -65,6 +67,11 @@ def test_the_same_category_has_one_text(cell, text):
         (np.zeros(3), "X has shape (3,), expected (rows, columns)"),
         (pa.table([[1], [2]], names=["a", "a"]), "X: column a is there twice, expected different names"),
         (pa.table({"a": [[1], [2]]}), "X: column a holds list<item: int64>, expected numbers or texts"),
+        (
+            pa.table({"t": pa.array([0], pa.timestamp("us"))}),
+            "X: column t holds timestamp[us], "
+            "expected numbers or texts: make numbers of it, such as columns of the hour and the weekday (kind circular, period 24 and 7)",
+        ),
         (np.array([[{}]], dtype=object), "X: row 1, column x0 is {}, expected a number or a text"),
     ],
 )
@@ -73,6 +80,41 @@ def test_what_is_no_table_is_refused(table, sentence):
         as_frame(table)
     assert str(error.value).startswith(sentence[:30])
     assert sentence.split(",")[-1] in str(error.value)
+
+
+def described_by_pandas(index, **columns):
+    """A table with the description that pandas gives it, as if the columns named in `index` were its index."""
+    return pa.table(columns).replace_schema_metadata({"pandas": json.dumps({"index_columns": index})})
+
+
+@pytest.mark.parametrize("index", [["id"], ["id", {"kind": "range", "name": None, "start": 0, "stop": 2, "step": 1}]])
+def test_the_index_of_a_frame_of_pandas_is_no_column(index):
+    frame = as_frame(described_by_pandas(index, a=[1.0, 2.0], id=[7, 9], __index_level_0__=["x", "y"]))
+    assert frame.names == ("a",)
+    np.testing.assert_array_equal(frame.x, [[1.0], [2.0]])
+
+
+@pytest.mark.parametrize("metadata", [b"", b"{", b"[]", b"{}", b'{"index_columns": 3}', b"\xff", b"[" * 100_000])
+def test_a_description_that_is_none_of_pandas_says_nothing(metadata):
+    table = pa.table({"a": [1.0], "id": [7.0]}).replace_schema_metadata({"pandas": metadata})
+    assert as_frame(table).names == ("a", "id")
+
+
+def test_a_query_that_has_not_been_carried_out_is_no_table():
+    class LazyFrame:
+        def collect_schema(self):
+            raise AssertionError("it is not looked at")
+
+        lazy = collect_schema
+
+    with pytest.raises(InputError, match=r"X is a LazyFrame, whose rows are yet to be computed, .* X.collect\(\)"):
+        as_frame(LazyFrame())
+
+
+def test_numbers_of_numpy_in_an_array_of_objects_are_numbers():
+    frame = as_frame(np.array([[np.int64(1), np.bool_(True)], [np.float32(0.5), "x"]], dtype=object))
+    np.testing.assert_array_equal(frame.x, [[1.0, 0.0], [0.5, 1.0]])
+    assert frame.categories == {"x1": ("1", "x")}
 
 
 def test_a_frame_is_left_as_it_is():

@@ -51,6 +51,14 @@ def test_parquet_that_cannot_be_used(message, tmp_path):
     assert message(read_table, path) == "column a is there twice, expected different names"
 
 
+def test_the_index_that_pandas_wrote_is_no_feature(tmp_path):
+    table = pa.table({"a": [1.0, 2.0], "label": [0, 1], "time": [5.0, 6.0], "__index_level_1__": [7, 8]})
+    described = table.replace_schema_metadata({"pandas": '{"index_columns": ["time", "__index_level_1__"]}'})
+    parquet.write_table(described, tmp_path / "t.parquet")
+    assert read_table(tmp_path / "t.parquet").feature_names == ("a",)
+    assert read_table(tmp_path / "t.parquet", features=["time"]).x[:, 0].tolist() == [5.0, 6.0]
+
+
 def test_parquet_damaged_behind_its_footer(message, tmp_path):
     path = tmp_path / "t.parquet"
     values = np.random.default_rng(0).normal(size=5000)
