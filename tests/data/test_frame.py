@@ -69,8 +69,8 @@ def test_the_same_category_has_one_text(cell, text):
         (pa.table({"a": [[1], [2]]}), "X: column a holds list<item: int64>, expected numbers or texts"),
         (
             pa.table({"t": pa.array([0], pa.timestamp("us"))}),
-            "X: column t holds timestamp[us], "
-            "expected numbers or texts: make numbers of it, such as columns of the hour and the weekday (kind circular, period 24 and 7)",
+            "X: column t holds timestamp[us], expected numbers or texts: make numbers of it, such as columns of the "
+            "hour and the weekday (kind circular, period 24 and 7)",
         ),
         (np.array([[{}]], dtype=object), "X: row 1, column x0 is {}, expected a number or a text"),
     ],
