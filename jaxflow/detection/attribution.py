@@ -147,7 +147,7 @@ def shown(value: float | str | None) -> str:
     """A cell as a reader would write it."""
     if value is None:
         return "missing"
-    return f"{value:.4g}" if isinstance(value, float) else value
+    return value if isinstance(value, str) else f"{value:.4g}"
 
 
 def normal_rows(detector: Any) -> Float[np.ndarray, "n columns"]:

@@ -95,8 +95,8 @@ class Counterfactual:
         ]
 
     def _change(self, row: int, column: int) -> Change:
-        cells = (self._cell(rows[row, column], column) for rows in (self.x, self.rows))
-        return Change(self.columns[column], *cells, float(self.distances[row, column]))
+        value, becomes = (self._cell(rows[row, column], column) for rows in (self.x, self.rows))
+        return Change(self.columns[column], value, becomes, float(self.distances[row, column]))
 
     def _cell(self, value: float, column: int) -> float | str | None:
         return cell_of(value, self.categories.get(self.columns[column]))
