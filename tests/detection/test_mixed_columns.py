@@ -299,7 +299,7 @@ def test_reasons_name_the_column_and_what_was_never_seen(fitted):
     assert [reason.never_seen for reason in first[:3]] == [False, True, True]
     assert str(first[1]) == "place = another text (never seen)"
     assert str(first[2]) == "version = 9 (never seen)"
-    assert str(load).startswith("load = 60 (normal: -")
+    assert str(load).startswith("load = 60 (normal in this context: -")
     hour = explanation.columns.index("hour")
     assert (explanation.contributions[:, hour] == 0).all()
     place = next(record for record in explanation.records() if record["column"] == "place")
