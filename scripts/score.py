@@ -36,7 +36,7 @@ from jaxflow.config.command_line import ScriptParser, import_modules, run_script
 from jaxflow.data.table_writer import write_batches
 from jaxflow.data.tabular import table_files
 from jaxflow.detection import DriftSpot, Spot, load
-from jaxflow.detection.answers import answer_chunks, answer_schema, detector_chunks
+from jaxflow.detection.answers import answer_chunks, answer_schema, detector_chunks, kept_texts
 from jaxflow.detection.detector import Detector
 from jaxflow.detection.follow import answer_lines
 from jaxflow.detection.record_answers import RecordAnswers, adaptive_threshold
@@ -163,10 +163,11 @@ def _score_file(detector: Detector, source: Path, output: Path, chunk_rows: int,
             if show and rows:
                 print(file=sys.stderr)
 
-    chunks = detector_chunks(detector, source, chunk_rows)
+    kept = kept_texts(detector) if reasons else None
+    chunks = detector_chunks(detector, source, chunk_rows, kept)
     # While one chunk is scored, the next is read and the one before is written.
     with closing(read_ahead(chunks)) as read:
-        answered = answer_chunks(detector, read, reasons, options.reasons_method)
+        answered = answer_chunks(detector, read, reasons, kept, options.reasons_method)
         with closing(read_ahead(answered)) as answers:
             write_batches(counted(answers), answer_schema(reasons), output)
     print(f"{flagged:,} of {rows:,} rows flagged; answers: {output}")

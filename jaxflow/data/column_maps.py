@@ -1,75 +1,13 @@
-"""What is made of the values of one column: a fitted map from its cells to columns of numbers for a model.
+"""What is made of the values of one column: a fitted map from its cells to columns of numbers for a model."""
 
-The maps towards the model take arrays of numpy or, in a program that is to be exported, of JAX in double precision.
-"""
-
-import math
-from abc import abstractmethod
 from functools import cached_property
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float64
 from pydantic import Field, field_validator
-from scipy.special import ndtri
 
-from jaxflow.config.spec import Spec
-from jaxflow.data.arrays import AnyArray
-from jaxflow.data.frame import category_text
-
-UNSEEN = -1.0  # the place of a category that the training rows do not have
-MOST_KNOTS = 128  # of a rank-Gaussian map, which has the root of as many as there are rows
-
-
-class ColumnMap(Spec):
-    """A fitted map of one column; its constants are plain numbers, so that it is saved as it is.
-
-    Attributes:
-        name: the column.
-        fill: what stands in for a missing value: the median, or the most frequent category.
-        indicator: whether a further column says where values are missing.
-        context: whether the column is a context.
-    """
-
-    name: str
-    fill: float
-    indicator: bool = False
-    context: bool = False
-
-    @property
-    def width(self) -> int:
-        """Number of columns that come out, the indicator not counted."""
-        return 1
-
-    @property
-    def on_grid(self) -> bool:
-        """Whether what comes out takes few values at equal distances."""
-        return False
-
-    @property
-    def is_identity(self) -> bool:
-        """Whether values come out as they are."""
-        return False
-
-    def expand(self, values: Float64[AnyArray, "n"]) -> Float64[AnyArray, "n width"]:
-        """What the model sees; `values` are finite."""
-        return values[:, None]
-
-    def log_slopes(self, values: Float64[AnyArray, "n"]) -> Float64[AnyArray, "n"]:
-        """log dz/dx; 0 where a column of probabilities or several columns come out."""
-        return values.__array_namespace__().zeros_like(values)
-
-    def invert(self, z: Float64[np.ndarray, "n width"]) -> Float64[np.ndarray, "n"]:
-        """Back to values."""
-        return z[:, 0]
-
-    def unseen(self, values: Float64[AnyArray, "n"]) -> Bool[AnyArray, "n"]:
-        """Where values are of a kind that the training rows do not have."""
-        return values.__array_namespace__().zeros_like(values, dtype=bool)
-
-    @abstractmethod
-    def describe(self) -> str:
-        """What the column is taken for, in a few words."""
+from jaxflow.data.column_map import ColumnMap, required_ascending
+from jaxflow.data.discrete_maps import Categorical, Discrete, Levels
 
 
 class Continuous(ColumnMap):
@@ -85,55 +23,6 @@ class Continuous(ColumnMap):
     def describe(self):
         """See `ColumnMap.describe`."""
         return "continuous"
-
-
-class Discrete(ColumnMap):
-    """Numbers on a grid, as they are."""
-
-    kind: Literal["discrete"] = "discrete"
-
-    @property
-    def on_grid(self):
-        """Yes."""
-        return True
-
-    @property
-    def is_identity(self):
-        """Yes."""
-        return True
-
-    def describe(self):
-        """See `ColumnMap.describe`."""
-        return "discrete"
-
-
-class Levels(ColumnMap):
-    """Few numbers at unequal distances, replaced by their places 0, 1, 2, ...; straight lines between and beyond."""
-
-    kind: Literal["levels"] = "levels"
-    levels: tuple[float, ...] = Field(min_length=2)
-
-    @field_validator("levels")
-    @classmethod
-    def _ascending(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
-        return _required_ascending(levels)
-
-    @property
-    def on_grid(self):
-        """Yes: the places are."""
-        return True
-
-    def expand(self, values):
-        """The places."""
-        return _piecewise(values, np.array(self.levels), np.arange(len(self.levels), dtype=np.float64))[:, None]
-
-    def invert(self, z):
-        """The levels."""
-        return _piecewise(z[:, 0], np.arange(len(self.levels), dtype=np.float64), np.array(self.levels))
-
-    def describe(self):
-        """See `ColumnMap.describe`."""
-        return f"discrete, {len(self.levels)} unequal levels"
 
 
 class Arcsinh(ColumnMap):
@@ -177,7 +66,7 @@ class RankGaussian(ColumnMap):
     @field_validator("knots", "scores")
     @classmethod
     def _ascending(cls, values: tuple[float, ...]) -> tuple[float, ...]:
-        return _required_ascending(values)
+        return required_ascending(values)
 
     @field_validator("scores")
     @classmethod
@@ -211,57 +100,6 @@ class RankGaussian(ColumnMap):
     def describe(self):
         """See `ColumnMap.describe`."""
         return "continuous, rank-Gaussian"
-
-
-class Categorical(ColumnMap):
-    """One column of 0 and 1 for every category but the most frequent one, which is all zeros.
-
-    A value is the place of its category, or `UNSEEN`.
-    """
-
-    kind: Literal["categorical"] = "categorical"
-    categories: tuple[str, ...] = Field(min_length=1)
-
-    @property
-    def width(self):
-        """One less than there are categories."""
-        return len(self.categories) - 1
-
-    @property
-    def on_grid(self):
-        """Yes."""
-        return True
-
-    @cached_property
-    def _known(self) -> dict[str, float]:
-        return {text: float(place) for place, text in enumerate(self.categories)}
-
-    def place(self, cell: Any) -> float:
-        """The place of a cell's category, `UNSEEN` if it has none."""
-        return self._known.get(category_text(cell), UNSEEN)
-
-    @property
-    def _shown(self) -> np.ndarray:
-        return np.delete(np.arange(len(self.categories)), int(self.fill))
-
-    def expand(self, values):
-        """1 in the column of the category."""
-        return (values[:, None] == self._shown).astype(np.float64)
-
-    def invert(self, z):
-        """The category whose column is largest, or the most frequent one where none reaches 1/2."""
-        if not self.width:
-            return np.full(len(z), self.fill)
-        best = np.argmax(z, axis=1)
-        return np.where(z[np.arange(len(z)), best] > 0.5, self._shown[best], self.fill).astype(np.float64)
-
-    def unseen(self, values):
-        """Where the category is none of the training rows'."""
-        return values == UNSEEN
-
-    def describe(self):
-        """See `ColumnMap.describe`."""
-        return f"categorical, {len(self.categories)} categories"
 
 
 class Circular(ColumnMap):
@@ -302,47 +140,3 @@ class Circular(ColumnMap):
 AnyColumnMap: TypeAlias = Annotated[
     Continuous | Discrete | Levels | Arcsinh | RankGaussian | Categorical | Circular, Field(discriminator="kind")
 ]
-
-
-def fit_arcsinh(values: Float64[np.ndarray, "n"], **common) -> Arcsinh:
-    """Centre: the median. Scale: the inter-quartile range as a normal column's deviation, or that itself where 0."""
-    low, centre, high = np.quantile(values, [0.25, 0.5, 0.75])
-    scale = (high - low) / (ndtri(0.75) - ndtri(0.25))
-    if not scale > 0:
-        scale = values.std() or 1.0
-    return Arcsinh(centre=float(centre), scale=float(scale), **common)
-
-
-def fit_rank_gaussian(values: Float64[np.ndarray, "n"], **common) -> RankGaussian:
-    """Knots at quantiles of the values, of which there are two at least, spread evenly, with both ends among them."""
-    ordered = np.sort(values)
-    levels = (np.arange(len(ordered)) + 0.5) / len(ordered)
-    # The slope of a piece with k rows is off by a share of 1 / sqrt(k), so there must not be too many pieces.
-    count = min(MOST_KNOTS, len(ordered), max(8, math.isqrt(len(ordered))))
-    places = np.unique(np.linspace(0, len(ordered) - 1, count).round().astype(int))
-    knots, first, count = np.unique(ordered[places], return_index=True, return_counts=True)
-    # Where many rows share a value, its rank is the middle of theirs.
-    ranks = np.array([levels[places[a : a + c]].mean() for a, c in zip(first, count, strict=True)])
-    scores = ndtri(ranks)
-    last = len(knots) - 1
-    # The knots at most 5 % of the rows away from each end, but for the end itself.
-    inner = max(1, np.searchsorted(ranks, 0.05)), min(last - 1, np.searchsorted(ranks, 0.95))
-    slopes = (
-        (scores[inner[0]] - scores[0]) / (knots[inner[0]] - knots[0]),
-        (scores[last] - scores[inner[1]]) / (knots[last] - knots[inner[1]]),
-    )
-    return RankGaussian(knots=tuple(knots), scores=tuple(scores), slopes=slopes, **common)
-
-
-def _required_ascending(values: tuple[float, ...]) -> tuple[float, ...]:
-    if (np.diff(values) <= 0).any():
-        raise ValueError("expected ascending numbers")
-    return values
-
-
-def _piecewise(x: AnyArray, knots: np.ndarray, values: np.ndarray) -> AnyArray:
-    """Linear between the knots, and beyond them as in the last piece."""
-    xp = x.__array_namespace__()
-    piece = xp.clip(xp.searchsorted(knots, x, side="right") - 1, 0, len(knots) - 2)
-    start, value, slope = (xp.asarray(table)[piece] for table in (knots, values, np.diff(values) / np.diff(knots)))
-    return value + slope * (x - start)

@@ -18,8 +18,9 @@ class ColumnSpec(Spec):
 
     kind: Kind | None = Field(
         default=None,
-        description="continuous numbers; discrete numbers, such as counts and flags; categorical: texts or numbers "
-        "without an order; circular: hours, days or angles (default: inferred)",
+        description="continuous numbers; discrete numbers, such as counts and flags, for which one between them is an "
+        "anomaly by itself; categorical: texts or numbers without an order; circular: hours, days or angles (default: "
+        "inferred)",
     )
     period: float | None = Field(
         default=None, gt=0, description="circular: after how much it begins again, such as 24 for hours"

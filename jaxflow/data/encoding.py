@@ -9,25 +9,13 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from jaxflow.data.arrays import AnyArray
-from jaxflow.data.column_maps import (
-    UNSEEN,
-    AnyColumnMap,
-    Categorical,
-    Circular,
-    Continuous,
-    Discrete,
-    Levels,
-    fit_arcsinh,
-    fit_rank_gaussian,
-)
-from jaxflow.data.columns import ColumnSpec, ColumnsSpec, Kind, Missing
-from jaxflow.data.frame import Frame, as_number, category_text
-from jaxflow.data.grid import find_grid
+from jaxflow.data.column_fits import fit_column, numbers_of
+from jaxflow.data.column_maps import AnyColumnMap, Continuous
+from jaxflow.data.columns import ColumnSpec, ColumnsSpec, Missing
+from jaxflow.data.discrete_maps import UNSEEN, Categorical, Discrete
+from jaxflow.data.frame import Frame
+from jaxflow.data.grid import Grid
 from jaxflow.errors import InputError
-
-MOST_CATEGORIES = 256  # more are names of individuals rather than kinds
-MOST_LEVELS = 32  # different numbers, at unequal distances, that count as levels
-ROWS_PER_LEVEL = 10  # if each is there so often on average
 
 
 @dataclass(frozen=True)
@@ -72,7 +60,7 @@ class Encoding:
             }
             wanted = spec.types.get(name, ColumnSpec())
             values = frame.x[~gap, index]
-            maps.append(_fitted(name, values, frame.categories.get(name), wanted, spec, options))
+            maps.append(fit_column(name, values, frame.categories.get(name), wanted, spec, options))
         return cls(tuple(maps), spec.missing)
 
     @property
@@ -132,7 +120,7 @@ class Encoding:
             if isinstance(column, Categorical):
                 x[:, index] = _places(x[:, index], found, column)
             else:
-                x[:, index] = _numbers(x[:, index], found or (), name)
+                x[:, index] = numbers_of(x[:, index], found or (), name)
         if np.isinf(x).any():
             row, column = np.argwhere(np.isinf(x))[0]
             raise InputError(f"row {row + 1}, column {frame.names[column]} is {x[row, column]}, expected a number")
@@ -169,18 +157,42 @@ class Encoding:
         return xp.where(first, slopes[:, self.sources], 0.0)
 
     def unseen(self, x: Float64[AnyArray, "n columns"]) -> Bool[AnyArray, "n columns"]:
-        """Where a column that is judged has a category that no training row has, or for the first time no value."""
+        """Where there is what no training row has: in a column that is judged a category, or a number off its grid.
+
+        And where a value is missing for the first time, unless the model is to say what it expects there. That it
+        cannot say of a context, in whose light all else is judged.
+        """
         xp = x.__array_namespace__()
-        known = xp.zeros_like(x[:, 0], dtype=bool)
-        found = []
-        for index, column in enumerate(self.maps):
-            values, unseen = x[:, index], known
-            if isinstance(column, Categorical) and not column.context:
-                unseen = column.unseen(values)
-            if self.missing == "median" and not (column.indicator or column.context):
-                unseen = unseen | xp.isnan(values)
-            found.append(unseen)
-        return xp.stack(found).T
+        gaps = xp.isnan(x) & self._always_there
+        stepped, grid, farthest, others, order = self._bounded
+        if not len(stepped) + len(others):
+            return gaps
+        # All grids at once: a stream asks for a row at a time.
+        parts = [xp.zeros_like(gaps[:, :1]), grid.off(x[:, stepped], farthest)]
+        parts += [self.maps[index].unseen(x[:, index])[:, None] for index in others]
+        return gaps | xp.concatenate(parts, axis=1)[:, order]
+
+    @cached_property
+    def _always_there(self) -> Bool[np.ndarray, "columns"]:
+        """In which columns a value that is missing is one never seen."""
+        judged = [column.context or self.missing == "median" for column in self.maps]
+        return np.array([not c.indicator and there for c, there in zip(self.maps, judged, strict=True)], bool)
+
+    @cached_property
+    def _bounded(self) -> tuple[np.ndarray, Grid, np.ndarray, list[int], np.ndarray]:
+        """The judged columns on steps, with their grids and farthest values; others that are bounded; where all are.
+
+        The last says for each column its place among one that is bounded by nothing, those on steps and the others.
+        """
+        bounded = [index for index, column in enumerate(self.maps) if column.is_bounded and not column.context]
+        known = ((index, self.maps[index]) for index in bounded)
+        steps = {index: column.steps for index, column in known if isinstance(column, Discrete) and column.steps}
+        others = [index for index in bounded if index not in steps]
+        grids = np.array([steps[index].grid for index in steps]).reshape(-1, 2)
+        order = np.zeros(len(self.maps), np.int64)
+        order[[*steps, *others]] = 1 + np.arange(len(bounded))
+        farthest = np.array([steps[index].farthest for index in steps])
+        return np.array([*steps], np.int64), Grid(grids[:, 0], grids[:, 1]), farthest, others, order
 
     def invert(self, z: Float64[np.ndarray, "n dim"]) -> Float64[np.ndarray, "n columns"]:
         """From what a model sees back to codes; NaN where a column says that the value is missing."""
@@ -210,64 +222,6 @@ class Encoding:
         return column, xp.where(gap, column.fill, values), gap
 
 
-def _fitted(
-    name: str,
-    values: Float64[np.ndarray, "n"],
-    texts: Sequence[str] | None,
-    wanted: ColumnSpec,
-    spec: ColumnsSpec,
-    options: dict[str, Any],
-) -> AnyColumnMap:
-    """The map of one column whose values, none missing, are those of the training rows."""
-    kind: Kind | None = wanted.kind
-    if texts is not None and kind in (None, "categorical"):
-        cells = [category_text(text) for text in texts]
-        return _fit_categorical(name, [cells[int(place)] for place in values], options)
-    if texts is not None:
-        values = _numbers(values, texts, name)
-    if not np.isfinite(values).all():
-        raise InputError(f"column {name}: a training value is infinite, expected finite numbers")
-    if kind == "categorical":
-        return _fit_categorical(name, [category_text(value) for value in values], options)
-    common: dict[str, Any] = {"name": name, "fill": float(np.median(values)), **options}
-    if kind == "circular":
-        assert wanted.period is not None
-        return Circular(period=wanted.period, origin=_emptiest(values, wanted.period), **common)
-    distinct = np.unique(values)
-    if kind == "discrete" or (kind is None and wanted.tails is None and spec.infer):
-        if len(distinct) > 1 and find_grid(values) is not None:
-            return Discrete(**common)
-        if 1 < len(distinct) <= MOST_LEVELS and (kind or len(values) >= ROWS_PER_LEVEL * len(distinct)):
-            return Levels(levels=tuple(distinct), **common)
-        if kind == "discrete" and len(distinct) > 1:
-            raise InputError(
-                f"column {name} is to be discrete, but its {len(distinct)} values lie on no regular grid of few places"
-            )
-    tails = spec.tails if wanted.tails is None else wanted.tails
-    if len(distinct) < 2 or tails == "none":
-        return Continuous(**common)
-    return fit_arcsinh(values, **common) if tails == "arcsinh" else fit_rank_gaussian(values, **common)
-
-
-def _fit_categorical(name: str, cells: list[str], options: dict[str, Any]) -> Categorical:
-    categories, counts = np.unique(np.array(cells, dtype=object), return_counts=True)
-    if len(categories) > MOST_CATEGORIES:
-        raise InputError(
-            f"column {name} has {len(categories):,} categories in {len(cells):,} training rows, expected at most "
-            f"{MOST_CATEGORIES}: leave it out, or say of what kind it is"
-        )
-    texts = tuple(str(text) for text in categories)
-    return Categorical(name=name, fill=float(np.argmax(counts)), categories=texts, **options)
-
-
-def _emptiest(values: Float64[np.ndarray, "n"], period: float) -> float:
-    """The middle of the longest stretch of the circle without a training value."""
-    places = np.unique(np.mod(values, period))
-    gaps = np.diff(np.append(places, places[0] + period))
-    widest = int(np.argmax(gaps))
-    return float(np.mod(places[widest] + gaps[widest] / 2, period))
-
-
 def _places(
     values: Float64[np.ndarray, "n"], found: Sequence[str] | None, column: Categorical
 ) -> Float64[np.ndarray, "n"]:
@@ -281,17 +235,6 @@ def _places(
     coded = np.full(len(values), np.nan)
     coded[~gap] = table[places]
     return coded
-
-
-def _numbers(values: np.ndarray, texts: Sequence[str], name: str) -> np.ndarray:
-    """The numbers that texts stand for."""
-    numbers = [as_number(text) for text in texts]
-    for place, number in enumerate(numbers):
-        if number is None and (values == place).any():
-            row = int(np.argmax(values == place)) + 1
-            raise InputError(f"row {row}, column {name} is {texts[place]!r:.60}, expected a finite number")
-    table = np.array([np.nan if number is None else number for number in numbers])
-    return np.where(np.isnan(values), np.nan, table[np.nan_to_num(values, nan=0.0).astype(np.int64)])
 
 
 def missing_value(row: int, name: str) -> InputError:

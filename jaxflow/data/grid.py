@@ -1,25 +1,36 @@
 """Whether the values of a column lie on a regular grid."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+
+from jaxflow.data.arrays import AnyArray
 
 # A column with more places than this is as good as continuous: noise would change nothing but its last digits.
 MOST_LEVELS = 256
 
 
 class Grid(NamedTuple):
-    """Values origin, origin + step, origin + 2 step, ..."""
+    """Values origin, origin + step, origin + 2 step, ...; or several of these, one for each column."""
 
-    origin: float
-    step: float
+    origin: Any
+    step: Any
+
+    def place(self, value: float) -> int:
+        """How many steps a value is away from the origin, to the nearest."""
+        return round((value - self.origin) / self.step)
+
+    def off(self, values: Float[AnyArray, "*n"], farthest: Any) -> Bool[AnyArray, "*n"]:
+        """Where values are between the places, by more than the rounding of float32; see `rounding`."""
+        xp = values.__array_namespace__()
+        with np.errstate(over="ignore", invalid="ignore"):  # infinitely many steps away no place can be told
+            places = (values - self.origin) / self.step
+            return xp.abs(places - xp.round(places)) * self.step > rounding(values, farthest)
 
     def holds(self, values: Float[np.ndarray, "n"]) -> bool:
         """Whether all values lie on the grid, up to the rounding of float32."""
-        places = (values - self.origin) / self.step
-        off = np.abs(places - np.round(places)) * self.step
-        return bool(np.all(off <= _rounding(values)))
+        return not self.off(values, np.max(np.abs(values), initial=0.0)).any()
 
 
 def find_grid(values: Float[np.ndarray, "n"], most_levels: int = MOST_LEVELS) -> Grid | None:
@@ -35,9 +46,9 @@ def find_grid(values: Float[np.ndarray, "n"], most_levels: int = MOST_LEVELS) ->
         width = taken[-1] - taken[0]
     if not np.isfinite(width):
         return None
-    rounding = _rounding(taken)
+    finest = float(rounding(taken, 0.0).max())
     gaps = np.diff(taken)
-    gaps = gaps[gaps > rounding]  # what rounding alone sets apart is one value
+    gaps = gaps[gaps > finest]  # what rounding alone sets apart is one value
     if not len(gaps):
         return None
     # The smallest gap is a step, or, when no neighbours are taken, a small multiple of one.
@@ -53,5 +64,7 @@ def find_grid(values: Float[np.ndarray, "n"], most_levels: int = MOST_LEVELS) ->
     return None
 
 
-def _rounding(values: Float[np.ndarray, "n"]) -> float:
-    return float(4 * np.finfo(np.float32).eps * np.max(np.abs(values)))
+def rounding(values: Float[AnyArray, "*n"], farthest: Any) -> Float[AnyArray, "*n"]:
+    """How far off the rounding of float32 may have put a value of a column that reaches up to `farthest`."""
+    xp = values.__array_namespace__()
+    return 4 * np.finfo(np.float32).eps * xp.maximum(xp.abs(values), farthest)

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,9 @@ import pyarrow.compute as pc
 from jaxtyping import Float, Float64
 
 from jaxflow.data.dataset import require_distinct
+from jaxflow.data.discrete_maps import UNSEEN
 from jaxflow.data.frame import category_text
+from jaxflow.data.kept_texts import KeptTexts
 from jaxflow.errors import InputError
 
 NO_TEXTS: Mapping[str, Sequence[str]] = MappingProxyType({})
@@ -112,12 +115,24 @@ def damaged(path: Path, kind: str, error: BaseException) -> InputError:
 
 
 def places_of(column: pa.Array, texts: Sequence[str]) -> Float64[np.ndarray, "rows"]:
-    """The place of each cell's category among `texts`; -1 where it is none of them, NaN where the cell is empty."""
+    """The place of each cell's category among `texts`; -1 where it is none of them, NaN where the cell is empty.
+
+    A cell that is none of `KeptTexts` has the code that they have for it.
+    """
+
+    def place(cell: Any) -> float:
+        if not cell:
+            return np.nan
+        text = category_text(cell)
+        if text in known:
+            return known[text]
+        return texts.code(text) if isinstance(texts, KeptTexts) else UNSEEN
+
     known = {category_text(text): float(place) for place, text in enumerate(texts)}
     encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     cells = encoded.dictionary.to_pylist()
     # Last the place of null, which has no index.
-    table = np.array([known.get(category_text(cell), -1.0) if cell else np.nan for cell in cells] + [np.nan])
+    table = np.array([*map(place, cells), np.nan])
     return table[np.asarray(pc.fill_null(encoded.indices, len(cells)).to_numpy(zero_copy_only=False))]
 
 

@@ -1,22 +1,37 @@
 """A detector's answers to the rows of a file: the score, its p-value, the decision, and the reasons for it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Float64
 
+from jaxflow.data.discrete_maps import UNSEEN
+from jaxflow.data.kept_texts import KeptTexts
 from jaxflow.data.tabular import read_chunks
-from jaxflow.detection.attribution import categories_of
+from jaxflow.detection.attribution import OtherTexts, categories_of
 from jaxflow.detection.detector import Detector
 from jaxflow.detection.explainer import Explainer
 
 SCHEMA = pa.schema([("row", pa.int64()), ("score", pa.float64()), ("p_value", pa.float64()), ("anomaly", pa.int8())])
 
 
-def detector_chunks(detector: Detector, file: Path, chunk_rows: int) -> Iterator[Float64[np.ndarray, "rows columns"]]:
+def kept_texts(detector: Detector) -> dict[str, KeptTexts]:
+    """The categories of the detector's columns, which are to keep the texts that `detector_chunks` finds besides."""
+    return {name: KeptTexts(texts) for name, texts in categories_of(detector).items()}
+
+
+def detector_chunks(
+    detector: Detector, file: Path, chunk_rows: int, kept: Mapping[str, KeptTexts] | None = None
+) -> Iterator[Float64[np.ndarray, "rows columns"]]:
     """The detector's columns of a CSV or Parquet file as codes, some rows at a time.
+
+    Args:
+        detector: whose columns they are.
+        file: the file.
+        chunk_rows: rows of every chunk but the last.
+        kept: what keeps texts that are no categories, for `answer_chunks`, which has to be given the same.
 
     Raises:
         InputError: as `read_chunks` does.
@@ -25,7 +40,7 @@ def detector_chunks(detector: Detector, file: Path, chunk_rows: int) -> Iterator
         file,
         features=detector.columns_,
         chunk_rows=chunk_rows,
-        categories=categories_of(detector),
+        categories=categories_of(detector) if kept is None else kept,
         missing=detector.inputs_.encoding.missing != "refuse",
     )
 
@@ -36,7 +51,11 @@ def answer_schema(reasons: int = 0) -> pa.Schema:
 
 
 def answer_chunks(
-    detector: Detector, chunks: Iterable[np.ndarray], reasons: int = 0, method: str = "auto"
+    detector: Detector,
+    chunks: Iterable[np.ndarray],
+    reasons: int = 0,
+    kept: Mapping[str, KeptTexts] | None = None,
+    method: str = "auto",
 ) -> Iterator[pa.RecordBatch]:
     """Score chunks of rows, each (rows, n_features), as codes, with the columns in the order of `detector.columns_`.
 
@@ -45,6 +64,7 @@ def answer_chunks(
         chunks: the rows.
         reasons: how many columns to name at most that carry most of the score of a flagged row; naming them takes many
             times as long as scoring, see `Detector.explain`.
+        kept: the texts that reasons are to show where they are no categories, as `detector_chunks` has kept them.
         method: where the reasons come from, see there.
 
     Yields:
@@ -57,7 +77,8 @@ def answer_chunks(
     """
     explain = Explainer(detector, method) if reasons else None
     first = 1
-    for chunk in chunks:
+    for given in chunks:
+        chunk, others = _known(detector, given, kept or {})
         scores = detector.scores_of_rows(chunk)
         flagged = scores > detector.threshold_
         columns = [
@@ -69,8 +90,26 @@ def answer_chunks(
         if explain is not None:
             texts = np.full(len(scores), None, object)
             if flagged.any():
-                found = explain(chunk[flagged], scores[flagged]).top(reasons)
+                places = np.cumsum(flagged) - 1
+                shown = {(int(places[row]), column): text for (row, column), text in others.items() if flagged[row]}
+                found = explain(chunk[flagged], scores[flagged], shown).top(reasons)
                 texts[flagged] = ["; ".join(map(str, row)) for row in found]
             columns.append(pa.array(texts, pa.string()))
         yield pa.RecordBatch.from_arrays(columns, schema=answer_schema(reasons))
         first += len(scores)
+
+
+def _known(
+    detector: Detector, chunk: Float64[np.ndarray, "rows columns"], kept: Mapping[str, KeptTexts]
+) -> tuple[Float64[np.ndarray, "rows columns"], OtherTexts]:
+    """The rows with one code for all texts that are no categories, and these."""
+    others = {
+        (row, column): kept[name].other(chunk[row, column])
+        for column, name in enumerate(detector.columns_)
+        if name in kept
+        for row in np.flatnonzero(chunk[:, column] < UNSEEN).tolist()
+    }
+    if others:
+        chunk = chunk.copy()
+        chunk[tuple(np.array(list(others)).T)] = UNSEEN
+    return chunk, others

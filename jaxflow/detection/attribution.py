@@ -1,15 +1,23 @@
 """Why a row has its score: what each column carries of it, beside what it carries of normal rows' scores."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxflow.data.column_maps import UNSEEN, Categorical
+from jaxflow.data.discrete_maps import UNSEEN, Categorical
+from jaxflow.data.frame import Frame
+from jaxflow.data.kept_texts import shown_text
 from jaxflow.errors import InputError
 from jaxflow.models.terms import TermsMethod
+
+# Texts of cells that are no category of the detector's, by row and number of the column.
+OtherTexts: TypeAlias = Mapping[tuple[int, int], str]
+
+NO_OTHERS: OtherTexts = MappingProxyType({})
 
 NORMAL_ROWS = 1000  # kept at most, of those that calibrate
 
@@ -26,6 +34,7 @@ class Reason(NamedTuple):
         normal_high: the value that 1 % of them are above; of texts the most frequent one.
         never_seen: whether it is a value that no training row has, where that alone makes a row anomalous.
         in_context: whether only those normal rows count whose context is like that of the row.
+        seen: the values of a discrete column that are not, in a few words; empty if there is no saying.
     """
 
     column: str
@@ -36,6 +45,7 @@ class Reason(NamedTuple):
     normal_high: float | str | None
     never_seen: bool
     in_context: bool = False
+    seen: str = ""
 
     @property
     def shown(self) -> str:
@@ -46,7 +56,7 @@ class Reason(NamedTuple):
     def usual(self) -> str:
         """What normal rows have there, in a few words."""
         if self.never_seen:
-            return "never seen"
+            return f"never seen; normal: {self.seen}" if self.seen else "never seen"
         normal = "normal in this context" if self.in_context else "normal"
         if self.normal_low == self.normal_high:
             return f"{normal}: {shown(self.normal_low)}"
@@ -78,6 +88,8 @@ class Explanation:
         never_seen: where a value is one that no training row has.
         categories: the texts of each column of texts, whose places are in `x`.
         in_context: the columns that are judged given a context, whose range is that of normal rows in this context.
+        seen: what a `Reason` calls so, by column.
+        others: the texts that are none of these, by row and number of the column, as far as they are known.
     """
 
     columns: tuple[str, ...]
@@ -91,6 +103,8 @@ class Explanation:
     never_seen: Bool[np.ndarray, "n columns"]
     categories: Mapping[str, Sequence[str]]
     in_context: Bool[np.ndarray, "columns"]
+    seen: Mapping[str, str] = field(default_factory=dict)
+    others: OtherTexts = field(default_factory=dict)
 
     def top(self, count: int = 3) -> list[tuple[Reason, ...]]:
         """The columns that carry most of each row's score, by their calibrated terms, at most `count` of them.
@@ -115,13 +129,14 @@ class Explanation:
     def _reason(self, row: int, column: int) -> Reason:
         return Reason(
             self.columns[column],
-            self._cell(self.x[row, column], column),
+            self.others.get((row, column), self._cell(self.x[row, column], column)),
             float(self.contributions[row, column]),
             float(self.calibrated[row, column]),
             self._cell(self.normal_low[row, column], column),
             self._cell(self.normal_high[row, column], column),
             bool(self.never_seen[row, column]),
             bool(self.in_context[column]),
+            self.seen.get(self.columns[column], ""),
         )
 
     def _cell(self, value: float, column: int) -> float | str | None:
@@ -148,6 +163,16 @@ def shown(value: float | str | None) -> str:
     if value is None:
         return "missing"
     return value if isinstance(value, str) else f"{value:.4g}"
+
+
+def other_texts(frame: Frame, x: Float[np.ndarray, "n columns"], categories: Mapping[str, Sequence[str]]) -> OtherTexts:
+    """The texts of the cells of a table whose codes say that they are of no category."""
+    return {
+        (row, column): shown_text(frame.text(row, name))
+        for column, name in enumerate(frame.names)
+        if name in categories
+        for row in np.flatnonzero(x[:, column] == UNSEEN).tolist()
+    }
 
 
 def normal_rows(detector: Any) -> Float[np.ndarray, "n columns"]:

@@ -1,13 +1,21 @@
 """What would have to change for a flagged row to pass."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxflow.detection.attribution import as_the_model_sees, categories_of, cell_of, normal_rows, shown
+from jaxflow.detection.attribution import (
+    NO_OTHERS,
+    OtherTexts,
+    as_the_model_sees,
+    categories_of,
+    cell_of,
+    normal_rows,
+    shown,
+)
 from jaxflow.detection.inputs import NEVER_SEEN
 from jaxflow.detection.normal_range import distances
 from jaxflow.errors import InputError
@@ -49,6 +57,7 @@ class Counterfactual:
         distances: how far each value has to move, as Euclidean distance after preprocessing; 0 where it may stay, and
             `NEVER_SEEN` where it was one that no training row has.
         categories: the texts of each column of texts, whose places are in `x` and `rows`.
+        others: the texts that are none of these, see `Explanation`.
     """
 
     columns: tuple[str, ...]
@@ -57,6 +66,7 @@ class Counterfactual:
     scores: Float[np.ndarray, "n"]
     distances: Float[np.ndarray, "n columns"]
     categories: Mapping[str, Sequence[str]]
+    others: OtherTexts = field(default_factory=dict)
 
     @property
     def changed(self) -> Bool[np.ndarray, "n columns"]:
@@ -88,22 +98,27 @@ class Counterfactual:
             {
                 "row": row,
                 "column": self.columns[column],
-                "value": self._cell(self.x[row, column], column),
+                "value": self._value(row, column),
                 "becomes": self._cell(self.rows[row, column], column),
             }
             for row, column in np.argwhere(self.changed).tolist()
         ]
 
     def _change(self, row: int, column: int) -> Change:
-        value, becomes = (self._cell(rows[row, column], column) for rows in (self.x, self.rows))
-        return Change(self.columns[column], value, becomes, float(self.distances[row, column]))
+        becomes = self._cell(self.rows[row, column], column)
+        return Change(self.columns[column], self._value(row, column), becomes, float(self.distances[row, column]))
+
+    def _value(self, row: int, column: int) -> float | str | None:
+        return self.others.get((row, column), self._cell(self.x[row, column], column))
 
     def _cell(self, value: float, column: int) -> float | str | None:
         return cell_of(value, self.categories.get(self.columns[column]))
 
 
-def counterfactual_rows(detector: Any, x: Float[np.ndarray, "n columns"]) -> Counterfactual:
-    """`Detector.counterfactual` for a matrix of codes, as `Detector.codes` gives them."""
+def counterfactual_rows(
+    detector: Any, x: Float[np.ndarray, "n columns"], others: OtherTexts = NO_OTHERS
+) -> Counterfactual:
+    """`Detector.counterfactual` for a matrix of codes, as `Detector.codes` gives them, and texts that have none."""
     normal = normal_rows(detector)
     passing = normal[detector.scores_of_rows(normal) <= detector.threshold_]
     if not len(passing):
@@ -124,7 +139,9 @@ def counterfactual_rows(detector: Any, x: Float[np.ndarray, "n columns"]) -> Cou
         failing = detector.scores_of_rows(rows[part]) > detector.threshold_
         rows[part[failing]] = nearest[failing]
     moved = _moved(detector, x, rows)
-    return Counterfactual(detector.columns_, x, rows, detector.scores_of_rows(rows), moved, categories_of(detector))
+    return Counterfactual(
+        detector.columns_, x, rows, detector.scores_of_rows(rows), moved, categories_of(detector), others
+    )
 
 
 def _moved(detector: Any, x: np.ndarray, rows: np.ndarray) -> np.ndarray:

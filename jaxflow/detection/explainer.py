@@ -6,7 +6,9 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxflow.detection.attribution import (
+    NO_OTHERS,
     Explanation,
+    OtherTexts,
     as_the_model_sees,
     categories_of,
     normal_rows,
@@ -50,10 +52,13 @@ class Explainer:
         z, context = as_the_model_sees(detector, normal)
         self._candidates = candidate_values(z, blocks_of(self._sources))
         self._texts = categories_of(detector)
-        given = [column.context for column in detector.inputs_.encoding.maps]
+        maps = detector.inputs_.encoding.maps
+        given = [column.context for column in maps]
         textual = [name in self._texts for name in detector.columns_]
         self._range = NormalRange(normal, textual, given, context)
         self._in_context = ~np.array(given) & (context is not None)
+        named = zip(detector.columns_, maps, strict=True)
+        self._seen = {name: column.usual for name, column in named if column.usual}
         # Kept with the detector: the normal rows and the model stay the same until it is fitted or calibrated.
         scales = detector._term_scales
         if self.method not in scales:
@@ -61,8 +66,13 @@ class Explainer:
             scales[self.method] = TermScale.fit(self._terms(compared, *as_the_model_sees(detector, compared)))
         self._scale = scales[self.method]
 
-    def __call__(self, x: Float[np.ndarray, "n columns"], scores: Float[np.ndarray, "n"] | None = None) -> Explanation:
-        """What each column carries of the rows' scores, which need not be given."""
+    def __call__(
+        self,
+        x: Float[np.ndarray, "n columns"],
+        scores: Float[np.ndarray, "n"] | None = None,
+        others: OtherTexts = NO_OTHERS,
+    ) -> Explanation:
+        """What each column carries of the rows' scores, which need not be given; `others` are to be shown."""
         detector = self.detector
         z, context = as_the_model_sees(detector, x)
         contributions = self._terms(x, z, context)
@@ -82,6 +92,8 @@ class Explainer:
             never_seen,
             self._texts,
             self._in_context,
+            self._seen,
+            others,
         )
 
     def _terms(
@@ -107,6 +119,8 @@ class Explainer:
         return spread_out(normal, max(FEWEST_COMPARED, SCORED_AT_MOST // (len(self._columns) * CANDIDATES)))
 
 
-def explain_rows(detector: Any, x: Float[np.ndarray, "n columns"], method: str = "auto") -> Explanation:
-    """`Detector.explain` for a matrix of codes, as `Detector.codes` gives them."""
-    return Explainer(detector, method)(x)
+def explain_rows(
+    detector: Any, x: Float[np.ndarray, "n columns"], others: OtherTexts = NO_OTHERS, method: str = "auto"
+) -> Explanation:
+    """`Detector.explain` for a matrix of codes, as `Detector.codes` gives them, and texts that have none."""
+    return Explainer(detector, method)(x, others=others)

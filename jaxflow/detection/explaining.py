@@ -1,15 +1,23 @@
 """What a fitted detector says about its decisions, besides them."""
 
-from abc import abstractmethod
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from sklearn.utils.validation import check_is_fitted
 
-from jaxflow.detection.attribution import NORMAL_ROWS, Explanation, spread_out
+from jaxflow.detection.attribution import (
+    NORMAL_ROWS,
+    Explanation,
+    OtherTexts,
+    categories_of,
+    other_texts,
+    spread_out,
+)
 from jaxflow.detection.counterfactual import Counterfactual, counterfactual_rows
 from jaxflow.detection.explainer import explain_rows
+from jaxflow.detection.inputs import Inputs
+from jaxflow.detection.rows import read_rows
 
 
 class Explaining:
@@ -22,6 +30,7 @@ class Explaining:
         normal_rows_: these rows, as `Detector.codes` gives them.
     """
 
+    inputs_: Inputs
     normal_rows_: Float[np.ndarray, "n n_features"]
 
     def explain(self, X: Any, method: str = "auto") -> Explanation:
@@ -43,7 +52,7 @@ class Explaining:
                 the model does not have the method, or the detector was saved without normal rows.
         """
         check_is_fitted(self, "threshold_")
-        return explain_rows(self, self.codes(X), method)
+        return explain_rows(self, *self._codes_and_others(X), method)
 
     def counterfactual(self, X: Any) -> Counterfactual:
         """What each flagged row would have to be so as not to be flagged: a normal row, as near to it as possible.
@@ -59,13 +68,16 @@ class Explaining:
             ValueError: as `explain`; in particular an `InputError` if no stored normal row is below the threshold.
         """
         check_is_fitted(self, "threshold_")
-        return counterfactual_rows(self, self.codes(X))
+        return counterfactual_rows(self, *self._codes_and_others(X))
 
     def keep_normal_rows(self, x: Float[np.ndarray, "n n_features"]) -> None:
         """Compare with some of these rows from now on."""
         self.normal_rows_ = spread_out(np.asarray(x, np.float64), NORMAL_ROWS).copy()
         self._term_scales: dict[str, Any] = {}
 
-    @abstractmethod
-    def codes(self, X: Any) -> Any:
-        """See `Detector.codes`."""
+    def _codes_and_others(self, X: Any) -> tuple[Float[np.ndarray, "n n_features"], OtherTexts]:
+        """What `Detector.codes` gives, and the texts that it has no place for."""
+        encoding = self.inputs_.encoding
+        frame = read_rows(self, X, reset=False, allow_missing=encoding.missing != "refuse")
+        x = encoding.codes(frame)
+        return x, other_texts(frame, x, categories_of(self))

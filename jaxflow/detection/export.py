@@ -46,7 +46,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from jaxflow.atomic_write import replacing
 from jaxflow.bijectors import Continuous
-from jaxflow.data.column_maps import UNSEEN, Categorical
+from jaxflow.data.discrete_maps import UNSEEN, Categorical
 from jaxflow.data.encoding import Encoding
 from jaxflow.detection.inputs import Inputs
 from jaxflow.detection.row_scores import counted_grid, table_scores

@@ -112,7 +112,7 @@ class Inputs:
         return constant + slopes[:, self.preprocessing.kept[: self.dim][counted]].sum(axis=1)
 
     def never_seen(self, x: Float[AnyArray, "n columns"]) -> Bool[AnyArray, "n columns"]:
-        """Where a column that is judged has a category, or was constant and has a value, that was never seen."""
+        """Where there is what no training row has: see `Encoding.unseen`, and values of columns that were constant."""
         found = list(self.encoding.unseen(x).T)
         dropped = np.setdiff1d(np.flatnonzero(~self.encoding.in_context), self.preprocessing.kept)
         if dropped.size:

@@ -7,7 +7,9 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float64
 
-from jaxflow.data.column_maps import AnyColumnMap, Categorical
+from jaxflow.data.column_maps import AnyColumnMap
+from jaxflow.data.discrete_maps import UNSEEN, Categorical
+from jaxflow.data.kept_texts import shown_text
 from jaxflow.data.table_writer import json_number
 from jaxflow.detection.conformal import p_values_among
 from jaxflow.detection.detector import Detector
@@ -100,12 +102,30 @@ class RecordAnswers:
             judged = {"p_value": p_value, "anomaly": int(flagged), "threshold": threshold}
         answer: dict[str, Any] = {"score": json_number(score), **judged}
         if self._explain is not None:
-            answer["reasons"] = _reasons(self._explain(row, scores).top(self.reasons)[0]) if flagged else []
+            answer["reasons"] = self._reasons(row, scores, record) if flagged else []
         return answer
 
     def _scores(self, row: Float64[np.ndarray, "1 columns"]) -> Float64[np.ndarray, "1"]:
         with floats_of(self.detector.float_type_):
             return self._score(row)
+
+    def _reasons(self, row: Float64[np.ndarray, "1 columns"], scores: Any, record: Any) -> list[dict[str, Any]]:
+        assert self._explain is not None
+        others = {
+            (0, number): shown_text(str(record[name]))
+            for number, (name, known) in enumerate(self._columns)
+            if isinstance(known, Categorical) and row[0, number] == UNSEEN
+        }
+        return [
+            {
+                "column": reason.column,
+                "value": reason.value,
+                "normal_low": reason.normal_low,
+                "normal_high": reason.normal_high,
+                "never_seen": reason.never_seen,
+            }
+            for reason in self._explain(row, scores, others).top(self.reasons)[0]
+        ]
 
     def _codes(self, record: Any, where: str) -> Float64[np.ndarray, "1 columns"]:
         if not isinstance(record, Mapping):
@@ -121,19 +141,6 @@ class RecordAnswers:
                 raise InputError(f"{where}: column {name} is {cell!r:.60}, expected {expected}")
             values.append(code)
         return np.array([values], np.float64)
-
-
-def _reasons(found: Any) -> list[dict[str, Any]]:
-    return [
-        {
-            "column": reason.column,
-            "value": reason.value,
-            "normal_low": reason.normal_low,
-            "normal_high": reason.normal_high,
-            "never_seen": reason.never_seen,
-        }
-        for reason in found
-    ]
 
 
 def _code(cell: Any, known: AnyColumnMap) -> float | None:

@@ -43,7 +43,7 @@ def run_reasons(run: Run, method: str = "auto") -> tuple[Sequence[TableEntry], S
     if getattr(detector, "normal_rows_", None) is None:
         return [], []
     rows = np.argsort(-run.scores, kind="stable")[:EXPLAINED]
-    explanation = explain_rows(detector, run.x[rows], method)
+    explanation = explain_rows(detector, run.x[rows], method=method)
     tables = [(HEADING, *explanation_table(explanation, (rows + 1).tolist(), detector.threshold_))]
     flagged = rows[run.scores[rows] > detector.threshold_]
     if not flagged.size:

@@ -8,19 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from jaxflow.data.column_maps import (
-    UNSEEN,
-    AnyColumnMap,
-    Arcsinh,
-    Categorical,
-    Circular,
-    Continuous,
-    Discrete,
-    Levels,
-    RankGaussian,
-    fit_arcsinh,
-    fit_rank_gaussian,
-)
+from jaxflow.data.column_fits import fit_arcsinh, fit_rank_gaussian
+from jaxflow.data.column_maps import AnyColumnMap, Arcsinh, Circular, Continuous, RankGaussian
+from jaxflow.data.discrete_maps import UNSEEN, Categorical, Discrete, Levels, Steps
 
 COMMON: dict[str, Any] = {"name": "a", "fill": 0.0}
 HEAVY = np.exp(2 * np.random.default_rng(0).normal(size=3000))
@@ -34,6 +24,8 @@ MAPS = {
 }
 ALL_MAPS = MAPS | {
     "discrete": Discrete(**COMMON),
+    "discrete on steps": Discrete(steps=Steps(low=-0.5, high=2.0, places=6), **COMMON),
+    "closed levels": Levels(levels=(-1.0, 0.0, 7.0), closed=True, **COMMON),
     "categorical": Categorical(name="a", fill=1.0, categories=("x", "y", "z")),
     "circular": Circular(period=24.0, origin=3.0, **COMMON),
     "circular context": Circular(period=24.0, origin=3.0, context=True, **COMMON),
@@ -115,6 +107,28 @@ def test_categories_are_columns_but_the_most_frequent():
     assert [alone.place(cell) for cell in (3, 3.0, "3.0")] == [0, 0, 0]
 
 
+def test_a_value_off_the_grid_was_never_seen_but_one_beyond_it_may_be_judged():
+    flag = Discrete(steps=Steps(low=0.0, high=1.0, places=2), **COMMON)
+    assert flag.unseen(np.array([0.0, 1.0, 0.5, -1.0, 2.0, 1e9, np.nan])).tolist() == [False] * 2 + [True] + [False] * 4
+    tenths = Discrete(steps=Steps(low=-0.3, high=0.9, places=13), **COMMON)
+    asked = np.array([0.1, np.float32(0.1), 0.1 + 0.2, 0.15, 1.7, 1.72])
+    assert tenths.unseen(asked).tolist() == [False, False, False, True, False, True]
+    assert (flag.usual, tenths.usual, Discrete(**COMMON).usual) == ("0 or 1", "-0.3 to 0.9 in steps of 0.1", "")
+    assert not Discrete(**COMMON).unseen(asked).any()
+
+
+def test_a_number_that_is_no_level_was_never_seen():
+    levels = Levels(levels=(1.0, 10.0, 1000.0), closed=True, **COMMON)
+    asked = np.array([1.0, np.float32(10.0), 1000.0, 5.0, 500.0, -1.0, 1e6, np.nan])
+    assert levels.unseen(asked).tolist() == [False] * 3 + [True] * 4 + [False]
+    assert levels.usual == "1, 10 or 1000"
+    many = Levels(levels=(0.0, 1.0, 3.0, 4.0, 9.0, 11.5), closed=True, **COMMON)
+    assert many.usual == "6 levels from 0 to 11.5"
+    opened = Levels(levels=(1.0, 10.0, 1000.0), **COMMON)
+    assert not opened.unseen(asked).any()
+    assert opened.usual == ""
+
+
 def test_the_hour_before_midnight_is_near_the_hour_after_it():
     context = Circular(name="hour", fill=0.0, context=True, period=24.0, origin=3.0)
     near, far = context.expand(np.array([23.5, 0.5, 12.0])), context.expand(np.array([0.5, 12.5]))
@@ -125,11 +139,11 @@ def test_the_hour_before_midnight_is_near_the_hour_after_it():
     np.testing.assert_allclose(judged.invert(judged.expand(np.array([3.5, 2.5, 23.0]))), [3.5, 2.5, 23.0])
 
 
-@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize("name", ALL_MAPS)
 def test_a_map_comes_back_from_plain_numbers(name):
-    again = TypeAdapter(AnyColumnMap).validate_json(MAPS[name].model_dump_json())
-    assert again == MAPS[name]
-    assert again.expand(HEAVY).tobytes() == MAPS[name].expand(HEAVY).tobytes()
+    again = TypeAdapter(AnyColumnMap).validate_json(ALL_MAPS[name].model_dump_json())
+    assert again == ALL_MAPS[name]
+    assert again.expand(HEAVY).tobytes() == ALL_MAPS[name].expand(HEAVY).tobytes()
 
 
 @pytest.mark.parametrize(
@@ -142,6 +156,9 @@ def test_a_map_comes_back_from_plain_numbers(name):
         {"kind": "rank_gaussian", "knots": [0, 1], "scores": [1, 0], "slopes": [1, 1]},
         {"kind": "rank_gaussian", "knots": [0, 1], "scores": [0, 1], "slopes": [0, 1]},
         {"kind": "circular", "period": -1, "origin": 0},
+        {"kind": "discrete", "steps": {"low": 1, "high": 1, "places": 2}},
+        {"kind": "discrete", "steps": {"low": 0, "high": 1, "places": 1}},
+        {"kind": "discrete", "steps": {"low": 0, "high": float("inf"), "places": 3}},
     ],
 )
 def test_damaged_maps_are_refused(values):

@@ -1,12 +1,14 @@
 from typing import Any
 
+import jax
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from jaxflow.config.spec import parse_spec
-from jaxflow.data.column_maps import Arcsinh, Categorical, Circular, Continuous, Discrete, Levels
+from jaxflow.data.column_maps import Arcsinh, Circular, Continuous
 from jaxflow.data.columns import ColumnsSpec
+from jaxflow.data.discrete_maps import Categorical, Discrete, Levels
 from jaxflow.data.encoding import Encoding
 from jaxflow.data.frame import Frame, as_frame
 from jaxflow.errors import InputError
@@ -115,6 +117,78 @@ def test_missing_values_take_the_median_and_are_marked():
     frame.x[3, 1] = np.nan
     unseen = encoding.unseen(encoding.codes(frame))
     assert np.argwhere(unseen).tolist() == [[3, 1]]
+
+
+def fitted(values, **spec):
+    values = np.asarray(values, float)
+    return Encoding.fit(Frame(values[:, None], ("a",)), columns(**spec)).maps[0]
+
+
+def unseen(column, *values):
+    return column.unseen(np.array(values, float)).tolist()
+
+
+def test_a_grid_that_was_inferred_is_sure_with_enough_rows_for_each_value():
+    counts = np.repeat(np.arange(5), 10)
+    assert unseen(fitted(counts), 4.5, 4.0, -1.0, 9.0) == [True, False, False, False]
+    assert unseen(fitted(counts[:-1]), 4.5) == [False]
+    # What most rows have says nothing about how far apart the others are.
+    assert unseen(fitted([0] * 1000 + [2] * 9), 1.0) == [False]
+    assert unseen(fitted([0] * 1000 + [2] * 10), 1.0) == [True]
+    # Not every place need be taken.
+    assert unseen(fitted(np.append(counts, [8] * 10)), 6.0, 7.5) == [False, True]
+
+
+def test_a_grid_that_one_row_made_finer_is_not_sure():
+    assert unseen(fitted([0.0] * 50 + [1.0] * 50 + [0.5]), 0.25) == [False]
+    assert unseen(fitted([0.0] * 50 + [1.0] * 50 + [0.5] * 2), 0.25) == [True]
+
+
+def test_a_grid_that_was_said_to_be_one_is():
+    assert unseen(fitted([0, 1, 2], types={"a": "discrete"}), 0.5, 1.0, 7.0) == [True, False, False]
+    assert unseen(fitted([0.0] * 50 + [1.0] * 50 + [0.5], types={"a": "discrete"}), 0.25) == [True]
+    assert unseen(fitted([0] * 50 + [1] * 50, types={"a": "continuous"}), 0.5) == [False]
+
+
+def test_levels_are_all_there_are_if_each_has_enough_rows():
+    levels = np.repeat([1.0, 10.0, 1000.5], 10)
+    assert unseen(fitted(levels), 10.0, 500.0, 2000.0) == [False, True, True]
+    assert type(fitted(np.append(levels, [1.0] * 9)[1:])) is Levels
+    assert unseen(fitted(np.append(levels[:-1], [1.0] * 9)), 500.0) == [False]
+    assert unseen(fitted(levels[8:22], types={"a": "discrete"}), 500.0) == [True]
+    assert unseen(fitted(levels[9:21], types={"a": "discrete"}), 500.0) == [False]
+
+
+@pytest.mark.parametrize(
+    "chosen", [("real",), ("real", "word"), ("count", "real"), ("word", "count", "uneven", "tenths", "real")]
+)
+def test_what_was_never_seen_is_so_in_a_program_of_jax(chosen):
+    frame = table().pick(chosen)
+    encoding = Encoding.fit(frame, columns(missing="median", types={"count": "discrete"} if "count" in chosen else {}))
+    x = np.array([[place, place + 0.5, -1.0, np.nan, 9.0] for place in range(len(chosen))], float).T
+    expected = np.stack(
+        [
+            column.unseen(x[:, index]) | (np.isnan(x[:, index]) & ~np.array(column.indicator))
+            for index, column in enumerate(encoding.maps)
+        ],
+        axis=1,
+    )
+    np.testing.assert_array_equal(encoding.unseen(x), expected)
+    assert expected[3].all()
+    with jax.enable_x64(True):
+        np.testing.assert_array_equal(jax.jit(encoding.unseen)(x), expected)
+
+
+def test_a_context_is_not_judged_but_one_that_was_always_there_must_be():
+    frame = table()
+    frame.x[::4, 0] = np.nan
+    for missing in ("median", "model"):
+        encoding = Encoding.fit(frame, columns(missing=missing, context=["real", "count", "word"]))
+        asked = table()
+        asked.x[0, 0] = asked.x[1, 1] = asked.x[2, 4] = np.nan  # only the first had none in training rows
+        asked.x[3, 1] = 0.5
+        found = encoding.unseen(encoding.codes(asked))
+        assert np.argwhere(found).tolist() == [[1, 1], [2, 4]]
 
 
 @pytest.mark.parametrize(

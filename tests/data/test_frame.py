@@ -82,6 +82,12 @@ def test_what_is_no_table_is_refused(table, sentence):
     assert sentence.split(",")[-1] in str(error.value)
 
 
+def test_a_column_of_times_is_refused_with_what_to_do():
+    sentence = "X: column t holds timestamp.us., expected numbers or texts: make numbers of it, such as columns of"
+    with pytest.raises(InputError, match=sentence):
+        as_frame(pa.table({"t": pa.array([0], pa.timestamp("us"))}))
+
+
 def described_by_pandas(index, **columns):
     """A table with the description that pandas gives it, as if the columns named in `index` were its index."""
     return pa.table(columns).replace_schema_metadata({"pandas": json.dumps({"index_columns": index})})

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxflow.data.grid import find_grid
+from jaxflow.data.grid import Grid, find_grid
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,13 @@ def test_standardised_integers_in_float32_are_on_a_grid():
 )
 def test_values_on_none(values):
     assert find_grid(np.array(values, float)) is None
+
+
+def test_what_is_off_a_grid():
+    grid, values = Grid(0.0, 0.1), np.array([0.0, -0.3, 50.0, 0.05, 1.02, np.float32(0.7), 1e300, np.nan])
+    assert grid.off(values, 1.0).tolist() == [False, False, False, True, True, False, False, False]
+    # The rounding is that of the farthest training value, and for those beyond it their own.
+    assert grid.off(np.array([1.0 + 3e-6]), 1.0).all()
+    assert not grid.off(np.array([1.0 + 3e-6]), 10.0).any()
+    assert not grid.off(np.array([10.0 + 3e-6]), 1.0).any()
+    assert [grid.place(value) for value in (0.0, 0.52, -0.1)] == [0, 5, -1]

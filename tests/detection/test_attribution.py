@@ -140,13 +140,13 @@ def test_top_and_records():
         np.ones((2, 3)), np.zeros((2, 3), bool), {}, np.array([False, False, True]),
     )  # fmt: skip
     assert [[reason.column for reason in reasons] for reasons in explanation.top(2)] == [["b", "a"], ["c", "a"]]
-    assert explanation.top(1)[0][0] == ("b", 2.0, 2.0, 5.0, 0.0, 1.0, False, False)
+    assert explanation.top(1)[0][0] == ("b", 2.0, 2.0, 5.0, 0.0, 1.0, False, False, "")
     assert len(explanation.top(9)[0]) == 3
     records = explanation.records()
     assert len(records) == 6
     assert records[5] == {
         "row": 1, "score": 8.0, "column": "c", "value": 6.0, "contribution": 7.0, "calibrated": np.inf,
-        "normal_low": 0.0, "normal_high": 1.0, "never_seen": False, "in_context": True,
+        "normal_low": 0.0, "normal_high": 1.0, "never_seen": False, "in_context": True, "seen": "",
     }  # fmt: skip
     with pytest.raises(InputError, match="count = 0"):
         explanation.top(0)

@@ -146,7 +146,7 @@ def odd(codes):
     """Some rows with gaps where there were none, categories of none, values far out and another constant."""
     codes, rng = codes.copy(), np.random.default_rng(0)
     some = rng.random(codes.shape) < 0.02
-    codes[some] = rng.choice([np.nan, -1.0, 8.0, 1e6, -1e300], some.sum())
+    codes[some] = rng.choice([np.nan, -1.0, 8.0, 0.5, 1e6, -1e300], some.sum())
     texts = codes[:, :2]
     texts[~np.isin(texts, (0.0, 1.0, 2.0)) & ~np.isnan(texts)] = -1.0
     return codes

@@ -7,12 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import scipy.stats
-from pyarrow import csv
+from pyarrow import csv, parquet
 
 from jaxflow.data import ColumnsSpec, DropConstant, Frame, Standardize
 from jaxflow.data.frame import as_frame
 from jaxflow.detection import AutoencoderDetector, FlowDetector, GaussianDetector, Percentile, load
-from jaxflow.detection.answers import answer_chunks, detector_chunks
+from jaxflow.detection.answers import answer_chunks, detector_chunks, kept_texts
 from jaxflow.detection.inputs import NEVER_SEEN
 from jaxflow.detection.record_answers import RecordAnswers
 from jaxflow.errors import InputError
@@ -92,7 +92,7 @@ def test_texts_contexts_and_missing_values_are_scored(fitted):
 
 @pytest.mark.parametrize(
     ("column", "value", "times"),
-    [("place", "nowhere", 1), ("version", 8.0, 1), ("alarms", None, 1), ("version", None, 1), ("hour", None, 0)],
+    [("place", "nowhere", 1), ("version", 8.0, 1), ("alarms", None, 1), ("version", None, 1), ("hour", None, 1)],
 )
 def test_a_value_never_seen_is_an_anomaly(fitted, column, value, times):
     cells = machines(1)
@@ -127,6 +127,44 @@ def test_files_and_records_are_answered_as_tables_are(fitted, tmp_path):
         assert score == pytest.approx(scores[row], rel=1e-5, abs=1e-5)
     with pytest.raises(InputError, match="here: column place is \\[1\\], expected a text"):
         answer(asked.slice(0, 1).to_pylist()[0] | {"place": [1]}, "here")
+
+
+@pytest.mark.parametrize("missing", ["median", "model"])
+def test_without_its_context_a_row_cannot_be_judged(missing):
+    rng = np.random.default_rng(0)
+    hour = rng.uniform(0, 24, 500)
+    cells = {"hour": hour, "load": 10 * np.sin(2 * np.pi * (hour - 6) / 24) + rng.normal(size=500)}
+    spec = columns(types={"hour": {"kind": "circular", "period": 24}}, context=("hour",), missing=missing)
+    detector = GaussianDetector(columns=spec, threshold=Percentile(percentile=99)).fit(table(cells))
+    # At noon the first would be normal, and the last at midnight; of neither is it known when it was.
+    asked = pa.table({"hour": [None, 12.0, 0.0, None], "load": [10.0, 10.0, 10.0, -10.0]})
+    assert detector.predict(asked).tolist() == [-1, 1, -1, -1]
+    first, _, _, last = detector.explain(asked).top(1)
+    assert [str(reason) for reason in (*first, *last)] == ["hour = missing (never seen)"] * 2
+
+
+def test_what_a_discrete_column_cannot_hold_is_an_anomaly(tmp_path):
+    rng = np.random.default_rng(0)
+    cells = {
+        "flag": (rng.random(500) < 0.4).astype(float),
+        "count": rng.poisson(2, 500).clip(0, 6).astype(float),
+        "level": rng.choice([1.0, 10.0, 1000.5], 500),
+        "speed": rng.normal(size=500),
+    }
+    detector = GaussianDetector(threshold=Percentile()).fit(table(cells))
+    asked = pa.table({"flag": [0, 0.5, 1, 1, 1], "count": [2, 2, 4.5, 7, 2], "level": [1, 10, 1000.5, 1, 500],
+                      "speed": [0.0] * 5})  # fmt: skip
+    scores = detector.anomaly_score(asked)
+    assert (scores > NEVER_SEEN / 2).tolist() == [False, True, True, False, True]
+    top = [reasons[0] for reasons in detector.explain(asked).top(1)]
+    assert [str(top[row]) for row in (1, 2, 4)] == [
+        "flag = 0.5 (never seen; normal: 0 or 1)",
+        "count = 4.5 (never seen; normal: 0 to 6 in steps of 1)",
+        "level = 500 (never seen; normal: 1, 10 or 1000)",
+    ]
+    detector.save(tmp_path / "model")
+    np.testing.assert_array_equal(load(tmp_path / "model").anomaly_score(asked), scores)
+    assert detector.counterfactual(asked).changed[[1, 2, 4], [0, 1, 2]].all()
 
 
 def test_the_context_is_not_judged_but_counts():
@@ -297,7 +335,7 @@ def test_reasons_name_the_column_and_what_was_never_seen(fitted):
     load = next(reason for reason in explanation.top(3)[0] if reason.column == "load")
     assert [reason.column for reason in first[1:3]] == ["place", "version"]
     assert [reason.never_seen for reason in first[:3]] == [False, True, True]
-    assert str(first[1]) == "place = another text (never seen)"
+    assert str(first[1]) == "place = nowhere (never seen)"
     assert str(first[2]) == "version = 9 (never seen)"
     assert str(load).startswith("load = 60 (normal in this context: -")
     hour = explanation.columns.index("hour")
@@ -305,6 +343,31 @@ def test_reasons_name_the_column_and_what_was_never_seen(fitted):
     place = next(record for record in explanation.records() if record["column"] == "place")
     assert place["value"] == "north"
     assert place["normal_low"] in {"north", "south", "east"}
+
+
+NEW = {"nowhere": "nowhere", "a\nb": "a\\nb", "x" * 100: "x" * 57 + "...", "7": "7"}
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_texts_that_are_new_are_shown_as_they_stand(fitted, tmp_path, kind):
+    asked = {name: values[:4] for name, values in machines(1).items()} | {"place": np.array(list(NEW), object)}
+    shown = [f"place = {text} (never seen)" for text in NEW.values()]
+    assert [str(reasons[0]) for reasons in fitted.explain(table(asked)).top(1)] == shown
+    answer = RecordAnswers(fitted, 1)
+    records = [answer(record, "here")["reasons"][0] for record in table(asked).to_pylist()]
+    assert [record["value"] for record in records] == list(NEW.values())
+    path = tmp_path / f"asked.{kind}"
+    usual = {name: values[4:104] for name, values in machines(1).items()}
+    rows = table({name: np.concatenate([usual[name], asked[name]]) for name in usual})
+    if kind == "csv":
+        csv.write_csv(rows, path, csv.WriteOptions(quoting_style="all_valid"))
+    else:
+        parquet.write_table(rows, path)
+    kept = kept_texts(fitted)
+    chunks = detector_chunks(fitted, path, 51, kept)
+    found = pa.Table.from_batches(list(answer_chunks(fitted, chunks, 1, kept)))
+    assert found.column("reasons").to_pylist()[100:] == shown
+    np.testing.assert_allclose(found.column("score").to_numpy(), fitted.anomaly_score(rows), rtol=1e-5, atol=1e-5)
 
 
 def test_what_would_have_to_change_leaves_the_context_alone(fitted):
@@ -317,5 +380,5 @@ def test_what_would_have_to_change_leaves_the_context_alone(fitted):
     assert {(0, "load"), (1, "load"), (1, "place")} <= changed
     assert not changed & {(0, "hour"), (1, "hour")}
     place = next(record for record in found.records() if (record["row"], record["column"]) == (1, "place"))
-    assert place["value"] == "another text"
+    assert place["value"] == "nowhere"
     assert place["becomes"] in {"north", "south", "east"}
