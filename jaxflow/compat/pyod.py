@@ -66,7 +66,7 @@ class PyODAdapter(BaseEstimator):
         # these, and there is nothing between a finite score and an infinite one.
         rule = Percentile(percentile=round(100 * (1 - share), 9))
         self.detector_, self.decision_scores_, self.n_features_in_ = fitted, scores, fitted.n_features_in_
-        self.threshold_ = rule.threshold(scores) if share else fitted.threshold_
+        self.threshold_ = rule.derive(scores).value if share else fitted.threshold_
         self.labels_ = (scores > self.threshold_).astype(np.int64)
         return self
 

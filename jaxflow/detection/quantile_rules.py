@@ -19,7 +19,8 @@ class Percentile(ThresholdRule):
 
     They interpolate between two neighbouring scores; this takes the lower one, because between a finite score and an
     infinite one (off the support of a density) there is nothing to take. A description of the scores it is given, not a
-    promise about unseen ones: see `TargetFalsePositiveRate`.
+    promise about unseen ones: see `TargetFalsePositiveRate`. With fewer scores than 100 / (100 - percentile), none is
+    that far up, and the threshold comes with a doubt.
     """
 
     kind: Literal["percentile"] = "percentile"
@@ -28,8 +29,15 @@ class Percentile(ThresholdRule):
     def derive(self, scores, labels=None):
         """The largest score that is not above the percentile; of all scores, whatever their label."""
         scores = checked_scores(scores)
-        below = math.floor((scores.size - 1) * as_written(self.percentile) / 100)
-        return Threshold(float(np.partition(scores, below)[below]), scores.size)
+        percentile = as_written(self.percentile)
+        below = math.floor((scores.size - 1) * percentile / 100)
+        doubts = ()
+        if (100 - percentile) * scores.size < 100:
+            doubts = (
+                f"percentile {self.percentile:.10g} leaves a share of {float(100 - percentile) / 100:.2g} above it, "
+                f"less than 1 in {scores.size} scores: on average more normal rows than that are flagged",
+            )
+        return Threshold(float(np.partition(scores, below)[below]), scores.size, doubts=doubts)
 
 
 class TargetFalsePositiveRate(ThresholdRule):

@@ -116,8 +116,10 @@ def test_wrong_parameters_are_refused(parameters, sentence):
 
 def test_takes_its_place_in_ensembles_of_pyod(x):
     lscp = pytest.importorskip("pyod.models.lscp")
-    members = [PyODAdapter(GaussianDetector(threshold=Percentile(), random_state=seed)) for seed in range(3)]
-    ensemble = lscp.LSCP(members, random_state=0).fit(x)
+    members = [
+        PyODAdapter(GaussianDetector(threshold=Percentile(percentile=50), random_state=seed)) for seed in range(3)
+    ]
+    ensemble = lscp.LSCP(members, n_bins=3, random_state=0).fit(x)
     assert ensemble.labels_[200:].mean() > 0.5
 
 

@@ -54,7 +54,7 @@ def test_a_row_whose_score_is_the_threshold_is_normal(fitted):
 def test_an_infinite_threshold_flags_nothing_and_makes_no_nan(fitted, monkeypatch):
     detector = fitted.detector
     monkeypatch.setattr(detector, "scores_of_rows", lambda x: np.array([1.0, np.inf]))
-    detector._decide(Percentile(percentile=100), np.array([np.inf, 1.0]), None)
+    detector._decide(Percentile(percentile=50), np.array([np.inf, np.inf, 1.0]), None)
     assert detector.threshold_ == np.inf
     np.testing.assert_array_equal(detector.predict(fitted.x[:2]), [1, 1])
     np.testing.assert_array_equal(detector.decision_function(fitted.x[:2]), [np.inf, 0.0])
@@ -103,14 +103,14 @@ def test_calibrate_replaces_scores_and_threshold(fitted):
     detector, x = fitted.detector, fitted.unseen
     model = detector.model_
     scores = detector.anomaly_score(x)
-    assert detector.calibrate(x, rule=Percentile(percentile=100)) is detector
+    assert detector.calibrate(x, rule=Percentile(percentile=90)) is detector
     np.testing.assert_array_equal(detector.calibration_scores_, scores)
     assert detector.calibration_source_ == "given"
-    assert detector.threshold_ == scores.max()
+    assert detector.threshold_ == np.sort(scores)[89]
     assert detector.model_ is model
     # The rule stays in use.
     detector.calibrate(x[:10])
-    assert detector.threshold_ == scores[:10].max()
+    assert detector.threshold_ == np.sort(scores[:10])[8]
     labels = np.zeros(100, int)
     labels[scores.argmax()] = 1
     detector.calibrate(x, labels, BestF1())
@@ -140,11 +140,11 @@ def test_best_f1_learns_from_normal_rows_alone():
 
 def test_p_values_by_hand(fitted):
     detector = fitted.detector
-    detector._decide(Percentile(), np.array([4.0, 1.0, 2.0, 2.0]), None)
+    detector._decide(Percentile(percentile=50), np.array([4.0, 1.0, 2.0, 2.0]), None)
     asked = np.array([0.0, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, np.inf])
     expected = np.array([5, 5, 4, 4, 2, 2, 1, 1]) / 5
     np.testing.assert_array_equal(detector.p_values_of_scores(asked), expected)
-    detector._decide(Percentile(), np.array([4.0, 1.0, 2.0, 2.0]), np.array([1, 0, 0, 0]))
+    detector._decide(Percentile(percentile=50), np.array([4.0, 1.0, 2.0, 2.0]), np.array([1, 0, 0, 0]))
     np.testing.assert_array_equal(detector.p_values_of_scores(np.array([0.0, 2.0, 3.0])), np.array([4, 3, 1]) / 4)
 
 
@@ -154,7 +154,7 @@ def shares_of_low_p_values(calibration_fraction, rows, fits, folds=0):
     for seed in range(fits):
         x = normals(seed, rows + 40, 10)
         detector = GaussianDetector(
-            threshold=Percentile(), calibration_fraction=calibration_fraction, calibration_folds=folds
+            threshold=Percentile(percentile=50), calibration_fraction=calibration_fraction, calibration_folds=folds
         ).fit(x[:rows])
         p = detector.p_values(x[rows:])
         shares.append([np.mean(p <= level + 1e-9) for level in np.arange(0.1, 1, 0.1)])

@@ -46,7 +46,7 @@ from tests.detection.conftest import make_rows
 from tests.models.small_committee import SMALL_COMMITTEE
 
 TRAIN = FitSpec(epochs=2, batch_size=64)
-HOW: dict[str, Any] = {"threshold": Percentile(), "calibration_folds": 0}
+HOW: dict[str, Any] = {"threshold": Percentile(percentile=90), "calibration_folds": 0}
 SIZES = (1, 7, 1000)
 MAPS = ColumnsSpec.model_validate(
     {

@@ -203,7 +203,7 @@ def test_too_few_rows_for_the_folds_are_refused(detector, n, sentence):
 
 @pytest.mark.parametrize("n", [3, 4, 6])
 def test_few_rows_are_enough(n):
-    detector = GaussianDetector(threshold=Percentile()).fit(rows(0, n, 1))
+    detector = GaussianDetector(threshold=Percentile(percentile=50)).fit(rows(0, n, 1))
     assert detector.calibration_scores_.shape == (n,)
     assert detector.calibration_source_ == "out_of_fold"
 

@@ -22,7 +22,7 @@ def scores_of(*values):
 )
 def test_percentile_is_the_score_at_or_below_it(percentile, expected):
     scores = scores_of(3, 1, 5, 2, 4)
-    assert Percentile(percentile=percentile).threshold(scores) == expected
+    assert Percentile(percentile=percentile).derive(scores).value == expected
     # numpy's definition; on these few scores its rounding does no harm.
     assert np.percentile(scores, percentile, method="lower") == expected
 
@@ -30,17 +30,29 @@ def test_percentile_is_the_score_at_or_below_it(percentile, expected):
 @given(percent=st.integers(0, 100))
 def test_percentile_counts_as_it_is_written(percent):
     # Of 101 scores 0 .. 100 the p-th percentile is p, whatever p / 100 is in binary.
-    assert Percentile(percentile=percent).threshold(np.arange(101.0)) == percent
+    assert Percentile(percentile=percent).derive(np.arange(101.0)).value == percent
 
 
 def test_percentile_takes_all_scores_whatever_their_label():
-    assert Percentile(percentile=100).threshold(scores_of(1, 9), np.array([0, 1])) == 9
+    assert Percentile(percentile=50).threshold(scores_of(9, 8, 1), np.array([0, 0, 1])) == 8
 
 
 def test_percentile_beside_infinite_scores_is_a_score():
     assert Percentile(percentile=60).threshold(scores_of(1, 2, INF, INF)) == 2
     assert Percentile(percentile=70).threshold(scores_of(1, 2, INF, INF)) == INF
     assert Percentile(percentile=0).threshold(scores_of(1, -INF)) == -INF
+
+
+@pytest.mark.parametrize(("percentile", "n"), [(95, 19), (99.9, 999), (99.99, 100), (100, 5), (71, 3)])
+def test_a_percentile_beyond_the_scores_is_doubted(percentile, n):
+    rule = Percentile(percentile=percentile)
+    (doubt,) = rule.derive(np.arange(float(n))).doubts
+    assert doubt.startswith(f"percentile {percentile} leaves a share of ")
+    assert doubt.endswith(f" above it, less than 1 in {n} scores: on average more normal rows than that are flagged")
+    with pytest.warns(UserWarning, match=f"percentile {percentile} leaves a share of"):
+        rule.threshold(np.arange(float(n)))
+    if percentile < 100:
+        assert rule.derive(np.arange(100 / (100 - percentile) + 0.5)).doubts == ()
 
 
 @pytest.mark.parametrize(

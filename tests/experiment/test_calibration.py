@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jaxflow.detection import BestF1, GaussianDetector, GivenThreshold, TargetFalsePositiveRate
+from jaxflow.detection import BestF1, GaussianDetector, GivenThreshold, Percentile, TargetFalsePositiveRate
 from jaxflow.experiment.calibration import calibration_facts, threshold_origin
 
 
@@ -47,6 +47,14 @@ def test_what_is_doubtful():
             "warnings": doubts,
         }  # fmt: skip
         assert doubts[0].startswith("90 held-out scores cannot promise a false-positive rate of 0.001: ")
+
+
+def test_a_percentile_beyond_the_scores_is_doubtful():
+    with pytest.warns(UserWarning, match=r"percentile 99 leaves a share of 0.01 above it, less than 1 in 90 scores"):
+        detector = fitted(90, threshold=Percentile(percentile=99))
+    (doubt,) = threshold_origin(detector)[1]
+    assert doubt.startswith("percentile 99 leaves")
+    assert calibration_facts(detector)["warnings"] == [doubt]
 
 
 def test_given_thresholds_and_given_rows():

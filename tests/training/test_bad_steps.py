@@ -170,8 +170,8 @@ def test_an_ensemble_whose_members_all_stop_names_the_rows_of_the_first():
 def test_a_detector_names_the_row_of_x_and_is_ready():
     x = rows(n=100)
     detector = FlowDetector(
-        MAF(layers=1, hidden=(4,)), train=SPEC, preprocessing=(), threshold=Percentile(), validation_fraction=0.0,
-        calibration_folds=0,
+        MAF(layers=1, hidden=(4,)), train=SPEC, preprocessing=(), threshold=Percentile(percentile=90),
+        validation_fraction=0.0, calibration_folds=0,
     )  # fmt: skip
     detector.fit(x)
     learnt = np.flatnonzero(~np.isin(detector.anomaly_score(x), detector.calibration_scores_))
