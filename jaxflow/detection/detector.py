@@ -60,8 +60,8 @@ class Detector(PValues, Explaining, OutlierMixin, BaseEstimator):
         calibration_source_: whose scores they are: "held_out" (of rows the model has not seen), "out_of_fold" (each by
             a model that has not seen the row), "training" (of the rows the model learned from), "given" (of rows given
             to `calibrate`).
-        contamination_: the `ContaminationWarning` that `fit` gave as rows that calibrate lie apart; None if it gave
-            none, and after loading.
+        contamination_: the `ContaminationWarning` that `fit` gave as rows lie apart; None if it gave none, and after
+            loading.
         threshold_rule_: the rule in use.
         threshold_: the anomaly score above which a row is flagged.
         offset_: minus that.
@@ -184,7 +184,8 @@ class Detector(PValues, Explaining, OutlierMixin, BaseEstimator):
         if len(anomalies):
             scores = np.concatenate([scores, self.scores_of_rows(self.inputs_.encoding.codes(anomalies))])
         self._decide(rule, scores, labels, source)
-        self.contamination_ = contamination_of(self, clean, normal[calibrate].__getitem__, "X, counted from 0")
+        codes = self.inputs_.encoding.codes(x)
+        self.contamination_ = contamination_of(self, codes, calibrate, clean, normal.__getitem__, "X, counted from 0")
         return stopped
 
     def _learn(self, x: Frame, rng: np.random.Generator, numbers: Int[np.ndarray, "n"]) -> NonFiniteLoss | None:

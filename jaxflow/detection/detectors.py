@@ -148,7 +148,12 @@ class GradientDetector(Detector):
         self._decide(rule, scores, None, held_out)
         number = source.original if isinstance(source, Remaining) else int
         self.contamination_ = contamination_of(
-            self, scores, lambda row: number(int(parts.calibrate[row])), "the source, counted from 0"
+            self,
+            calibration,
+            np.arange(len(calibration)),
+            scores,
+            lambda row: number(int(parts.calibrate[row])),
+            "the source, counted from 0",
         )
         return stopped
 
