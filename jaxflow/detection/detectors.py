@@ -235,6 +235,7 @@ class GaussianDetector(Detector):
 
 def _expect(detector: Detector, spec: Any, kinds: tuple[type, ...]) -> Any:
     if not isinstance(spec, kinds):
-        names = " or ".join(kind.__name__ for kind in kinds)
-        raise InputError(f"model of {type(detector).__name__} = {spec!r}: expected {names}")
+        *names, last = (kind.__name__ for kind in kinds)
+        expected = f"{', '.join(names)} or {last}" if names else last
+        raise InputError(f"model of {type(detector).__name__} = {spec!r}: expected {expected}")
     return spec

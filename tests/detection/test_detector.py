@@ -352,7 +352,7 @@ def test_what_is_not_fitted_cannot_score(method):
             "preprocessing holds 'standardize': expected steps such as Standardize()",
         ),
         ({"train": 100}, "train = 100: expected a FitSpec"),
-        ({"model": "maf"}, "model of FlowDetector = 'maf': expected FlowSpec or EnsembleSpec"),
+        ({"model": "maf"}, "model of FlowDetector = 'maf': expected FlowSpec, EnsembleSpec or CommitteeSpec"),
         (
             {"model": MAF(context_dim=2)},
             "context_dim = 2 of the model, but columns.context makes 0 context features: leave it out",

@@ -159,13 +159,13 @@ def test_models_and_their_defaults(fresh, detector, default, module):
 @pytest.mark.parametrize(
     ("detector", "model", "expected"),
     [
-        (FlowDetector(), GaussianSpec(), "expected FlowSpec or EnsembleSpec"),
+        (FlowDetector(), GaussianSpec(), "expected FlowSpec, EnsembleSpec or CommitteeSpec"),
         (AutoencoderDetector(), MAF(), "expected AutoEncoderSpec or VariationalAutoEncoderSpec"),
         (AutoencoderDetector(), PrincipalComponentsSpec(), "expected AutoEncoderSpec or VariationalAutoEncoderSpec"),
         (
             GaussianDetector(),
             MAF(),
-            "expected GaussianSpec or GaussianMixtureSpec or KernelDensitySpec or ",
+            "expected GaussianSpec, GaussianMixtureSpec, KernelDensitySpec or ",
         ),
     ],
 )

@@ -157,7 +157,11 @@ DESCRIPTIONS = {
     "no format": ("gaussian", without("format_version"), "is damaged: it names no format_version"),
     "unknown detector": ("gaussian", setting("detector", "../../os.system"), "detector = '../../os.system': expected"),
     "a detector's name with a NUL": ("gaussian", setting("detector", "\0"), "expected one of FlowDetector, Gauss"),
-    "another detector": ("gaussian", setting("detector", "FlowDetector"), "expected FlowSpec or EnsembleSpec"),
+    "another detector": (
+        "gaussian",
+        setting("detector", "FlowDetector"),
+        "expected FlowSpec, EnsembleSpec or CommitteeSpec",
+    ),
     "unknown key": ("gaussian", setting("\x1b[2J\n", 1), "unknown key \\x1b[2J ; expected one of"),
     "a key without end": ("gaussian", setting("k" * 10**6, 1), "unknown key kkk"),
     "no columns": ("gaussian", setting("columns", []), "columns = []: expected 4 names"),
@@ -268,7 +272,7 @@ DESCRIPTIONS = {
     "a variational autoencoder of a detector of Gaussians": (
         "pca",
         setting("model", {"kind": "vae"}),
-        "expected GaussianSpec or GaussianMixtureSpec or KernelDensitySpec or PrincipalComponentsSpec",
+        "expected GaussianSpec, GaussianMixtureSpec, KernelDensitySpec or PrincipalComponentsSpec",
     ),
     "a variational autoencoder that fills gaps": (
         "vae",

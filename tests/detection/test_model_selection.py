@@ -63,7 +63,7 @@ def test_a_search_reaches_what_is_nested(x):
     pipeline = Pipeline(
         [
             ("scale", StandardScaler()),
-            ("detector", FlowDetector(MAF(layers=1, hidden=(4,)), train=TRAIN, threshold=Percentile())),
+            ("detector", FlowDetector(MAF(layers=1, hidden=(4,)), train=TRAIN, threshold=Percentile(percentile=50))),
         ]
     )
     grid: dict[str, Any] = {

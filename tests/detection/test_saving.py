@@ -22,7 +22,7 @@ from jaxflow.detection import (
     load,
     saving,
 )
-from jaxflow.detection.saving import require_free_place, save_detector
+from jaxflow.detection.saving import FORMAT_VERSION, require_free_place, save_detector
 from jaxflow.errors import InputError
 from jaxflow.models import (
     MAF,
@@ -498,7 +498,7 @@ def test_nothing_is_pickled(fitted, tmp_path, monkeypatch):
     fitted.detector.save(tmp_path / "model")
     load(tmp_path / "model")
     description = json.loads((tmp_path / "model" / "detector.json").read_text())
-    assert description["format_version"] == 2
+    assert description["format_version"] == FORMAT_VERSION
     assert description["columns"] == ["x0", "x1", "x2"]
 
 
