@@ -1,17 +1,18 @@
 """Run several experiments on the same rows and put them beside the 5-nearest-neighbour distance and isolation forest.
 
 The configs must agree on data, split, types of columns, seed, threshold rule and the share of rows that calibrates it.
-Writes `results.csv`, `summary.md` and two figures. Where the data set says of what kinds its rows are, such as the
-family of an attack, the summary has the share of each kind that is flagged, and explains one row of each kind of
-anomalies.
+Writes `results.csv`, `summary.md` and two figures. With --repeats everything is done again with the seeds that follow,
+which divide the rows and begin the fits otherwise; the first table then has means and standard deviations, and all else
+is of the first seed. Where the data set says of what kinds its rows are, such as the family of an attack, the summary
+has the share of each kind that is flagged, and explains one row of each kind of anomalies.
 """
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from sklearn.ensemble import IsolationForest
@@ -29,6 +30,7 @@ from jaxflow.errors import InputError
 from jaxflow.evaluation import (
     Metrics,
     evaluate_scores,
+    format_number,
     plot_precision_recall_comparison,
     plot_roc_comparison,
     print_table,
@@ -37,7 +39,7 @@ from jaxflow.evaluation import (
     write_report,
 )
 from jaxflow.experiment.comparison import flagged_by_kind, reasons_of_examples, without_never_seen
-from jaxflow.experiment.run import experiment_split, run_experiment
+from jaxflow.experiment.run import Run, experiment_split, run_experiment
 from jaxflow.experiment.run_files import require_writable
 from jaxflow.experiment.spec import Experiment
 
@@ -58,8 +60,28 @@ EXAMPLES_NOTE = (
     "range of the middle 98 % of normal rows, or their most frequent text; a value may be normal in itself and be "
     "named because it does not go with the others."
 )
+REPEATS_NOTE = (
+    "The first table has means over {} seeds, {} to {}, each with a division of the rows of its own, and after ± the "
+    "standard deviation between the seeds; all else is of the first."
+)
 Scores: TypeAlias = Callable[[np.ndarray], np.ndarray]
-HEADER = ("detector", "ROC-AUC", "PR-AUC", "precision", "recall", "F1", "FP rate", "fit (s)", "score (s)")
+HEADER = ("ROC-AUC", "PR-AUC", "precision", "recall", "F1", "FP rate", "fit (s)", "score (s)")
+PRINTED = len(COLUMNS)  # of these on the terminal
+
+
+class Result(NamedTuple):
+    """What one detector made of the rows of one seed."""
+
+    metrics: Metrics
+    fit_seconds: float
+    score_seconds: float
+    scores: np.ndarray
+    flagged: np.ndarray
+
+    @property
+    def figures(self) -> tuple[float, ...]:
+        """What the tables have of it."""
+        return (*(getattr(self.metrics, name) for name in COLUMNS), self.fit_seconds, self.score_seconds)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -68,7 +90,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("configs", type=Path, nargs="+", metavar="CONFIG", help="experiments, YAML files")
     parser.add_argument("--out", type=Path, default=Path("out/compare"), help="directory (default: out/compare)")
     parser.add_argument("--title", default="Detectors side by side", help="heading of the page")
+    parser.add_argument("--repeats", type=int, default=1, metavar="N", help="number of seeds (default: 1)")
     options = parser.parse_args(arguments)
+    if options.repeats < 1:
+        raise InputError(f"--repeats {options.repeats}: expected at least 1")
     require_writable(options.out)
     experiments = _experiments(options.configs)
     first = next(iter(experiments.values()))
@@ -78,44 +103,70 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if split.y_test is None:
         raise InputError(f"{split.name} has no labels to compare detectors by")
 
-    rows, curves, runs, flagged = [], {}, {}, {}
-    for peer, fit in PEERS.items():
-        print(f"{peer} on {split.name}", file=sys.stderr)
-        scores, metrics, fit_seconds, score_seconds = _peer(fit, split, first)
-        rows.append((peer, metrics, fit_seconds, score_seconds))
-        curves[peer] = (split.y_test, scores)
-        flagged[peer] = scores > metrics.threshold
-    for name, experiment in experiments.items():
-        print(f"{name} on {split.name}", file=sys.stderr)
-        runs[name] = run = run_experiment(experiment, progress=True)
-        rows.append((name, run.metrics, run.fit_seconds, run.score_seconds))
-        curves[name] = (run.y, run.scores)
-        flagged[name] = run.scores > run.detector.threshold_
+    results: dict[int, dict[str, Result]] = {}
+    runs: dict[str, Run] = {}
+    for seed in range(first.seed, first.seed + options.repeats):
+        seeded = {name: experiment.model_copy(update={"seed": seed}) for name, experiment in experiments.items()}
+        of_seed = split if seed == first.seed else experiment_split(next(iter(seeded.values())))
+        results[seed], found = _measured(seeded, of_seed)
+        runs = runs or found
+    shown = results[first.seed]
     unseen, reasons = without_never_seen(split, runs), reasons_of_examples(split, runs)
     notes = [PUBLISHED_NOTE] * (first.split.protocol == "published") + [NEVER_SEEN_NOTE] * bool(unseen)
     notes += [EXAMPLES_NOTE.format(next(iter(runs)))] * bool(reasons)
+    if options.repeats > 1:
+        last = first.seed + options.repeats - 1
+        notes.insert(0, REPEATS_NOTE.format(options.repeats, first.seed, last))
 
-    table = [
-        (name, *(getattr(metrics, column) for column in COLUMNS), round(fit, 2), round(score, 2))
-        for name, metrics, fit, score in rows
-    ]
-    write_csv(options.out / "results.csv", ("detector", *COLUMNS, "fit_seconds", "score_seconds"), table)
+    lines = [(name, seed, *result.figures) for seed, made_of in results.items() for name, result in made_of.items()]
+    write_csv(options.out / "results.csv", ("detector", "seed", *COLUMNS, "fit_seconds", "score_seconds"), lines)
+    curves = {name: (split.y_test, result.scores) for name, result in shown.items()}
     save_figure(plot_roc_comparison(curves), options.out / "roc.png")
     save_figure(plot_precision_recall_comparison(curves), options.out / "precision_recall.png")
+    table = [(name, *_means([of_seed[name].figures for of_seed in results.values()])) for name in shown]
+    flagged = flagged_by_kind(split, {name: result.flagged for name, result in shown.items()})
+    metrics = next(iter(shown.values())).metrics
     write_report(
         options.out / "summary.md",
         title=options.title,
-        summary="\n\n".join([_summary(split, rows[0][1], first), *notes]),
-        tables=[("Test rows", HEADER, table), *unseen, *flagged_by_kind(split, flagged), *reasons],
+        summary="\n\n".join([_summary(split, metrics, first), *notes]),
+        tables=[("Test rows", ("detector", *HEADER), table), *unseen, *flagged, *reasons],
         figures=[
             ("ROC", "roc.png", "Each point of a curve is a threshold."),
             ("Precision and recall", "precision_recall.png", "Random scores reach the prevalence."),
         ],
         provenance=made,
     )
-    shown = [HEADER.index(name) for name in ("detector", "ROC-AUC", "PR-AUC", "precision", "recall", "F1", "FP rate")]
-    print_table(options.title, [HEADER[i] for i in shown], [[row[i] for i in shown] for row in table])
+    print_table(options.title, ["detector", *HEADER[:PRINTED]], [row[: 1 + PRINTED] for row in table])
     print(f"summary: {options.out / 'summary.md'}")
+
+
+def _measured(experiments: Mapping[str, Experiment], split: Split) -> tuple[dict[str, Result], dict[str, Run]]:
+    """The peers and the experiments on the rows of one seed."""
+    assert split.y_test is not None
+    first = next(iter(experiments.values()))
+    results, runs = {}, {}
+    for peer, (fit, all_rows) in PEERS.items():
+        print(f"{peer} on {split.name}, seed {first.seed}", file=sys.stderr)
+        results[peer] = _peer(fit, split, first, all_rows)
+    for name, experiment in experiments.items():
+        print(f"{name} on {split.name}, seed {first.seed}", file=sys.stderr)
+        runs[name] = run = run_experiment(experiment, progress=True)
+        assert run.metrics is not None
+        assert run.fit_seconds is not None
+        flagged = run.scores > run.detector.threshold_
+        results[name] = Result(run.metrics, run.fit_seconds, run.score_seconds, run.scores, flagged)
+    return results, runs
+
+
+def _means(figures: Sequence[Sequence[float]]) -> list[float | str]:
+    """The figures of one seed; of several the means, with the standard deviations of the two areas."""
+    means = np.mean(figures, axis=0).tolist()
+    if len(figures) == 1:
+        return means
+    spread = np.std(figures, axis=0, ddof=1)
+    areas = [f"{format_number(means[i])} ± {spread[i]:.4f}" for i in range(2)]
+    return areas + means[2:]
 
 
 def _experiments(paths: Sequence[Path]) -> dict[str, Experiment]:
@@ -153,15 +204,15 @@ def _isolation_forest(z: np.ndarray, seed: int) -> Scores:
     return lambda asked: -forest.score_samples(asked)
 
 
-PEERS: dict[str, Callable[[np.ndarray, int], Scores]] = {
-    f"{NEIGHBOURS}-NN distance": _neighbour_distance,
-    "isolation forest": _isolation_forest,
+# What fits each, and whether its scores of test rows come from a fit to all rows, those that calibrate included.
+PEERS: dict[str, tuple[Callable[[np.ndarray, int], Scores], bool]] = {
+    f"{NEIGHBOURS}-NN distance": (_neighbour_distance, False),
+    f"{NEIGHBOURS}-NN distance, all rows": (_neighbour_distance, True),
+    "isolation forest": (_isolation_forest, False),
 }
 
 
-def _peer(
-    fit: Callable[[np.ndarray, int], Scores], split: Split, experiment: Experiment
-) -> tuple[np.ndarray, Metrics, float, float]:
+def _peer(fit: Callable[[np.ndarray, int], Scores], split: Split, experiment: Experiment, all_rows: bool) -> Result:
     """A peer on standardised columns, categories as columns of 0 and 1; calibrated as a detector is."""
     assert split.y_test is not None
     detection = experiment.detection
@@ -177,11 +228,11 @@ def _peer(
     measures = [_measure(fit, split.train[learn], experiment) for learn, _ in parts]
     scores = [measure(split.train[held]) for measure, (_, held) in zip(measures, parts, strict=True)]
     threshold = detection.threshold.threshold(np.concatenate(scores))
-    measure = _measure(fit, split.train, experiment) if folds else measures[0]
+    measure = _measure(fit, split.train, experiment) if folds or all_rows else measures[0]
     fitted = time.perf_counter()
     scores = measure(split.test)
     metrics = evaluate_scores(split.y_test, scores, threshold, n_train=len(split.x_train))
-    return scores, metrics, fitted - started, time.perf_counter() - fitted
+    return Result(metrics, fitted - started, time.perf_counter() - fitted, scores, scores > threshold)
 
 
 def _measure(
@@ -212,7 +263,8 @@ def _summary(split: Split, metrics: Metrics, experiment: Experiment) -> str:
         f"{metrics.n_anomalies:,} are anomalies. Each detector {calibrated}, and the rule {rule} "
         "takes its threshold from their scores; those fitted by gradient steps set aside a further part that chooses "
         f"the epoch. The {NEIGHBOURS}-nearest-neighbour (NN) distance and the isolation forest are scikit-learn's, on "
-        "standardised columns. Times are wall seconds and include compilation."
+        "standardised columns; the line 'all rows' learns from those that calibrate too. Times are wall seconds and "
+        "include compilation."
     )
 
 

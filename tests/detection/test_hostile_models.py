@@ -26,13 +26,13 @@ from jaxflow.training import FitSpec
 MOST_MEMORY = 1 << 28
 TRAIN = FitSpec(epochs=1, batch_size=64)
 DETECTORS = {
-    "gaussian": GaussianDetector(threshold=Percentile()),
-    "flow": FlowDetector(MAF(layers=1, hidden=(4,), permutation="random"), train=TRAIN, threshold=Percentile()),
-    "autoencoder": AutoencoderDetector(AutoEncoderSpec(hidden=(4,)), train=TRAIN, threshold=Percentile()),
+    "gaussian": GaussianDetector(threshold=Percentile(percentile=50)),
+    "flow": FlowDetector(MAF(layers=1, hidden=(4,), permutation="random"), train=TRAIN, threshold=Percentile(percentile=50)),
+    "autoencoder": AutoencoderDetector(AutoEncoderSpec(hidden=(4,)), train=TRAIN, threshold=Percentile(percentile=50)),
     "vae": AutoencoderDetector(
-        VariationalAutoEncoderSpec(hidden=(4,), draws=4), train=TRAIN, threshold=Percentile(), calibration_folds=0
+        VariationalAutoEncoderSpec(hidden=(4,), draws=4), train=TRAIN, threshold=Percentile(percentile=50), calibration_folds=0
     ),
-    "pca": GaussianDetector(PrincipalComponentsSpec(), threshold=Percentile()),
+    "pca": GaussianDetector(PrincipalComponentsSpec(), threshold=Percentile(percentile=50)),
 }
 
 

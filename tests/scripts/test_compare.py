@@ -1,5 +1,6 @@
 import csv
 
+import numpy as np
 import pytest
 import yaml
 
@@ -21,7 +22,7 @@ def test_detectors_are_put_side_by_side_on_the_same_rows(tmp_path, capsys):
     compare.main([full, diagonal, "--out", str(tmp_path / "out"), "--title", "Tumours"])
     with (tmp_path / "out" / "results.csv").open() as file:
         rows = {row["detector"]: row for row in csv.DictReader(file)}
-    assert list(rows) == ["5-NN distance", "isolation forest", "full", "diagonal"]
+    assert list(rows) == ["5-NN distance", "5-NN distance, all rows", "isolation forest", "full", "diagonal"]
     assert all(0.5 < float(row["roc_auc"]) <= 1 for row in rows.values())
     assert rows["full"]["roc_auc"] != rows["diagonal"]["roc_auc"]
     page = (tmp_path / "out" / "summary.md").read_text()
@@ -31,6 +32,34 @@ def test_detectors_are_put_side_by_side_on_the_same_rows(tmp_path, capsys):
         assert picture in page
         assert (tmp_path / "out" / picture).is_file()
     assert "5-NN distance" in capsys.readouterr().out
+
+
+def test_repeats_have_seeds_and_rows_of_their_own(tmp_path, capsys):
+    detection = {"calibration_fraction": 0.5, "calibration_folds": 0}
+    given = config(tmp_path, "full", detection=detection)
+    compare.main([given, "--out", str(tmp_path / "out"), "--repeats", "3"])
+    with (tmp_path / "out" / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["seed"]) for row in rows] == [3] * 4 + [4] * 4 + [5] * 4
+    for name in ("5-NN distance", "5-NN distance, all rows", "isolation forest", "full"):
+        assert len({row["roc_auc"] for row in rows if row["detector"] == name}) == 3
+    first, second = rows[:2]
+    assert first["roc_auc"] != second["roc_auc"]  # learned from half as many rows
+    page = (tmp_path / "out" / "summary.md").read_text()
+    assert "means over 3 seeds, 3 to 5" in page
+    areas = np.array([float(row["roc_auc"]) for row in rows if row["detector"] == "full"])
+    assert f"| full | {areas.mean():.4f} ± {areas.std(ddof=1):.4f} |" in page
+    assert " ± " in capsys.readouterr().out
+    # The first of several is what it is alone.
+    compare.main([given, "--out", str(tmp_path / "alone")])
+    with (tmp_path / "alone" / "results.csv").open() as file:
+        alone = list(csv.DictReader(file))
+    for one, other in zip(alone, rows[:4], strict=True):
+        assert {name: value for name, value in one.items() if "seconds" not in name} == {
+            name: value for name, value in other.items() if "seconds" not in name
+        }
+    with pytest.raises(InputError, match="--repeats 0: expected at least 1"):
+        compare.main([given, "--repeats", "0"])
 
 
 @pytest.mark.parametrize(
@@ -50,7 +79,7 @@ def test_a_common_rule_sets_every_threshold(tmp_path, capsys):
     compare.main([config(tmp_path, "one", detection=detection), "--out", str(tmp_path / "out")])
     with (tmp_path / "out" / "results.csv").open() as file:
         rates = [float(row["false_positive_rate"]) for row in csv.DictReader(file)]
-    assert rates == pytest.approx([0.3, 0.3, 0.3], abs=0.1)
+    assert rates == pytest.approx([0.3, 0.3, 0.3, 0.3], abs=0.1)
     page = (tmp_path / "out" / "summary.md").read_text()
     assert "sets 50% of the rows to learn from aside" in page
     assert "the rule percentile (percentile = 70.0) takes its threshold" in page

@@ -45,7 +45,7 @@ def test_compare_says_which_attacks_are_found_and_why(script, config, tmp_path):
     assert "nsl_kdd: 300 normal rows to learn from, 96 test rows of which 16 are anomalies" in page
     assert "The test rows are those that the source of the data sets apart." in page
     families = page.partition("flagged, by family")[2].partition("##")[0]
-    assert "| DoS | 12 | 1.000 | 1.000 | 1.000 | 1.000 |" in families
+    assert "| DoS | 12 | 1.000 | 1.000 | 1.000 | 1.000 | 1.000 |" in families
     assert "| R2L | 4 |" in families
     assert "| ftp_write | 4 |" in page.partition("flagged, by attack")[2]
     assert "family DoS, attack neptune" in page
@@ -54,7 +54,7 @@ def test_compare_says_which_attacks_are_found_and_why(script, config, tmp_path):
     assert "the median score of full." in page
     with (tmp_path / "out" / "results.csv").open() as file:
         assert [row["detector"] for row in csv.DictReader(file)] == [
-            *("5-NN distance", "isolation forest"),
+            *("5-NN distance", "5-NN distance, all rows", "isolation forest"),
             *("full", "diagonal"),
         ]
 
