@@ -11,7 +11,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Float, Int, Shaped
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.base import OutlierMixin
 from sklearn.utils.validation import check_is_fitted, check_random_state
 
 from jaxflow.data.columns import ColumnsSpec
@@ -22,6 +22,7 @@ from jaxflow.detection.contamination import contamination_of
 from jaxflow.detection.explaining import Explaining
 from jaxflow.detection.fitting import finished
 from jaxflow.detection.inputs import Inputs, fit_inputs
+from jaxflow.detection.nested_parameters import NestedParameters
 from jaxflow.detection.out_of_fold import fold_count, out_of_fold_scores
 from jaxflow.detection.p_values import PValues
 from jaxflow.detection.parameters import checked_parameters, checked_rule, columns_spec, require_rows
@@ -36,7 +37,7 @@ from jaxflow.training.precision import float_type, floats_of
 from jaxflow.training.sources import Source
 
 
-class Detector(PValues, Explaining, OutlierMixin, BaseEstimator):
+class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
     """What all detectors share.
 
     Fitting learns what normal rows look like: all rows given to `fit` are taken as normal. A part of them is held out

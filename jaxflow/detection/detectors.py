@@ -171,8 +171,7 @@ class FlowDetector(GradientDetector):
     """Flags rows of low density under a normalizing flow fitted to normal rows.
 
     `model` is a `FlowSpec` such as `MAF()`, the default, an `EnsembleSpec` of several, or a `CommitteeSpec` of flows
-    and other densities. Parameters as in
-    `GradientDetector`, methods and fitted attributes as in `Detector`.
+    and other densities. Parameters as in `GradientDetector`, methods and fitted attributes as in `Detector`.
     """
 
     def _model_spec(self):

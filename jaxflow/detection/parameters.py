@@ -4,11 +4,19 @@ from typing import Any
 
 import numpy as np
 
+from jaxflow.config.spec import Spec
 from jaxflow.data.columns import ColumnsSpec
 from jaxflow.data.preprocessing import DropConstant, PreprocessingStep, Standardize, Step
 from jaxflow.detection.thresholds import TargetFalsePositiveRate, ThresholdRule
 from jaxflow.errors import InputError
-from jaxflow.models import AutoEncoderSpec, ModelSpec, PrincipalComponentsSpec, VariationalAutoEncoderSpec
+from jaxflow.models import (
+    AutoEncoderSpec,
+    CommitteeSpec,
+    ModelSpec,
+    PrincipalComponentsSpec,
+    VariationalAutoEncoderSpec,
+)
+from jaxflow.training.committee import COMMITTEE_FIT
 from jaxflow.training.fit_spec import FitSpec
 
 DEFAULT_STEPS = (DropConstant(), Standardize())
@@ -53,6 +61,15 @@ def checked_parameters(detector: Any, spec: Any) -> tuple[Any, tuple[Preprocessi
 def columns_spec(detector: Any) -> ColumnsSpec:
     """What is said of the columns, by default that all is inferred."""
     return ColumnsSpec() if detector.columns is None else detector.columns
+
+
+def default_spec(detector: Any, name: str) -> Spec | None:
+    """The spec that a parameter stands for that is None; None if it stands for none."""
+    if name == "model":
+        return detector._model_spec()
+    if name == "train":
+        return COMMITTEE_FIT if isinstance(detector._model_spec(), CommitteeSpec) else FitSpec()
+    return {"columns": ColumnsSpec(), "threshold": DEFAULT_RULE}.get(name)
 
 
 def checked_rule(rule: Any) -> ThresholdRule:

@@ -25,14 +25,18 @@ from jaxflow.training import FitSpec
 
 MOST_MEMORY = 1 << 28
 TRAIN = FitSpec(epochs=1, batch_size=64)
+MEDIAN = Percentile(percentile=50)  # the rows are few
 DETECTORS = {
-    "gaussian": GaussianDetector(threshold=Percentile(percentile=50)),
-    "flow": FlowDetector(MAF(layers=1, hidden=(4,), permutation="random"), train=TRAIN, threshold=Percentile(percentile=50)),
-    "autoencoder": AutoencoderDetector(AutoEncoderSpec(hidden=(4,)), train=TRAIN, threshold=Percentile(percentile=50)),
+    "gaussian": GaussianDetector(threshold=MEDIAN),
+    "flow": FlowDetector(MAF(layers=1, hidden=(4,), permutation="random"), train=TRAIN, threshold=MEDIAN),
+    "autoencoder": AutoencoderDetector(AutoEncoderSpec(hidden=(4,)), train=TRAIN, threshold=MEDIAN),
     "vae": AutoencoderDetector(
-        VariationalAutoEncoderSpec(hidden=(4,), draws=4), train=TRAIN, threshold=Percentile(percentile=50), calibration_folds=0
+        VariationalAutoEncoderSpec(hidden=(4,), draws=4),
+        train=TRAIN,
+        threshold=MEDIAN,
+        calibration_folds=0,
     ),
-    "pca": GaussianDetector(PrincipalComponentsSpec(), threshold=Percentile(percentile=50)),
+    "pca": GaussianDetector(PrincipalComponentsSpec(), threshold=MEDIAN),
 }
 
 

@@ -1,6 +1,7 @@
 """Detectors in scikit-learn's pipelines and searches."""
 
 import pickle
+import re
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,11 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
 from jaxflow.compat import PyODAdapter
-from jaxflow.data import MinMax, Standardize
+from jaxflow.data import ColumnsSpec, MinMax, Standardize
 from jaxflow.detection import AutoencoderDetector, FlowDetector, GaussianDetector, Percentile, TargetFalsePositiveRate
-from jaxflow.models import MAF, AutoEncoderSpec, GaussianSpec
+from jaxflow.models import MAF, AutoEncoderSpec, CommitteeSpec, GaussianSpec, StudentTBase
 from jaxflow.training import FitSpec
+from jaxflow.training.committee import COMMITTEE_FIT
 
 TRAIN = FitSpec(epochs=2, batch_size=64)
 
@@ -67,14 +69,17 @@ def test_a_search_reaches_what_is_nested(x):
         ]
     )
     grid: dict[str, Any] = {
-        "detector__train": [TRAIN, FitSpec(epochs=30, batch_size=64, learning_rate=0.02)],
+        "detector__train__epochs": [2, 30],
+        "detector__train__learning_rate": [0.02],
         "detector__calibration_fraction": [0.1],
         "detector__calibration_folds": [0],
         "scale__with_mean": [False],
     }
     search = GridSearchCV(pipeline, grid, cv=2).fit(x)
-    assert search.best_params_["detector__train"] == grid["detector__train"][1]
+    assert search.best_params_["detector__train__epochs"] == 30
     best = search.best_estimator_
+    assert best[-1].train == FitSpec(epochs=30, batch_size=64, learning_rate=0.02)
+    assert FitSpec(epochs=2, batch_size=64) == TRAIN
     assert best[-1].calibration_scores_.size == 24
     np.testing.assert_array_equal(best.predict(x) == -1, best.decision_function(x) < 0)
     assert best.score(x) == np.mean(best.score_samples(x))
@@ -123,3 +128,46 @@ def test_behind_a_step_that_names_its_columns(x):
     assert isinstance(pipeline.score_samples(frame), np.ndarray)
     with pytest.raises(ValueError, match="feature names should match"):
         pipeline.predict(frame[["heat", "speed"]])
+
+
+def test_what_specs_hold_has_names(fresh):
+    detector = FlowDetector(MAF(layers=2, base=StudentTBase(degrees_of_freedom=3.0)), random_state=5)
+    parameters = detector.get_params()
+    assert parameters["model__layers"] == 2
+    assert parameters["model__base__degrees_of_freedom"] == 3.0
+    assert not any("__" in name for name in detector.get_params(deep=False))
+    shared = detector.model
+    assert detector.set_params(model__layers=3, model__base__degrees_of_freedom=7.0, calibration_folds=0) is detector
+    assert detector.model == MAF(layers=3, base=StudentTBase(degrees_of_freedom=7.0))
+    assert shared == MAF(layers=2, base=StudentTBase(degrees_of_freedom=3.0))
+    assert fresh(detector).model == detector.model
+    # A spec that is set with one of its values comes first, in whatever order they are given.
+    assert fresh(detector).set_params(model__layers=4, model=MAF(hidden=(8,))).model == MAF(layers=4, hidden=(8,))
+
+
+def test_defaults_can_be_reached_into():
+    detector = FlowDetector().set_params(model__layers=2, train__epochs=3, threshold__rate=0.2, columns__infer=False)
+    assert detector.model == MAF(layers=2)
+    assert detector.train == FitSpec(epochs=3)
+    assert detector.threshold == TargetFalsePositiveRate(rate=0.2)
+    assert detector.columns == ColumnsSpec(infer=False)
+    committee = FlowDetector(CommitteeSpec()).set_params(train__steps=50)
+    assert committee.train == COMMITTEE_FIT.model_copy(update={"steps": 50})
+    adapter = PyODAdapter(GaussianDetector()).set_params(detector__model__regularization=0.1)
+    assert adapter.detector.model == GaussianSpec(regularization=0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("model__layers", 0, "model of FlowDetector: layers = 0: "),
+        ("model__layres", 1, "model of FlowDetector: unknown key layres; did you mean layers?"),
+        ("modle__layers", 1, "FlowDetector has no parameter modle; its parameters are "),
+        ("model__layers__more", 1, "model of FlowDetector: layers holds no parameters such as more"),
+        ("preprocessing__kind", 1, "preprocessing__kind: preprocessing = None of FlowDetector holds no parameters"),
+        ("modle", None, "Invalid parameter 'modle' for estimator FlowDetector"),
+    ],
+)
+def test_wrong_names_and_values_within_specs_are_refused(name, value, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        FlowDetector().set_params(**{name: value})
