@@ -9,7 +9,7 @@ has the share of each kind that is flagged, and explains one row of each kind of
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -145,10 +145,11 @@ def _measured(experiments: Mapping[str, Experiment], split: Split) -> tuple[dict
     """The peers and the experiments on the rows of one seed."""
     assert split.y_test is not None
     first = next(iter(experiments.values()))
+    columns = _peer_columns(experiments.values())
     results, runs = {}, {}
     for peer, (fit, all_rows) in PEERS.items():
         print(f"{peer} on {split.name}, seed {first.seed}", file=sys.stderr)
-        results[peer] = _peer(fit, split, first, all_rows)
+        results[peer] = _peer(fit, split, first, columns, all_rows)
     for name, experiment in experiments.items():
         print(f"{name} on {split.name}, seed {first.seed}", file=sys.stderr)
         runs[name] = run = run_experiment(experiment, progress=True)
@@ -157,6 +158,14 @@ def _measured(experiments: Mapping[str, Experiment], split: Split) -> tuple[dict
         flagged = run.scores > run.detector.threshold_
         results[name] = Result(run.metrics, run.fit_seconds, run.score_seconds, run.scores, flagged)
     return results, runs
+
+
+def _peer_columns(experiments: Iterable[Experiment]) -> ColumnsSpec:
+    """How peers see the columns: as all experiments do, if they agree, but judging all, none by the light of others."""
+    first, *others = (experiment.columns for experiment in experiments)
+    if all(other == first for other in others):
+        return first.model_copy(update={"context": ()})
+    return ColumnsSpec(types=first.types, missing=first.missing)
 
 
 def _means(figures: Sequence[Sequence[float]]) -> list[float | str]:
@@ -212,7 +221,13 @@ PEERS: dict[str, tuple[Callable[[np.ndarray, int], Scores], bool]] = {
 }
 
 
-def _peer(fit: Callable[[np.ndarray, int], Scores], split: Split, experiment: Experiment, all_rows: bool) -> Result:
+def _peer(
+    fit: Callable[[np.ndarray, int], Scores],
+    split: Split,
+    experiment: Experiment,
+    columns: ColumnsSpec,
+    all_rows: bool,
+) -> Result:
     """A peer on standardised columns, categories as columns of 0 and 1; calibrated as a detector is."""
     assert split.y_test is not None
     detection = experiment.detection
@@ -225,10 +240,10 @@ def _peer(fit: Callable[[np.ndarray, int], Scores], split: Split, experiment: Ex
     elif detection.calibration_fraction:
         parts = [hold_out(len(rows), detection.calibration_fraction, rng)]
     started = time.perf_counter()
-    measures = [_measure(fit, split.train[learn], experiment) for learn, _ in parts]
+    measures = [_measure(fit, split.train[learn], columns, experiment.seed) for learn, _ in parts]
     scores = [measure(split.train[held]) for measure, (_, held) in zip(measures, parts, strict=True)]
     threshold = detection.threshold.threshold(np.concatenate(scores))
-    measure = _measure(fit, split.train, experiment) if folds or all_rows else measures[0]
+    measure = _measure(fit, split.train, columns, experiment.seed) if folds or all_rows else measures[0]
     fitted = time.perf_counter()
     scores = measure(split.test)
     metrics = evaluate_scores(split.y_test, scores, threshold, n_train=len(split.x_train))
@@ -236,16 +251,14 @@ def _peer(fit: Callable[[np.ndarray, int], Scores], split: Split, experiment: Ex
 
 
 def _measure(
-    fit: Callable[[np.ndarray, int], Scores], learn: Frame, experiment: Experiment
+    fit: Callable[[np.ndarray, int], Scores], learn: Frame, columns: ColumnsSpec, seed: int
 ) -> Callable[[Frame], np.ndarray]:
-    # Peers judge all columns, none by the light of others.
-    columns = ColumnsSpec(types=experiment.columns.types, missing=experiment.columns.missing)
     inputs = fit_inputs(learn, columns, DEFAULT_STEPS)
 
     def features(rows: Frame) -> np.ndarray:
         return inputs.model_rows(inputs.encoding.codes(rows))[0]
 
-    score = fit(features(learn), experiment.seed)
+    score = fit(features(learn), seed)
     return lambda rows: score(features(rows))
 
 
@@ -263,8 +276,8 @@ def _summary(split: Split, metrics: Metrics, experiment: Experiment) -> str:
         f"{metrics.n_anomalies:,} are anomalies. Each detector {calibrated}, and the rule {rule} "
         "takes its threshold from their scores; those fitted by gradient steps set aside a further part that chooses "
         f"the epoch. The {NEIGHBOURS}-nearest-neighbour (NN) distance and the isolation forest are scikit-learn's, on "
-        "standardised columns; the line 'all rows' learns from those that calibrate too. Times are wall seconds and "
-        "include compilation."
+        "standardised columns, which before that are what the configs make of them if all make the same; the line 'all "
+        "rows' learns from those that calibrate too. Times are wall seconds and include compilation."
     )
 
 

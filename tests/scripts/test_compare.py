@@ -112,3 +112,16 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(tmp_path):
     (tmp_path / "out").write_text("")
     with pytest.raises(InputError, match="out is a file, expected a directory"):
         compare.main([config(tmp_path, "one"), "--out", str(tmp_path / "out")])
+
+
+def test_peers_see_columns_as_the_configs_do_if_these_agree(tmp_path):
+    def areas(out, *tails):
+        configs = [config(tmp_path, f"{out}{i}", columns={"tails": tail}) for i, tail in enumerate(tails)]
+        compare.main([*configs, "--out", str(tmp_path / out)])
+        with (tmp_path / out / "results.csv").open() as file:
+            return [float(row["roc_auc"]) for row in csv.DictReader(file)][:2]
+
+    plain, ranked = areas("plain", "none"), areas("ranked", "rank_gaussian")
+    assert plain != ranked
+    assert areas("both", "rank_gaussian", "rank_gaussian") == ranked
+    assert areas("mixed", "rank_gaussian", "none") == plain
