@@ -157,7 +157,7 @@ class Encoding:
         return xp.where(first, slopes[:, self.sources], 0.0)
 
     def unseen(self, x: Float64[AnyArray, "n columns"]) -> Bool[AnyArray, "n columns"]:
-        """Where there is what no training row has: in a column that is judged a category, or a number off its grid.
+        """Where there is what no training row has: a category, or in a column that is judged a number off its grid.
 
         And where a value is missing for the first time, unless the model is to say what it expects there. That it
         cannot say of a context, in whose light all else is judged.
@@ -184,7 +184,12 @@ class Encoding:
 
         The last says for each column its place among one that is bounded by nothing, those on steps and the others.
         """
-        bounded = [index for index, column in enumerate(self.maps) if column.is_bounded and not column.context]
+        # A context that is a number may be another than all before; of another category nothing is known.
+        bounded = [
+            index
+            for index, column in enumerate(self.maps)
+            if column.is_bounded and (isinstance(column, Categorical) or not column.context)
+        ]
         known = ((index, self.maps[index]) for index in bounded)
         steps = {index: column.steps for index, column in known if isinstance(column, Discrete) and column.steps}
         others = [index for index in bounded if index not in steps]

@@ -101,6 +101,11 @@ def category_text(cell: Any) -> str:
     return cell.strip() if number is None else number_text(number)
 
 
+def is_blank(cell: Any) -> bool:
+    """Whether a cell of texts is missing: null, or blank, which is how CSV files write null."""
+    return cell is None or (isinstance(cell, str) and not cell.strip())
+
+
 def as_number(text: str) -> float | None:
     """The finite number that a text is, or None; Python's 1_000 and digits of other scripts are none."""
     if "_" in text or not text.isascii():
@@ -123,13 +128,17 @@ def as_text(array: Any) -> Any:
 
 
 def coded(array: Any) -> tuple[Float64[np.ndarray, "n"], tuple[str, ...]]:
-    """The texts of an Arrow column in ascending order, and for each cell its place among them; NaN where it is null."""
+    """The texts of an Arrow column in ascending order, and for each cell its place among them.
+
+    NaN where it is null or blank.
+    """
     array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
     encoded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
     found = [str(cell) for cell in encoded.dictionary.to_pylist()]
-    texts = tuple(sorted(set(found)))
+    texts = tuple(sorted({cell for cell in found if not is_blank(cell)}))
+    place = {cell: float(number) for number, cell in enumerate(texts)}
     # Last the place of null, which has no index.
-    table = np.array([float(texts.index(cell)) for cell in found] + [np.nan])
+    table = np.array([place.get(cell, np.nan) for cell in found] + [np.nan])
     return table[np.asarray(pc.fill_null(encoded.indices, len(found)).to_numpy(zero_copy_only=False))], texts
 
 
@@ -221,7 +230,9 @@ def is_text(kind: pa.DataType) -> bool:
 
 def _from_objects(column: Shaped[np.ndarray, "n"], name: str) -> Any:
     """Cells that are numbers, texts or None as an Arrow column: of numbers, or of texts if there is one."""
+    pandas = sys.modules.get("pandas")
     cells = [cell.item() if isinstance(cell, np.generic) else cell for cell in column.tolist()]
+    cells = [None if pandas is not None and cell is pandas.NA else cell for cell in cells]
     if all(cell is None or isinstance(cell, int | float) for cell in cells):
         return pa.array([None if cell is None else float(cell) for cell in cells], pa.float64())
     texts = []

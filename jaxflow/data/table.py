@@ -13,7 +13,7 @@ from jaxtyping import Float, Float64
 
 from jaxflow.data.dataset import require_distinct
 from jaxflow.data.discrete_maps import UNSEEN
-from jaxflow.data.frame import category_text
+from jaxflow.data.frame import category_text, is_blank
 from jaxflow.data.kept_texts import KeptTexts
 from jaxflow.errors import InputError
 
@@ -121,7 +121,7 @@ def places_of(column: pa.Array, texts: Sequence[str]) -> Float64[np.ndarray, "ro
     """
 
     def place(cell: Any) -> float:
-        if not cell:
+        if is_blank(cell):
             return np.nan
         text = category_text(cell)
         if text in known:
@@ -139,4 +139,4 @@ def places_of(column: pa.Array, texts: Sequence[str]) -> Float64[np.ndarray, "ro
 def distinct_texts(column: pa.Array) -> set[str]:
     """The categories of a column's cells, empty ones left out."""
     cells = (column.dictionary if pa.types.is_dictionary(column.type) else column.unique()).to_pylist()
-    return {category_text(cell) for cell in cells if cell}
+    return {category_text(cell) for cell in cells if not is_blank(cell)}

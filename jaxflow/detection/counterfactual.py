@@ -157,13 +157,16 @@ def _moved(detector: Any, x: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def _nearest_passing(detector: Any, x: np.ndarray, passing: np.ndarray) -> np.ndarray:
-    """For each row the nearest passing one by Euclidean distance after preprocessing.
+    """For each row the nearest passing one by Euclidean distance after preprocessing, if possible lacking nothing.
 
     Where there are contexts: of the `TRIED` rows with the nearest contexts, the nearest that passes with the row's own
     context in place of its own; if there is none, the nearest of all, with another context.
     """
     (ours, our_context), (theirs, their_context) = (as_the_model_sees(detector, rows) for rows in (x, passing))
     distance = distances(ours, theirs)
+    # To withhold a value is no change that makes a row pass: rows that lack what x has come after all others.
+    lacking = (~np.isnan(x)).astype(np.float32) @ np.isnan(passing).T.astype(np.float32) > 0
+    distance = np.where(lacking, distance + 1 + distance.max(), distance)
     found = passing[np.argmin(distance, axis=1)]
     if our_context is None or their_context is None:
         return found

@@ -114,7 +114,7 @@ class Inputs:
     def never_seen(self, x: Float[AnyArray, "n columns"]) -> Bool[AnyArray, "n columns"]:
         """Where there is what no training row has: see `Encoding.unseen`, and values of columns that were constant."""
         found = list(self.encoding.unseen(x).T)
-        dropped = np.setdiff1d(np.flatnonzero(~self.encoding.in_context), self.preprocessing.kept)
+        dropped = np.setdiff1d(np.arange(self.preprocessing.dim_in), self.preprocessing.kept)
         if dropped.size:
             others = self.preprocessing.never_seen(self.encoding.expand(x))
             for column, source in zip(dropped, self.encoding.sources[dropped], strict=True):

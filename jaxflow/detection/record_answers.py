@@ -9,6 +9,7 @@ from jaxtyping import Float64
 
 from jaxflow.data.column_maps import AnyColumnMap
 from jaxflow.data.discrete_maps import UNSEEN, Categorical
+from jaxflow.data.frame import is_blank
 from jaxflow.data.kept_texts import shown_text
 from jaxflow.data.table_writer import json_number
 from jaxflow.detection.conformal import p_values_among
@@ -135,7 +136,8 @@ class RecordAnswers:
             if name not in record:
                 raise InputError(f"{where}: column {name} is missing")
             cell = record[name]
-            code = math.nan if cell is None and self._may_miss else _code(cell, known)
+            gap = cell is None or (isinstance(known, Categorical) and is_blank(cell))
+            code = (math.nan if self._may_miss else None) if gap else _code(cell, known)
             if code is None:
                 expected = "a text" if isinstance(known, Categorical) else "a finite number"
                 raise InputError(f"{where}: column {name} is {cell!r:.60}, expected {expected}")
@@ -147,12 +149,22 @@ def _code(cell: Any, known: AnyColumnMap) -> float | None:
     """The code of a cell of such a column; None if it cannot be in one."""
     if isinstance(known, Categorical) and isinstance(cell, str):
         return known.place(cell)
+    if isinstance(cell, bool):
+        return _truth_code(cell, known)
     number = _finite_number(cell)
     return known.place(number) if isinstance(known, Categorical) and number is not None else number
 
 
+def _truth_code(cell: bool, known: AnyColumnMap) -> float:
+    """The code of true or false: 1 or 0 among numbers, or a category that is written like it."""
+    if not isinstance(known, Categorical):
+        return float(cell)
+    places = [known.place(written) for written in (float(cell), str(cell), str(cell).lower())]
+    return max(places)  # the one that is known, if one is
+
+
 def _finite_number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not isinstance(value, int | float):
         return None
     try:
         number = float(value)

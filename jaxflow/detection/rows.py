@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import validate_data
 
-from jaxflow.data.dataset import require_columns
+from jaxflow.data.dataset import require_columns, require_distinct
 from jaxflow.data.encoding import missing_value
 from jaxflow.data.frame import Frame, arrow_table, as_frame, as_number, is_pandas, is_table
 from jaxflow.errors import InputError
@@ -27,8 +27,11 @@ def read_rows(detector: Any, X: Any, *, reset: bool, allow_missing: bool) -> Fra
     """
     if isinstance(X, Frame):
         frame = _by_name(detector, X, reset)
+    elif is_table(X) and not reset and _knows_names(detector, X):
+        frame = _by_name(detector, as_frame(X), reset)
     elif is_table(X):
         table = arrow_table(X)
+        require_distinct(table.column_names, "X: column")
         # The names, and their order; of pandas as they are, since there they may be numbers.
         validate_data(detector, X if is_pandas(X) else table, skip_check_array=True, reset=reset)
         frame = as_frame(table)
@@ -57,6 +60,18 @@ def _by_name(detector: Any, frame: Frame, reset: bool) -> Frame:
         return frame
     require_columns("X", detector.columns_, frame.names)
     return frame.pick(detector.columns_)
+
+
+def _knows_names(detector: Any, X: Any) -> bool:
+    """Whether the names of its columns are known though scikit-learn does not know them.
+
+    Those of detectors fitted by scripts are. Names that arrays are given, x0, x1, ..., say nothing about a table that
+    has others.
+    """
+    if hasattr(detector, "feature_names_in_"):
+        return False
+    given = tuple(f"x{place}" for place in range(detector.n_features_in_))
+    return detector.columns_ != given or set(given) <= set(arrow_table(X).column_names)
 
 
 def _set_width(detector: Any, columns: int) -> None:

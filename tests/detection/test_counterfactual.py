@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from jaxflow.data import ColumnsSpec
 from jaxflow.detection import GaussianDetector, GivenThreshold, Percentile
 from jaxflow.errors import InputError
 from jaxflow.models import GaussianSpec
@@ -87,3 +88,16 @@ def test_without_a_normal_row_that_passes_there_is_none():
     detector = GaussianDetector(GaussianSpec(), threshold=GivenThreshold(value=-1e6)).fit(rows(0, 100))
     with pytest.raises(InputError, match="none of the 100 normal rows at hand has a score of at most -1e\\+06"):
         detector.counterfactual(rows(1, 3))
+
+
+@pytest.mark.parametrize("missing", ["median", "model"])
+def test_no_value_has_to_go_missing(missing):
+    rng = np.random.default_rng(0)
+    x = rng.multivariate_normal([0, 0], [[1, 0.9], [0.9, 1]], 1000)
+    x[rng.random(x.shape) < 0.1] = np.nan
+    detector = GaussianDetector(columns=ColumnsSpec(missing=missing)).fit(x)
+    asked = np.array([[2.0, -2.0], [2.0, -3.0], [3.0, 0.0], [np.nan, 9.0]])
+    found = detector.counterfactual(asked)
+    assert np.all(found.scores <= detector.threshold_)
+    assert not np.isnan(found.rows[:3]).any()
+    assert not np.isnan(found.rows[3, 1])

@@ -311,11 +311,11 @@ def test_works_in_a_grid_search():
 
 
 def test_parameters_are_those_of_the_constructor(fresh, unfitted):
-    parameters = unfitted.get_params()
-    for name, value in fresh(unfitted).get_params().items():
+    parameters = unfitted.get_params(deep=False)
+    for name, value in fresh(unfitted).get_params(deep=False).items():
         assert value == parameters[name]
     changed = fresh(unfitted, random_state=5, threshold=BestF1())
-    assert changed.get_params() == parameters | {"random_state": 5, "threshold": BestF1()}
+    assert changed.get_params(deep=False) == parameters | {"random_state": 5, "threshold": BestF1()}
     with pytest.raises(ValueError, match="Invalid parameter 'epochs'"):
         changed.set_params(epochs=3)
 

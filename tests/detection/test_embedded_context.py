@@ -41,6 +41,10 @@ def test_a_reading_is_judged_by_its_room(spec, tmp_path):
         for other in LEVELS:
             flag = detector.predict(pa.table(table(other, level)))[0]
             assert flag == (1 if name == other else -1), f"{level} degrees in the {other}"
+    nowhere = pa.table(table("attic", 20.0))
+    assert detector.predict(nowhere)[0] == -1
+    first = detector.explain(nowhere).top(1)[0][0]
+    assert str(first) == "room = attic (never seen)"
     top = detector.explain(pa.table(table("cellar", 45.0))).top(3)[0]
     assert {reason.column for reason in top[:2]} == {"temperature", "humidity"}
     asked = pa.table(rooms(1, 50))

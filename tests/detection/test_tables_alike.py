@@ -1,0 +1,109 @@
+"""A row is one row, whichever way it comes: as a frame, an array, a file or a record."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from jaxflow.data import ColumnsSpec
+from jaxflow.data.frame import as_frame
+from jaxflow.detection import GaussianDetector
+from jaxflow.detection.answers import answer_chunks, detector_chunks
+from jaxflow.detection.record_answers import RecordAnswers
+from jaxflow.errors import InputError
+
+
+def machines(n=600, seed=0):
+    rng = np.random.default_rng(seed)
+    load = rng.normal(size=n)
+    return pd.DataFrame({"load": load, "heat": load + 0.1 * rng.normal(size=n), "open": rng.random(n) < 0.4})
+
+
+@pytest.fixture(scope="module")
+def by_script():
+    """Fitted as scripts fit: with the names of the columns, which scikit-learn has not seen."""
+    detector = GaussianDetector().fit(as_frame(machines()))
+    assert not hasattr(detector, "feature_names_in_")
+    return detector
+
+
+def test_a_table_is_matched_by_the_names_that_a_script_has_read(by_script):
+    asked = machines(20, 1)
+    expected = by_script.anomaly_score(asked.to_numpy(dtype=float))
+    for table in (asked, pa.table(asked.to_dict("list")), asked[["open", "load", "heat"]], asked.assign(other=1.0)):
+        np.testing.assert_array_equal(by_script.anomaly_score(table), expected)
+    with pytest.raises(InputError, match="X: column heat is missing; the columns are load, open"):
+        by_script.predict(asked[["load", "open"]])
+    with pytest.raises(InputError, match="column heat is missing"):
+        by_script.predict(asked.rename(columns={"heat": "temperature"}))
+
+
+def test_names_that_arrays_are_given_are_looked_for_too():
+    named = GaussianDetector().fit(machines()[["load", "heat"]].to_numpy())
+    asked = machines(5, 1)[["load", "heat"]].set_axis(["x0", "x1"], axis=1)
+    np.testing.assert_array_equal(named.anomaly_score(asked[["x1", "x0"]]), named.anomaly_score(asked.to_numpy()))
+    with pytest.warns(UserWarning, match="was fitted without feature names"):
+        named.anomaly_score(asked.set_axis(["a", "b"], axis=1))
+
+
+def test_two_columns_of_one_name_are_refused():
+    twice = pd.concat([machines()[["load"]], machines()[["load"]]], axis=1)
+    with pytest.raises(InputError, match="X: column load"):
+        GaussianDetector().fit(twice)
+
+
+def test_a_record_may_say_true_and_false(by_script):
+    answer = RecordAnswers(by_script)
+    for row in machines(10, 1).to_dict("records"):
+        record = json.loads(json.dumps(row))
+        assert type(record["open"]) is bool
+        plain = row | {"open": float(row["open"])}
+        assert answer(record, "line 1") == answer(plain, "line 1")
+
+
+@pytest.mark.parametrize("texts", [("True", "False"), ("true", "false"), ("1", "0")])
+def test_true_is_the_category_that_is_written_like_it(texts):
+    cells = machines()
+    cells["open"] = np.where(cells["open"], *texts)
+    columns = ColumnsSpec.model_validate({"types": {"open": "categorical"}})
+    answer = RecordAnswers(GaussianDetector(columns=columns).fit(cells))
+    for truth, text in zip((True, False), texts, strict=True):
+        record = {"load": 0.3, "heat": 0.3}
+        assert answer(record | {"open": truth}, "line 1") == answer(record | {"open": text}, "line 1")
+        assert answer(record | {"open": truth}, "line 1")["anomaly"] == 0
+
+
+def test_a_blank_text_is_missing_everywhere(tmp_path):
+    rng = np.random.default_rng(0)
+    cells = pd.DataFrame({"load": rng.normal(size=500), "kind": rng.choice(["x", "y", "", " "], 500)})
+    detector = GaussianDetector(columns=ColumnsSpec(missing="median")).fit(cells)
+    assert detector.inputs_.encoding.categories == {"kind": ("x", "y")}
+    scores = detector.anomaly_score(cells)
+    marked = cells.assign(kind=cells["kind"].where(cells["kind"].str.strip() != "", None))
+    np.testing.assert_array_equal(detector.anomaly_score(marked), scores)
+    np.testing.assert_array_equal(detector.anomaly_score(cells.to_numpy(dtype=object)), scores)
+    parquet.write_table(pa.table(cells.to_dict("list")), tmp_path / "rows.parquet")
+    cells.to_csv(tmp_path / "rows.csv", index=False)
+    for name in ("rows.parquet", "rows.csv"):
+        chunks = detector_chunks(detector, tmp_path / name, 100)
+        answered = pa.Table.from_batches(list(answer_chunks(detector, chunks)))
+        np.testing.assert_allclose(answered["score"].to_numpy(), scores, rtol=1e-6)
+    answer = RecordAnswers(detector)
+    for row in range(8):
+        assert answer(cells.iloc[row].to_dict(), "line 1")["score"] == pytest.approx(scores[row], rel=1e-6)
+    with pytest.raises(ValueError, match="column kind"):
+        GaussianDetector().fit(cells)
+    refusing = RecordAnswers(GaussianDetector().fit(cells[cells["kind"].str.strip() != ""]))
+    with pytest.raises(InputError, match="line 1: column kind is '', expected a text"):
+        refusing({"load": 0.0, "kind": ""}, "line 1")
+
+
+def test_what_pandas_has_for_nothing_is_missing_in_arrays_too():
+    rng = np.random.default_rng(0)
+    cells = pd.DataFrame({"load": pd.array(rng.normal(size=300)), "kind": rng.choice(["x", "y"], 300)})
+    cells.loc[::7, "load"] = pd.NA
+    detector = GaussianDetector(columns=ColumnsSpec(missing="median")).fit(cells)
+    np.testing.assert_array_equal(detector.predict(cells.to_numpy()), detector.predict(cells))
