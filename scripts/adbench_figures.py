@@ -94,8 +94,9 @@ def _draw_ranks(
     height: float,
 ) -> None:
     """One panel; a unit downwards is a line of text."""
-    first, last = np.floor(means.min()), np.ceil(means.max())
-    last = max(last, first + 1.0)
+    first, last = float(np.floor(means.min())), float(np.ceil(means.max()))
+    if last - first < difference:
+        first, last = 1.0, float(len(means))  # where the bar for the difference has room
     span = last - first
     axes.set_axis_off()
     # Names take three tenths of the width on either side.

@@ -97,7 +97,9 @@ def test_tables_and_figures_of_known_ranks(study, runs, tmp_path, capsys):
     # q = 2.569 for four methods (Demšar 2006, table 5a), times the root of 4 * 5 / (6 * 5).
     assert "| Nemenyi critical difference at 0.05 | 2.10 |" in page
     assert "| kNN (PyOD) | PyOD, run here | 54.00 [" in page
-    assert "| +23.00 [" in page
+    assert "| +23.00 [+1" in page
+    # All of five differences in one direction, 2 / 2^5, times the three methods.
+    assert "| kNN | 5 / 0 | 0.062 | 0.19 |" in page
     assert "| jaxflow: Gaussian | 4 / 1 |" in page
     assert "| mean | 77.00 | 72.00 | 54.60 | 44.10 |" in page
     assert "| jaxflow: Gaussian | 1.5 | 0.5 | 1.5 | 0.5 |" in page
@@ -224,7 +226,10 @@ def test_one_fit_is_scored_in_both_ways(scripts, study, runs, tmp_path, monkeypa
     few = flows.PUBLISHED_FIT.model_copy(update={"epochs": 3})
     monkeypatch.setattr(study, "load_adbench", lambda name: dataset)
     monkeypatch.setattr(study, "demonstrate", lambda dataset, seed: flows.demonstrate(dataset, seed, few))
+    divide, asked = flows.benchmark_split, []
+    monkeypatch.setattr(flows, "benchmark_split", lambda *how: asked.append(how[1:]) or divide(*how))
     found = study.flow_scores(["wine"], 1)
+    assert asked == [("dte", 0)]
     assert found[0].dataset == "wine"
     assert found[0].correlation == pytest.approx(1, abs=1e-4)
     assert found[0].roc_auc > 90
