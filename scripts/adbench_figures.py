@@ -120,9 +120,9 @@ def _draw_ranks(
     for side, edge, align in sides:
         for row, index in enumerate(side):
             color = LOOKS[_look(methods[index])][0]
-            place = below + row
-            axes.plot([means[index], means[index], edge], [0, place, place], color=color, linewidth=0.9)
-            parts = (_name(methods[index]), f"{means[index]:.1f}")
+            place, rank = below + row, float(means[index])
+            axes.plot([rank, rank, edge], [0, place, place], color=color, linewidth=0.9)
+            parts = (_name(methods[index]), f"{rank:.1f}")
             shown = "  ".join(parts if align == "right" else parts[::-1])
             text = axes.text(edge + (-0.01 if align == "right" else 0.01) * span, place, shown, ha=align, va="center")
             text.set_fontsize(SMALL_FONT)
