@@ -107,8 +107,10 @@ def test_round_trip(name, direction, rows, context):
 @few
 @given(rows=ROWS, context=CONTEXTS)
 def test_log_det_is_that_of_the_autodiff_jacobian(name, direction, rows, context):
-    # Autodiff's own derivative of a squashing function, s (1 - s), loses its digits where s nears 1: stay at |z| < 3.
+    # Autodiff's own derivative of a squashing function, s (1 - s), loses its digits where s nears 1: stay at |z| < 3,
+    # and nearer to 0 where another layer spreads the rows before they are squashed.
     scale = 0.1 if CASES[name].data != "real" or CASES[name].latent != "real" else 1.0
+    scale *= 0.2 if name == "chain_onto_unit_cube" else 1.0
     start, context = placed(rows * scale, domain(name, direction)), context_for(name, context)
     _, log_det = compiled(name, direction)(start, context)
     jacobian, _ = compiled_jacobian(name, direction)(start, context)

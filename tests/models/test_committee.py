@@ -113,7 +113,7 @@ def test_the_default_serves_tables_of_any_size():
     assert GaussianMixtureSpec().for_rows(50).components == 8
     detector = FlowDetector(
         CommitteeSpec(members=(CommitteeMember(model=KernelDensitySpec()), CommitteeMember(model=GaussianSpec()))),
-        threshold=Percentile(),
+        threshold=Percentile(percentile=50),
         calibration_folds=0,
     ).fit(rows(0, 60))
     assert detector.predict([[0.0, 1.0], [9.0, 0.0]]).tolist() == [1, -1]
