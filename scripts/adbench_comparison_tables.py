@@ -1,7 +1,6 @@
 """The tables of `adbench_study.py`: means with intervals, ranks with tests, set by set, seconds, contamination."""
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
 
 import numpy as np
 from adbench_comparison import JAXFLOW, METRICS, PUBLISHED, Comparison, Contaminated, Method, Published
@@ -14,9 +13,9 @@ from adbench_statistics import (
     resampled_means,
     signed_rank,
 )
+from adbench_tables import Table
 from broken_flow import FlowScores
 
-Table: TypeAlias = tuple[str, list[str], list[list[str]]]
 SHOWN_BY_SET = ("DTE-NP", "kNN", "DTE-C", "ICL", "IForest", "OCSVM", "LOF", "PlanarFlow")
 TESTED = ("roc_auc", "pr_auc")
 

@@ -25,7 +25,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from jaxflow.atomic_write import write_csv
 from jaxflow.config.command_line import ScriptParser, run_script
 from jaxflow.data import Dataset, hold_out
-from jaxflow.data.adbench import adbench_files, load_adbench
+from jaxflow.data.adbench import DEVELOPMENT_SETS, adbench_files, load_adbench
 from jaxflow.data.benchmark_splits import Protocol, benchmark_split
 from jaxflow.detection import ContaminationWarning, TargetFalsePositiveRate
 from jaxflow.errors import InputError
@@ -33,11 +33,6 @@ from jaxflow.evaluation import format_number, print_table, provenance, write_rep
 from jaxflow.evaluation.metrics import score_ranks
 
 NAME, TABLE = "benchmark_adbench.py", "results.csv"
-# Sets at hand while the default detector was designed.
-DEVELOPMENT = (
-    "annthyroid", "breastw", "cardio", "cover", "fault", "glass", "ionosphere", "letter", "mammography", "mnist",
-    "optdigits", "pendigits", "pima", "satellite", "shuttle", "smtp", "spambase", "thyroid", "vowels", "wilt", "wine",
-)  # fmt: skip
 CALIBRATION_FRACTION, RATE = 0.2, 0.01
 CONTAMINATIONS = (0.0, 0.01, 0.05, 0.1)
 
@@ -80,7 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, measure what is missing, write."""
     parser = ScriptParser(prog=NAME, description=__doc__)
     parser.add_argument(
-        "--datasets", default=",".join(DEVELOPMENT), help="names with commas between, or all (default: 21 of the 43)"
+        "--datasets",
+        default=",".join(DEVELOPMENT_SETS),
+        help="names with commas between, or all (default: 21 of the 43)",
     )
     parser.add_argument("--detectors", default="flow,gaussian,gmm", help=f"of {', '.join(DETECTORS)}")
     parser.add_argument("--protocol", choices=get_args(Protocol), default="random", help="the division of the rows")

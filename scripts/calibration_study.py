@@ -19,7 +19,7 @@ from calibration_tables import MODELS, RATES, RULES, pooled, summary, tables
 from jaxflow.atomic_write import write_csv
 from jaxflow.config.command_line import ScriptParser, run_script
 from jaxflow.data import Dataset, SplitSpec, split_dataset
-from jaxflow.data.adbench import adbench_files, load_adbench
+from jaxflow.data.adbench import DEVELOPMENT_SETS, adbench_files, load_adbench
 from jaxflow.data.splits import hold_out
 from jaxflow.detection import (
     Detector,
@@ -35,10 +35,6 @@ from jaxflow.evaluation import print_table, provenance, save_figure, write_repor
 from jaxflow.models import MAF
 from jaxflow.training import FitSpec
 
-SETS = (
-    "annthyroid", "breastw", "cardio", "cover", "fault", "glass", "ionosphere", "letter", "mammography", "mnist",
-    "optdigits", "pendigits", "pima", "satellite", "shuttle", "smtp", "spambase", "thyroid", "vowels", "wilt", "wine",
-)  # fmt: skip
 CALIBRATION_FRACTION = 0.2
 NAME, TABLE = "calibration_study.py", "results.csv"
 CAPTION = (
@@ -73,7 +69,9 @@ class Result(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, measure what is missing, write."""
     parser = ScriptParser(prog=NAME, description=__doc__)
-    parser.add_argument("--sets", nargs="+", default=list(SETS), metavar="NAME", help="data sets (default: all 21)")
+    parser.add_argument(
+        "--sets", nargs="+", default=list(DEVELOPMENT_SETS), metavar="NAME", help="data sets (default: all 21)"
+    )
     parser.add_argument("--seeds", type=int, default=3, help="splits and fits of each set (default: 3)")
     parser.add_argument("--epochs", type=int, default=60, help="most epochs of a flow (default: 60)")
     parser.add_argument("--rows", type=int, default=20_000, help="most normal rows of a set (default: 20000)")
@@ -86,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise InputError(f"--{name} {getattr(options, name)}: expected at least {least}")
     for name in options.sets:
         if name not in adbench_files():
-            raise InputError(f"--sets {name}: expected names such as {', '.join(SETS)}")
+            raise InputError(f"--sets {name}: expected names such as {', '.join(DEVELOPMENT_SETS)}")
     made = provenance(["python", *(sys.argv if arguments is None else [f"scripts/{NAME}", *arguments])], 0)
 
     results = read_results(options)

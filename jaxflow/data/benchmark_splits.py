@@ -86,9 +86,7 @@ def benchmark_split(dataset: Dataset, protocol: Protocol, seed: int, contaminati
             )
         train, test = np.concatenate([train, spare[:wanted]]), np.concatenate([normal[half:], known])
     x_train, x_test = dataset.x[drawn[train]], dataset.x[drawn[test]]
-    return BenchmarkSplit(
-        x_train, x_test, labels[test], copies(x_test, x_train), float(np.mean(labels[train])) if len(train) else 0.0
-    )
+    return BenchmarkSplit(x_train, x_test, labels[test], copies(x_test, x_train), float(np.mean(labels[train])))
 
 
 def copies(x: Float64[np.ndarray, "n dim"], among: Float64[np.ndarray, "m dim"]) -> Bool[np.ndarray, "n"]:

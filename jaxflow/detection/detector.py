@@ -162,7 +162,8 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
         self.inputs_ = fit_inputs(x[learn], columns_spec(self), steps)
         self.model_spec_ = self.inputs_.adapted(spec).for_rows(len(learn))
         stopped = self._learn(x[learn], rng, normal[learn])
-        self.keep_normal_rows(self.inputs_.encoding.codes(x[calibrate]))
+        codes = self.inputs_.encoding.codes(x)
+        self.keep_normal_rows(codes[calibrate])
         labels = np.repeat([0, 1], [len(calibrate), len(anomalies)]) if len(anomalies) else None
         source = "held_out" if self.calibration_fraction and not folds else "training"
         # What ended this fit early would end those of the folds; there is one model to keep, with what it learned from.
@@ -180,12 +181,11 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
 
             scores, stopped = out_of_fold_scores(self, learn_fold, x, folds, rng)
         else:
-            scores = self.scores_of_rows(self.inputs_.encoding.codes(x[calibrate]))
+            scores = self.scores_of_rows(codes[calibrate])
         clean = scores
         if len(anomalies):
             scores = np.concatenate([scores, self.scores_of_rows(self.inputs_.encoding.codes(anomalies))])
         self._decide(rule, scores, labels, source)
-        codes = self.inputs_.encoding.codes(x)
         self.contamination_ = contamination_of(self, codes, calibrate, clean, normal.__getitem__, "X, counted from 0")
         return stopped
 
@@ -322,8 +322,7 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
             ValueError: if `X` does not have the columns that were fitted, or a value that cannot be scored.
         """
         check_is_fitted(self, "threshold_")
-        allow_missing = self.inputs_.encoding.missing != "refuse"
-        return self.inputs_.encoding.codes(read_rows(self, X, reset=False, allow_missing=allow_missing))
+        return self.inputs_.encoding.codes(self._rows(X))
 
     def __sklearn_tags__(self):
         """What scikit-learn's own code wants to know of an estimator."""

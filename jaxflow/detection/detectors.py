@@ -135,12 +135,13 @@ class GradientDetector(Detector):
         if len(parts.validate):
             z, context = inputs.model_rows(rows[np.isin(needed, parts.validate)])
             valid = Batch(z, None, context)
-        spec = FitSpec() if self.train is None else self.train
         key = jax.random.key(int(rng.integers(2**31)))
         calibration = rows[np.isin(needed, parts.calibrate)]
         del rows
 
-        result, stopped = finished(lambda: fit(model, train, valid, spec, key=key, **self._how(model)), train.original)
+        result, stopped = finished(
+            lambda: fit(model, train, valid, self.train, key=key, **self._how(model)), train.original
+        )
         self.model_, self.history_ = result
         self.keep_normal_rows(calibration)
         held_out = "held_out" if self.calibration_fraction else "training"

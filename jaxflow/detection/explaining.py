@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from sklearn.utils.validation import check_is_fitted
 
+from jaxflow.data.frame import Frame
 from jaxflow.detection.attribution import (
     NORMAL_ROWS,
     Explanation,
@@ -75,9 +76,12 @@ class Explaining:
         self.normal_rows_ = spread_out(np.asarray(x, np.float64), NORMAL_ROWS).copy()
         self._term_scales: dict[str, Any] = {}
 
+    def _rows(self, X: Any) -> Frame:
+        """The rows, checked against the columns that were fitted."""
+        return read_rows(self, X, reset=False, allow_missing=self.inputs_.encoding.missing != "refuse")
+
     def _codes_and_others(self, X: Any) -> tuple[Float[np.ndarray, "n n_features"], OtherTexts]:
         """What `Detector.codes` gives, and the texts that it has no place for."""
-        encoding = self.inputs_.encoding
-        frame = read_rows(self, X, reset=False, allow_missing=encoding.missing != "refuse")
-        x = encoding.codes(frame)
+        frame = self._rows(X)
+        x = self.inputs_.encoding.codes(frame)
         return x, other_texts(frame, x, categories_of(self))

@@ -32,14 +32,7 @@ class NestedParameters(BaseEstimator):
             ValueError: if there is no such parameter; in particular an `InputError` if a spec does not hold such a
                 value, or it is wrong.
         """
-        nested: dict[str, dict[str, Any]] = {}
-        plain = {}
-        for key, value in params.items():
-            name, within, rest = key.partition("__")
-            if within:
-                nested.setdefault(name, {})[rest] = value
-            else:
-                plain[key] = value
+        plain, nested = _divided(params)
         super().set_params(**plain)
         known = super().get_params(deep=False)
         for name, changes in nested.items():
@@ -56,6 +49,19 @@ class NestedParameters(BaseEstimator):
         return self
 
 
+def _divided(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The values by names without `__`, and for each name before the first `__` those by what comes after it."""
+    plain: dict[str, Any] = {}
+    nested: dict[str, dict[str, Any]] = {}
+    for key, value in values.items():
+        name, within, rest = key.partition("__")
+        if within:
+            nested.setdefault(name, {})[rest] = value
+        else:
+            plain[key] = value
+    return plain, nested
+
+
 def _within(name: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, Spec):
         return {}
@@ -68,14 +74,9 @@ def _within(name: str, value: Any) -> dict[str, Any]:
 
 def _changed(spec: Spec, changes: Mapping[str, Any], source: str) -> Spec:
     """The spec with other values, checked as those of a config are."""
-    own = {key: value for key, value in changes.items() if "__" not in key}
+    own, nested = _divided(changes)
     values = dict(spec) | own
-    deeper: dict[str, dict[str, Any]] = {}
-    for key, value in changes.items():
-        name, within, rest = key.partition("__")
-        if within:
-            deeper.setdefault(name, {})[rest] = value
-    for name, inner in deeper.items():
+    for name, inner in nested.items():
         if not isinstance(values.get(name), Spec):
             raise InputError(f"{source}: {name} holds no parameters such as {next(iter(inner))}")
         values[name] = _changed(values[name], inner, f"{source}: {name}")

@@ -27,14 +27,15 @@ def read_rows(detector: Any, X: Any, *, reset: bool, allow_missing: bool) -> Fra
     """
     if isinstance(X, Frame):
         frame = _by_name(detector, X, reset)
-    elif is_table(X) and not reset and _knows_names(detector, X):
-        frame = _by_name(detector, as_frame(X), reset)
     elif is_table(X):
         table = arrow_table(X)
         require_distinct(table.column_names, "X: column")
-        # The names, and their order; of pandas as they are, since there they may be numbers.
-        validate_data(detector, X if is_pandas(X) else table, skip_check_array=True, reset=reset)
-        frame = as_frame(table)
+        if not reset and _knows_names(detector, table.column_names):
+            frame = _by_name(detector, as_frame(table), reset)
+        else:
+            # The names, and their order; of pandas as they are, since there they may be numbers.
+            validate_data(detector, X if is_pandas(X) else table, skip_check_array=True, reset=reset)
+            frame = as_frame(table)
     elif _holds_texts(X):
         frame = as_frame(np.array(X, dtype=object))
         if reset:
@@ -62,8 +63,8 @@ def _by_name(detector: Any, frame: Frame, reset: bool) -> Frame:
     return frame.pick(detector.columns_)
 
 
-def _knows_names(detector: Any, X: Any) -> bool:
-    """Whether the names of its columns are known though scikit-learn does not know them.
+def _knows_names(detector: Any, names: list[str]) -> bool:
+    """Whether a table of such columns is matched by their names though scikit-learn does not know them.
 
     Those of detectors fitted by scripts are. Names that arrays are given, x0, x1, ..., say nothing about a table that
     has others.
@@ -71,7 +72,7 @@ def _knows_names(detector: Any, X: Any) -> bool:
     if hasattr(detector, "feature_names_in_"):
         return False
     given = tuple(f"x{place}" for place in range(detector.n_features_in_))
-    return detector.columns_ != given or set(given) <= set(arrow_table(X).column_names)
+    return detector.columns_ != given or set(given) <= set(names)
 
 
 def _set_width(detector: Any, columns: int) -> None:

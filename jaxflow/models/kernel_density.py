@@ -137,12 +137,12 @@ class KernelDensitySpec(ModelSpec):
 
 def _log_density(fitted: Any, rows: Float[Array, "n dim"]) -> Float[Array, "n 1"]:
     centres, weights, width = fitted
-    exponents = jnp.log(weights) - squared_distances(rows, centres) / (2 * width**2)
+    exponents = jnp.log(weights) - _squared_distances(rows, centres) / (2 * width**2)
     constant = rows.shape[-1] * (jnp.log(width) + 0.5 * jnp.log(2 * jnp.pi))
     return jax.nn.logsumexp(exponents, axis=1)[:, None] - constant
 
 
-def squared_distances(rows: Float[Array, "n dim"], centres: Float[Array, "m dim"]) -> Float[Array, "n m"]:
+def _squared_distances(rows: Float[Array, "n dim"], centres: Float[Array, "m dim"]) -> Float[Array, "n m"]:
     """|row - centre|^2; by differences, since the products of far rows would leave nothing of near distances."""
 
     def one(column, total):

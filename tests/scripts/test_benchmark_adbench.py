@@ -1,19 +1,17 @@
 import csv
 import importlib
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from jaxflow.data import Dataset
 from jaxflow.errors import InputError
+from tests.scripts.script_modules import script_module
 
 
 @pytest.fixture(scope="module")
 def benchmark():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(Path(__file__).parents[2] / "scripts")
-        yield importlib.import_module("benchmark_adbench")
+    return script_module("benchmark_adbench")
 
 
 @pytest.fixture

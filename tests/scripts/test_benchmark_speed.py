@@ -9,24 +9,19 @@ from types import SimpleNamespace
 import pytest
 
 from jaxflow.errors import InputError
+from tests.scripts.script_modules import script_module
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
-def load(name):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(SCRIPTS)
-        return importlib.import_module(name)
-
-
 @pytest.fixture(scope="module")
 def script():
-    return load("benchmark_speed")
+    return script_module("benchmark_speed")
 
 
 @pytest.fixture(scope="module")
 def tables():
-    return load("speed_tables")
+    return script_module("speed_tables")
 
 
 class Clock:
@@ -55,7 +50,7 @@ def run(script, out, *arguments):
 
 
 def test_several_numbers_of_features_make_a_figure(tables):
-    figure = load("speed_figure").plot_cost_of_draws(
+    figure = script_module("speed_figure").plot_cost_of_draws(
         [
             tables.Timing(20, "sample", {"jaxflow": [1e3, 2e3, 4e3], "other": [10.0, 10.0, 10.0]}),
             tables.Timing(5, "sample", {"jaxflow": [4e3, 4e3, 4e3], "other": [1e3, 1e3, 1e3]}),
@@ -291,7 +286,7 @@ def test_parameter_counts_that_differ_are_all_named(tables):
 
 
 def test_torch_computes_where_jax_does():
-    torch_device = load("speed_peers").torch_device
+    torch_device = script_module("speed_peers").torch_device
     with_cuda, without = (
         SimpleNamespace(cuda=SimpleNamespace(is_available=lambda has=has: has)) for has in (True, False)
     )

@@ -1,6 +1,4 @@
 import csv
-import importlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,13 +6,12 @@ import pytest
 
 from jaxflow.data import Dataset
 from jaxflow.errors import InputError
+from tests.scripts.script_modules import script_module
 
 
 @pytest.fixture(scope="module")
 def study():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(Path(__file__).parents[2] / "scripts")
-        return importlib.import_module("calibration_study")
+    return script_module("calibration_study")
 
 
 @pytest.fixture
@@ -90,7 +87,7 @@ def test_what_was_fixed(study):
     assert flow.train.input_noise == 0.1
     assert flow.model.layers == 5
     assert type(study.make_detector("Gaussian", 1, 60, calibration_fraction=0.2)).__name__ == "GaussianDetector"
-    assert len(study.SETS) == 21
+    assert len(study.DEVELOPMENT_SETS) == 21
 
 
 @pytest.mark.parametrize(
