@@ -181,6 +181,7 @@ class CsvTable(Table):
         types = {name: pa.string() for name in read}
         convert = csv.ConvertOptions(column_types=types, include_columns=read, strings_can_be_null=False)
         rows = 0
+        boolean = set(self._boolean)
         try:
             with self._stream(marked=False) as stream, self._reader(stream, convert, on_ragged=keep) as reader:
                 for batch in reader:
@@ -188,9 +189,12 @@ class CsvTable(Table):
                         for index, row in enumerate(zip(*(batch.column(name) for name in read), strict=True)):
                             for name, cell in zip(columns, row, strict=True):
                                 text = _bytes_of(cell.as_py()).decode("utf-8", errors="replace").strip()
+                                # Where one cell of the first block is neither, pyarrow takes all of it for texts.
+                                if rows + index == 0 and text.lower() in ("true", "false"):
+                                    boolean.add(name)
                                 if (name in texts and text) or (missing and name != label and text in EMPTY):
                                     continue
-                                expected = "a text" if name in texts else self._objection(text, name, label)
+                                expected = "a text" if name in texts else _objection(text, name, label, name in boolean)
                                 if expected is not None:
                                     return cell_error(self.path, rows + index + 1, name, text, expected)
                     rows += batch.num_rows
@@ -202,12 +206,13 @@ class CsvTable(Table):
             return damaged(self.path, "CSV", again)
         return damaged(self.path, "CSV", error)
 
-    def _objection(self, text: str, name: str, label: str | None) -> str | None:
-        """What a cell of the column should have been, or None when the text is that."""
-        if name in self._boolean:
-            return None if text in _BOOLEAN_TEXTS else "true or false like the cells above it"
-        accepted = as_number(text) is not None and (name != label or float(text) in (0.0, 1.0))
-        return None if accepted else expected_cell(name, label)
+
+def _objection(text: str, name: str, label: str | None, boolean: bool) -> str | None:
+    """What a cell of the column should have been, or None when the text is that."""
+    if boolean:
+        return None if text in _BOOLEAN_TEXTS else "true or false like the cells above it"
+    accepted = as_number(text) is not None and (name != label or float(text) in (0.0, 1.0))
+    return None if accepted else expected_cell(name, label)
 
 
 def _bytes_of(text: str) -> bytes:

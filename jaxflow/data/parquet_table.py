@@ -27,7 +27,7 @@ BUFFER_BYTES = 1 << 16  # of each column, read at once
 
 
 class ParquetTable(Table):
-    """A Parquet file whose chosen columns hold integers, floats, decimals or booleans.
+    """A Parquet file whose chosen columns hold integers, floats, decimals, booleans or nothing but null.
 
     Pages that were written with checksums are checked; without, damage to the numbers themselves cannot be seen.
 
@@ -98,7 +98,7 @@ class ParquetTable(Table):
         """
         for name in columns:
             kind = self._types.field(name).type
-            if not is_number(kind):
+            if not is_number(kind) and not pa.types.is_null(kind):
                 raise InputError(f"{self.path}: column {name} holds {kind}, expected numbers{instead_of(kind)}")
 
 

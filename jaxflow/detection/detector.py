@@ -158,6 +158,9 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
         learn, calibrate = np.arange(len(x)), np.arange(len(x))
         if self.calibration_fraction and not folds:
             learn, calibrate = hold_out(len(x), self.calibration_fraction, rng)
+            if len(learn) < 2:
+                left = f"leaves {len(learn)} of {len(x)} rows to learn from"
+                raise InputError(f"calibration_fraction = {self.calibration_fraction}: {left}, expected at least 2")
 
         self.inputs_ = fit_inputs(x[learn], columns_spec(self), steps)
         self.model_spec_ = self.inputs_.adapted(spec).for_rows(len(learn))

@@ -1,6 +1,7 @@
 """A stream of JSON lines, answered line by line."""
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -49,11 +50,16 @@ def _record(line: bytes, where: str) -> Any:
         raise InputError(f"{where} is longer than {LONGEST_LINE} bytes")
     try:
         # Some programs begin what they write with a mark of its encoding.
-        return json.loads(line.decode("utf-8-sig"), object_pairs_hook=_distinct)
+        return json.loads(line.decode("utf-8-sig"), object_pairs_hook=_distinct, parse_int=_integer)
     except json.JSONDecodeError as error:
         raise InputError(f"{where} is no JSON: {error.msg} at column {error.colno}") from None
-    except (ValueError, RecursionError) as error:  # not UTF-8, a key twice, digits or brackets without end
+    except (ValueError, RecursionError) as error:  # not UTF-8, a key twice, brackets without end
         raise InputError(f"{where} is no JSON: {error}") from None
+
+
+def _integer(digits: str) -> int | float:
+    """Whole numbers as they are; those beyond every float are infinite, since Python refuses to read them."""
+    return int(digits) if len(digits) <= sys.float_info.max_10_exp else float(digits)
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ CELLS = [
     ("a,label\n1,0\n2,0.5\n", "row 2, column label is '0.5', expected 0 or 1"),
     ("a,label\n1,0\n2,\n", "row 2, column label is empty, expected 0 or 1"),
     ("a,label\n1,normal\n2,fraud\n", "row 1, column label is 'normal', expected 0 or 1"),
-    ("a,label\ntrue,0\n2,0\n", "row 1, column a is 'true', expected a finite number"),
+    ("a,label\ntrue,0\n2,0\n", "row 2, column a is '2', expected true or false like the cells above it"),
     ("a,b,label\n1,2,0\n3,4\n", "row 2 has 2 cells, expected 3 as in the header"),
     ("a,b,label\n1,2,0,4\n", "row 1 has 4 cells, expected 3 as in the header"),
     ("a,label\n1,0\n\xe9,0\n".encode("latin-1"), "row 2, column a is '\ufffd', expected a finite number"),
@@ -77,6 +77,11 @@ def test_boolean_column_stays_boolean_in_later_blocks(message, tmp_path, monkeyp
     np.testing.assert_array_equal(chunks(csv_file(tmp_path, text), ["a"])[0], np.ones((300, 1)))
     path = csv_file(tmp_path, text + "False,1\n2,1\n")
     assert message(chunks, path, ["a"]) == "row 302, column a is '2', expected true or false like the cells above it"
+
+
+def test_a_cell_that_is_neither_true_nor_false_is_the_one_named(message, tmp_path):
+    path = csv_file(tmp_path, "a,b\n" + "true,1\nFalse,1\n" * 5 + "maybe,1\n")
+    assert message(chunks, path, ["a"]) == "row 11, column a is 'maybe', expected true or false like the cells above it"
 
 
 def test_empty_line_is_a_cell_in_a_file_of_one_column(message, tmp_path):

@@ -35,6 +35,12 @@ def test_parquet_cell_is_named(message, tmp_path):
     assert message(read_table, path) == "row 3, column label is 5, expected 0 or 1"
 
 
+def test_a_parquet_column_of_nothing_but_null_is_missing(message, tmp_path):
+    path = parquet_file(tmp_path, a=[1.0, 2.0], b=pa.nulls(2))
+    np.testing.assert_array_equal(chunks(path, ["b", "a"], missing=True)[0], [[np.nan, 1.0], [np.nan, 2.0]])
+    assert message(chunks, path, ["a", "b"]) == "row 1, column b is empty, expected a finite number"
+
+
 def test_parquet_that_cannot_be_used(message, tmp_path):
     path = parquet_file(tmp_path, a=[[1], [2]], label=[0, 1])
     assert message(read_table, path).startswith("column a holds list<")

@@ -392,6 +392,10 @@ def test_too_few_rows_are_refused():
     assert str(error.value) == sentence
     with pytest.raises(InputError, match=r"n_samples = 1: expected at least 2 normal rows, to fit$"):
         GaussianDetector(calibration_fraction=0.0).fit(normals(0, 1))
+    with pytest.raises(InputError) as error:
+        GaussianDetector(calibration_fraction=0.999).fit(normals(0, 300))
+    sentence = "calibration_fraction = 0.999: leaves 1 of 300 rows to learn from, expected at least 2"
+    assert str(error.value) == sentence
 
 
 def test_rows_of_another_width_are_refused(fitted):

@@ -242,7 +242,8 @@ LINES = {
     b'{"speed": \xff}': "line 2 of standard input is no JSON: 'utf-8' codec can't decode byte 0xff",
     b"[" * 100_000: "line 2 of standard input is no JSON: ",
     b"[" * 300 + b"]" * 300: "line 2 of standard input: expected an object of column names and numbers, got [[[",
-    b'{"speed": ' + b"1" * 5000 + b"}": "line 2 of standard input is no JSON: ",
+    b'{"speed": ' + b"1" * 5000 + b', "weight": 1, "heat": 1}': "line 2 of standard input: column speed is inf, exp",
+    b'{"speed": -' + b"9" * 310 + b', "weight": 1, "heat": 1}': "line 2 of standard input: column speed is -inf, exp",
     b"1" * (2 * LONGEST_LINE + 5): f"line 2 of standard input is longer than {LONGEST_LINE} bytes",
 }
 
