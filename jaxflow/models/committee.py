@@ -1,13 +1,14 @@
 """Densities of different kinds, each with its own view of the rows, as one model."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxflow.bijectors import RankGaussian
 from jaxflow.models.gaussian import refuse_context
@@ -72,10 +73,16 @@ class Committee(Density):
         ranked = self.ranks.inverse(x) if "rank_gaussian" in self.views else x
         return [ranked if view == "rank_gaussian" else x for view in self.views]
 
-    def calibrate(self, x: Float[Array | np.ndarray, "n dim"]) -> None:
-        """Take the scores of normal rows that no member has learned from as the yardstick, in place."""
+    def calibrate(
+        self, x: Float[Array | np.ndarray, "n dim"], weight: Float[Array | np.ndarray, "n"] | None = None
+    ) -> None:
+        """Take the scores of normal rows that no member has learned from as the yardstick, in place.
+
+        Rows of weight zero do not count; of the other weights nothing is made.
+        """
         graph, state = nnx.split(self)
-        self.quantiles[...], self.excess[...] = _yardsticks(state, jnp.asarray(x), graph)
+        counted = None if weight is None else jnp.asarray(weight) > 0
+        self.quantiles[...], self.excess[...] = _yardsticks(state, jnp.asarray(x), counted, graph=graph)
 
     def surprises(self, x: Float[Array, "*batch dim"]) -> Float[Array, "members *batch"]:
         """How rare each member finds each row, in nats."""
@@ -120,11 +127,12 @@ class Committee(Density):
         return jnp.take_along_axis(jnp.stack(draws), choice[None, ..., None], axis=0)[0]
 
 
-def _yardsticks(state: Any, x: Float[Array, "n dim"], graph: Any) -> tuple[Array, Array]:
-    @jax.jit
-    def tails(state, x):
-        committee = nnx.merge(graph, state)
-        found = [score_tail(member.score(z)) for member, z in zip(committee.members, committee.seen(x), strict=True)]
-        return jnp.stack([quantiles for quantiles, _ in found]), jnp.stack([excess for _, excess in found])
-
-    return tails(state, x)
+@partial(jax.jit, static_argnames="graph")
+def _yardsticks(
+    state: Any, x: Float[Array, "n dim"], counted: Bool[Array, "n"] | None, *, graph: Any
+) -> tuple[Float[Array, "members quantiles"], Float[Array, "members"]]:
+    """Of each member the tail of its scores of these rows."""
+    committee = nnx.merge(graph, state)
+    scores = [member.score(z) for member, z in zip(committee.members, committee.seen(x), strict=True)]
+    found = [score_tail(one, counted) for one in scores]
+    return jnp.stack([quantiles for quantiles, _ in found]), jnp.stack([excess for _, excess in found])

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from jaxflow.models.gaussian import refuse_context, refuse_values_not_finite, usable_weight
 from jaxflow.models.model import Density, DirectlyFitted, ModelSpec
+from jaxflow.models.size_class import size_class
 from jaxflow.networks.buffer import Buffer
 from jaxflow.networks.row_blocks import in_row_blocks
 
@@ -92,26 +93,34 @@ class KernelDensity(Density, DirectlyFitted):
         refuse_context(self, context)
         weight = usable_weight(self, x, weight)
         refuse_values_not_finite(x, weight)
-        keep_key, judge_key = jax.random.split(key)
+        # Arrays of as many rows as there happen to be are NumPy's: for each number JAX would compile anew.
+        rng = np.random.default_rng(jax.random.key_data(key).tolist())
         rows = np.flatnonzero(np.asarray(weight))
         if len(rows) > self.rows:
-            rows = np.sort(np.asarray(jax.random.permutation(keep_key, jnp.asarray(rows)))[: self.rows])
-        centres = jnp.zeros((self.rows, self.dim), x.dtype).at[: len(rows)].set(x[rows])
-        mass = jnp.zeros(self.rows, x.dtype).at[: len(rows)].set(weight[rows])
-        judged = jax.random.permutation(judge_key, len(rows))[:JUDGED_ROWS]
+            rows = np.sort(rng.choice(rows, self.rows, replace=False))
+        centres, mass = jnp.asarray(self._placed(x, rows)), jnp.asarray(self._placed(weight, rows))
+        judged = np.concatenate([rng.permutation(len(rows)), np.arange(len(rows), self.rows)])[:JUDGED_ROWS]
         share = mass / jnp.sum(mass)
         mean = jnp.sum(share[:, None] * centres, axis=0)
         deviation = jnp.sqrt(jnp.mean(jnp.sum(share[:, None] * (centres - mean) ** 2, axis=0)))
         deviation = jnp.where(deviation > 0, deviation, 1.0)
         tried = BANDWIDTHS if self.bandwidth is None else np.array([self.bandwidth])
         widths = jnp.asarray(tried, x.dtype) * deviation
-        # A row alone has no others to be judged by.
-        losses = _left_out(centres, mass, widths, judged) if len(rows) > 1 else jnp.zeros(len(widths), x.dtype)
+        losses = jnp.zeros(len(widths), x.dtype)
+        if len(rows) > 1:  # a row alone has no others to be judged by
+            losses = _left_out(centres, mass, widths, jnp.asarray(judged))
         best = int(np.argmin(np.asarray(losses)))
         self.centres.set_value(centres)
         self.weights.set_value(share)
         self.width.set_value(widths[best])
         return losses[best : best + 1]
+
+    def _placed(self, values: Any, rows: Int[np.ndarray, "kept"]) -> np.ndarray:
+        """The values of these rows, and zeros for the places that no row takes."""
+        values = np.asarray(values)
+        placed = np.zeros((self.rows, *values.shape[1:]), values.dtype)
+        placed[: len(rows)] = values[rows]
+        return placed
 
 
 class KernelDensitySpec(ModelSpec):
@@ -127,8 +136,8 @@ class KernelDensitySpec(ModelSpec):
     )
 
     def for_rows(self, count: int) -> "KernelDensitySpec":
-        """The same with no more places than there are rows."""
-        return self.model_copy(update={"rows": min(self.rows, count)})
+        """The same with no more places than the `size_class` of the number of rows."""
+        return self.model_copy(update={"rows": min(self.rows, size_class(count))})
 
     def build(self, dim: int, *, rngs: nnx.Rngs) -> KernelDensity:
         """A density over `dim` features, ready to be fitted."""
@@ -168,4 +177,6 @@ def _left_out(
         exponents = others - squared / (2 * widths[:, None] ** 2)
         return jax.nn.logsumexp(exponents, axis=1) - jnp.log(total - mass[row]) - constants
 
-    return -jnp.sum(weight[:, None] * jax.lax.map(one, judged, batch_size=16), axis=0)
+    # Among the judged may be places that no row takes.
+    left_out = jax.lax.map(one, judged, batch_size=16)
+    return -jnp.sum(jnp.where(weight[:, None] > 0, weight[:, None] * left_out, 0), axis=0)

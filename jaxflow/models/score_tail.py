@@ -1,23 +1,27 @@
 """Scores of different densities on one scale: how rare they are among those of held-out normal rows."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 QUANTILES = 512  # in which the scores of held-out rows are kept
 TAIL = 0.1  # share of held-out rows beyond which their scores are taken to fall off exponentially
 
 
-def score_tail(scores: Float[Array, "n"]) -> tuple[Float[Array, "quantiles"], Float[Array, ""]]:
+def score_tail(
+    scores: Float[Array, "n"], counted: Bool[Array, "n"] | None = None
+) -> tuple[Float[Array, "quantiles"], Float[Array, ""]]:
     """Quantiles of the scores of held-out rows, and the mean by which those beyond the tail's start exceed it.
 
-    Infinite scores count as the largest finite one.
+    Infinite scores count as the largest finite one; of rows that are not `counted` they are left out.
     """
-    finite = jnp.isfinite(scores)
+    counted = jnp.ones(scores.shape, bool) if counted is None else counted
+    finite = jnp.isfinite(scores) & counted
     largest = jnp.max(jnp.where(finite, scores, -jnp.inf))
     scores = jnp.where(finite, scores, jnp.where(jnp.isfinite(largest), largest, 0.0))
-    quantiles = jnp.quantile(scores, (jnp.arange(QUANTILES) + 0.5) / QUANTILES)
-    start = jnp.quantile(scores, 1 - TAIL)
-    beyond = scores > start
+    among = jnp.where(counted, scores, jnp.nan)
+    quantiles = jnp.nanquantile(among, (jnp.arange(QUANTILES) + 0.5) / QUANTILES)
+    start = jnp.nanquantile(among, 1 - TAIL)
+    beyond = among > start
     excess = jnp.sum(jnp.where(beyond, scores - start, 0)) / jnp.maximum(jnp.sum(beyond), 1)
     return quantiles, jnp.maximum(excess, jnp.finfo(scores.dtype).eps * jnp.maximum(jnp.abs(start), 1e-3))
 

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxflow.errors import InputError
+from jaxflow.models.size_class import size_class
 
 
 class Batch(NamedTuple):
@@ -78,6 +79,19 @@ def spread_rows(batch: Batch, count: int) -> Int[np.ndarray, "chosen"]:
     if batch.weight is not None:
         counted = np.flatnonzero(np.asarray(batch.weight).reshape(-1, n).any(axis=0))
     return counted[:: -(-len(counted) // count)]
+
+
+def filled_up(batch: Batch) -> Batch:
+    """The same with rows of weight zero, the first ones once more, up to the `size_class` of their number."""
+    n = batch.x.shape[0]
+    more = size_class(n) - n
+
+    def filled(array: Any, mode: Any) -> np.ndarray:
+        return np.pad(np.asarray(array), [(0, more)] + [(0, 0)] * (np.ndim(array) - 1), mode=mode)
+
+    weight = np.ones(n, np.asarray(batch.x).dtype) if batch.weight is None else batch.weight
+    context = None if batch.context is None else jnp.asarray(filled(batch.context, "wrap"))
+    return Batch(jnp.asarray(filled(batch.x, "wrap")), jnp.asarray(filled(weight, "constant")), context)
 
 
 def padded_blocks(batch: Batch, rows: int) -> Blocks:

@@ -1,17 +1,17 @@
 """The members of a committee, fitted one after the other."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxflow.errors import InputError, NonFiniteLoss
 from jaxflow.models.committee import Committee
 from jaxflow.models.model import DirectlyFitted
-from jaxflow.training.batch import Batch
+from jaxflow.training.batch import Batch, filled_up
 from jaxflow.training.checkpoints import Checkpoints
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.history import History
@@ -34,6 +34,8 @@ def fit_committee(
 ) -> tuple[Committee, History, NonFiniteLoss | None]:
     """Fit every member to the rows as it sees them, and calibrate the committee with the held-out rows.
 
+    Rows of weight zero are added up to a `size_class`, so that data sets of one class share all compiled programs.
+
     Args:
         model: a copy that may be changed.
         train: rows.
@@ -55,9 +57,9 @@ def fit_committee(
         raise InputError("a committee needs held-out rows to compare its members by, and there are none")
     spec = COMMITTEE_FIT if spec is None else spec
     model.prepare(train.x)
+    train, valid = filled_up(train), filled_up(valid)
     graph, state = nnx.split(model)
-    see = jax.jit(lambda state, x: nnx.merge(graph, state).seen(x))
-    seen, seen_held_out = see(state, train.x), see(state, valid.x)
+    seen, seen_held_out = _seen(state, train.x, graph=graph), _seen(state, valid.x, graph=graph)
     histories, direct, error = [], [], None
     for number, member in enumerate(model.members):
         rows, held_out = train._replace(x=seen[number]), valid._replace(x=seen_held_out[number])
@@ -77,5 +79,10 @@ def fit_committee(
             result, error = stopped.result, error or stopped
         model.members[number] = result.model
         histories.append(result.history)
-    model.calibrate(jnp.asarray(valid.x))
+    model.calibrate(valid.x, valid.weight)
     return model, mean_history(histories or direct), error
+
+
+@partial(jax.jit, static_argnames="graph")
+def _seen(state: Any, x: Float[Array, "n dim"], *, graph: Any) -> list[Float[Array, "n dim"]]:
+    return nnx.merge(graph, state).seen(x)

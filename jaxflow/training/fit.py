@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxflow.errors import InputError
 from jaxflow.models.committee import Committee
@@ -203,10 +203,18 @@ def _initialize(state: Any, rows: Batch, key: PRNGKeyArray, *, graph: Any) -> An
     return nnx.split(model)[1]
 
 
+@partial(jax.jit, static_argnames="graph")
+def _held_out_loss(state: Any, rows: Batch, *, graph: Any) -> Float[Array, ""]:
+    return nnx.merge(graph, state).loss(rows.x, rows.weight, rows.context)
+
+
 def _fit_directly(model: Any, train: Batch, valid: Batch | None, key: PRNGKeyArray) -> FitResult:
     started = time.perf_counter()
     losses = np.asarray(model.fit_directly(train.x, train.weight, train.context, key=key))
-    valid_loss = None if valid is None else float(model.loss(valid.x, valid.weight, valid.context))
+    valid_loss = None
+    if valid is not None:
+        graph, state = nnx.split(model)
+        valid_loss = float(_held_out_loss(state, valid, graph=graph))
     seconds = time.perf_counter() - started
     last = len(losses) - 1
     rows: list[Row] = [

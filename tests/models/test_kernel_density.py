@@ -56,6 +56,15 @@ def test_the_width_is_the_one_under_which_rows_left_out_are_likeliest():
     assert result.history.column("train_loss") == pytest.approx([np.min(losses)], rel=1e-9)
 
 
+def test_places_that_no_row_takes_have_no_say_in_the_width():
+    x = rows(n=40)
+    few, many = fitted(x), fitted(x, rows=64)
+    np.testing.assert_allclose(many.width[...], few.width[...], rtol=1e-12)
+    model = KernelDensitySpec(rows=64).build(2, rngs=nnx.Rngs(0))
+    losses = [fit(one, jnp.asarray(x), key=jax.random.key(0)).history.column("train_loss") for one in (few, model)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-9)
+
+
 def test_copies_make_the_kernels_narrow():
     x = np.repeat(rows(n=30), 2, axis=0)
     np.testing.assert_allclose(fitted(x).width[...], BANDWIDTHS[0] * deviation(x), rtol=1e-12)
@@ -75,7 +84,7 @@ def test_of_many_rows_some_are_kept():
     kept = {tuple(row) for row in np.asarray(model.centres[...])}
     assert len(kept) == 100
     assert kept <= {tuple(row) for row in x}
-    assert KernelDensitySpec().for_rows(300).rows == 300
+    assert KernelDensitySpec().for_rows(300).rows == 320
     assert KernelDensitySpec(rows=100).for_rows(300).rows == 100
 
 

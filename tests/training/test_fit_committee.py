@@ -1,0 +1,47 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxflow.models.score_tail import score_tail
+from jaxflow.training import FitSpec, fit
+from jaxflow.training.batch import Batch, filled_up
+from tests.models.small_committee import SMALL_COMMITTEE
+
+
+def rows(seed: int, n: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(n, 3)).astype(np.float32)
+
+
+def test_rows_are_filled_up_with_copies_that_do_not_count():
+    x, context = rows(0, 33), rows(1, 33)
+    full = filled_up(Batch(x, None, context))
+    np.testing.assert_array_equal(full.x, np.concatenate([x, x[:3]]))
+    np.testing.assert_array_equal(full.context, np.concatenate([context, context[:3]]))
+    np.testing.assert_array_equal(full.weight, [1.0] * 33 + [0.0] * 3)
+    np.testing.assert_array_equal(filled_up(Batch(x, jnp.arange(33.0))).weight, [*range(33), 0, 0, 0])
+
+
+def test_scores_that_are_not_counted_have_no_part_in_the_tail():
+    scores = jnp.asarray([3.0, 1.0, np.inf, 2.0, 50.0, np.nan, 4.0])
+    counted = jnp.asarray([True, True, True, True, False, False, True])
+    for found, expected in zip(score_tail(scores, counted), score_tail(scores[counted]), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_data_of_one_size_class_share_the_large_programs(compilations):
+    spec = FitSpec(epochs=2, batch_size=32)
+
+    def fitted(seed, n, held_out):
+        model = SMALL_COMMITTEE.for_rows(n + held_out).build(3, rngs=nnx.Rngs(seed))
+        return fit(model, rows(seed, n), rows(seed + 1, held_out), spec, key=jax.random.key(seed)).model
+
+    with compilations() as first:
+        fitted(0, 300, 40)
+    with compilations() as second:
+        model = fitted(2, 310, 39)
+    assert len(first) > 50
+    # What is left are checks, operation by operation, of arrays as they were given.
+    assert len(second) < 20
+    surprises = model.surprises(jnp.asarray(rows(3, 39)))
+    np.testing.assert_allclose(np.mean(surprises, axis=1), 1, atol=0.15)  # as of a standard exponential variable
