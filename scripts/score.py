@@ -187,6 +187,8 @@ def _adaptive_options(options: Namespace) -> dict[str, float]:
 
 
 def _follow(detector: Detector, reasons: int, method: str, adaptive: Spot | DriftSpot | None) -> None:
+    if sys.stdin is None:
+        raise InputError("--follow: standard input is closed, expected a stream of JSON lines")
     answer = RecordAnswers(detector, reasons, method, adaptive)
     # What is there by now stays to the end: looking through it for garbage would hold up an answer now and then.
     gc.collect()

@@ -4,12 +4,12 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from jaxflow.config.spec import Spec
 from jaxflow.data.arrays import AnyArray
 from jaxflow.data.column_map import ColumnMap, required_ascending
-from jaxflow.data.frame import category_text
+from jaxflow.data.frame import category_text, places_by_text
 from jaxflow.data.grid import Grid, rounding
 
 UNSEEN = -1.0  # the place of a category that the training rows do not have
@@ -163,6 +163,19 @@ class Categorical(ColumnMap):
     kind: Literal["categorical"] = "categorical"
     categories: tuple[str, ...] = Field(min_length=1)
 
+    @field_validator("categories")
+    @classmethod
+    def _different(cls, categories: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(categories)) < len(categories):
+            raise ValueError("expected different categories")
+        return categories
+
+    @model_validator(mode="after")
+    def _filled_by_a_category(self) -> "Categorical":
+        if self.fill not in range(len(self.categories)):
+            raise ValueError(f"fill = {self.fill:g}: expected the place of one of {len(self.categories)} categories")
+        return self
+
     @property
     def width(self):
         """One less than there are categories."""
@@ -175,7 +188,7 @@ class Categorical(ColumnMap):
 
     @cached_property
     def _known(self) -> dict[str, float]:
-        return {text: float(place) for place, text in enumerate(self.categories)}
+        return places_by_text(self.categories)
 
     def place(self, cell: Any) -> float:
         """The place of a cell's category, `UNSEEN` if it has none."""

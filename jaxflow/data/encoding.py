@@ -145,13 +145,23 @@ class Encoding:
         """Where what comes out of `expand` stands in for a value that is missing."""
         return np.isnan(x)[:, self.sources]
 
+    @cached_property
+    def has_slopes(self) -> bool:
+        """Whether the slope of some column differs from value to value."""
+        return not all(type(column).log_slopes is Continuous.log_slopes for column in self.maps)
+
     def log_slopes(self, x: Float64[AnyArray, "n columns"]) -> Float64[AnyArray, "n dim"] | None:
-        """log dz/dx of each column that comes out, from codes; None where all are 0."""
-        if all(type(column).log_slopes is Continuous.log_slopes for column in self.maps):
+        """log dz/dx of each column that comes out, from codes; None where all are 0.
+
+        Also 0 at a gap that the model is to fill, which says itself what it expects there.
+        """
+        if not self.has_slopes:
             return None
         xp = x.__array_namespace__()
         filled = (self._filled(x, index) for index in range(len(self.maps)))
         slopes = xp.stack([column.log_slopes(values) for column, values, _ in filled], axis=1)
+        if self.missing == "model":
+            slopes = xp.where(xp.isnan(x), 0.0, slopes)
         # Where a column of numbers comes with an indicator, that has none.
         first = np.diff(self.sources, prepend=-1) != 0
         return xp.where(first, slopes[:, self.sources], 0.0)

@@ -101,6 +101,24 @@ def category_text(cell: Any) -> str:
     return cell.strip() if number is None else number_text(number)
 
 
+_TRUTHS = (("1", "true", "True", "TRUE"), ("0", "false", "False", "FALSE"))
+
+
+def places_by_text(texts: Sequence[str]) -> dict[str, float]:
+    """The place of each category by its `category_text`.
+
+    True and false are written in several ways, and tables of some kinds have 1 and 0 for them: each way stands for the
+    category that is written in another, unless there are several of these, or other numbers beside.
+    """
+    places = {category_text(text): float(place) for place, text in enumerate(texts)}
+    if all(as_number(text) in (None, 0.0, 1.0) for text in places):
+        for ways in _TRUTHS:
+            known = [places[way] for way in ways if way in places]
+            if len(known) == 1:
+                places |= dict.fromkeys(ways, known[0])
+    return places
+
+
 def is_blank(cell: Any) -> bool:
     """Whether a cell of texts is missing: null, or blank, which is how CSV files write null."""
     return cell is None or (isinstance(cell, str) and not cell.strip())

@@ -13,7 +13,7 @@ from jaxtyping import Float, Float64
 
 from jaxflow.data.dataset import require_distinct
 from jaxflow.data.discrete_maps import UNSEEN
-from jaxflow.data.frame import category_text, is_blank
+from jaxflow.data.frame import category_text, is_blank, places_by_text
 from jaxflow.data.kept_texts import KeptTexts
 from jaxflow.errors import InputError
 
@@ -128,7 +128,7 @@ def places_of(column: pa.Array, texts: Sequence[str]) -> Float64[np.ndarray, "ro
             return known[text]
         return texts.code(text) if isinstance(texts, KeptTexts) else UNSEEN
 
-    known = {category_text(text): float(place) for place, text in enumerate(texts)}
+    known = places_by_text(texts)
     encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     cells = encoded.dictionary.to_pylist()
     # Last the place of null, which has no index.

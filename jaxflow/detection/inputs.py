@@ -103,13 +103,26 @@ class Inputs:
         return ", ".join(words) + (f"; {contexts} of them the context of the others" if contexts else "")
 
     def log_det(self, x: Float[AnyArray, "n columns"], grid: Bool[np.ndarray, "dim"]) -> Float[AnyArray, "n"]:
-        """log |det dz/dx| over the features, in nats, where those on a `grid` have probabilities in any unit."""
+        """log |det dz/dx| over the features, in nats, where those on a `grid` have probabilities in any unit.
+
+        For a value that the model is to fill in, without what differs from value to value: see `log_slopes_at`.
+        """
         counted = np.flatnonzero(~grid)
         slopes = self.encoding.log_slopes(x)
         constant = self.preprocessing.log_slopes[: self.dim][counted].sum()
         if slopes is None:
             return constant + x.__array_namespace__().zeros_like(x[:, 0])
         return constant + slopes[:, self.preprocessing.kept[: self.dim][counted]].sum(axis=1)
+
+    def log_slopes_at(
+        self, z: Float[np.ndarray, "m dim"], *, grid: Bool[np.ndarray, "dim"]
+    ) -> Float[np.ndarray, "m dim"]:
+        """log dz/dx of each feature but for the constants of preprocessing, at features; 0 for those on a `grid`."""
+        whole = np.concatenate([z, np.zeros((len(z), self.context_dim))], axis=1)
+        slopes = self.encoding.log_slopes(self.encoding.invert(self.preprocessing.inverse_transform(whole)))
+        if slopes is None:
+            return np.zeros_like(z, dtype=np.float64)
+        return np.where(grid, 0.0, slopes[:, self.preprocessing.kept[: self.dim]])
 
     def never_seen(self, x: Float[AnyArray, "n columns"]) -> Bool[AnyArray, "n columns"]:
         """Where there is what no training row has: see `Encoding.unseen`, and values of columns that were constant."""

@@ -20,6 +20,7 @@ def expected_scores(
     gaps: Bool[np.ndarray, "n dim"],
     imputer: Imputer,
     snap: Callable[[Float[np.ndarray, "m dim"]], Float[np.ndarray, "m dim"]],
+    log_slopes: Callable[[Float[np.ndarray, "m dim"]], Float[np.ndarray, "m dim"]] | None = None,
 ) -> Float[np.ndarray, "n"]:
     """The mean of -log p(x) over the missing features, drawn from the model given the others.
 
@@ -49,6 +50,8 @@ def expected_scores(
         imputer: q.
         snap: puts features with probabilities on their grid. Each value then stands for the cell around it, over which
             q is a density, so that the weights stay right but for a constant.
+        log_slopes: log dz/dx of each feature, where it differs from value to value and the mean is to be that of
+            -log p(x). Those of the missing features are counted here, which are known for guesses alone.
     """
     dim = z.shape[1]
     noise = np.random.default_rng(0).normal(size=(DRAWS, dim))
@@ -63,12 +66,16 @@ def expected_scores(
             means = imputer.expected(pattern, z[rows])
             guesses[:, pattern.missing] = (means[:, None] + steps).reshape(-1, len(pattern.missing))
             given = None if context is None else np.repeat(context[rows], DRAWS, axis=0)
-            found = score(snap(guesses), given).reshape(len(rows), DRAWS)
+            guesses = snap(guesses)
+            found = score(guesses, given).reshape(len(rows), DRAWS)
+            units = 0.0
+            if log_slopes is not None:
+                units = log_slopes(guesses)[:, pattern.missing].sum(axis=1).reshape(found.shape)
             log_weight = -found - log_q
             best = log_weight.max(axis=1, keepdims=True)
             with np.errstate(invalid="ignore"):
                 weight = np.exp(log_weight - best)
-                mean = np.sum(np.where(weight > 0, weight * found, 0.0), axis=1) / weight.sum(axis=1)
+                mean = np.sum(np.where(weight > 0, weight * (found - units), 0.0), axis=1) / weight.sum(axis=1)
             # Where no guess has a density the row itself has none.
             scores[rows] = np.where(np.isfinite(best[:, 0]), mean, np.inf)
     return scores

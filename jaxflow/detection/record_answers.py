@@ -147,20 +147,10 @@ class RecordAnswers:
 
 def _code(cell: Any, known: AnyColumnMap) -> float | None:
     """The code of a cell of such a column; None if it cannot be in one."""
-    if isinstance(known, Categorical) and isinstance(cell, str):
+    if isinstance(known, Categorical) and isinstance(cell, str | bool):
         return known.place(cell)
-    if isinstance(cell, bool):
-        return _truth_code(cell, known)
     number = _finite_number(cell)
     return known.place(number) if isinstance(known, Categorical) and number is not None else number
-
-
-def _truth_code(cell: bool, known: AnyColumnMap) -> float:
-    """The code of true or false: 1 or 0 among numbers, or a category that is written like it."""
-    if not isinstance(known, Categorical):
-        return float(cell)
-    places = [known.place(written) for written in (float(cell), str(cell), str(cell).lower())]
-    return max(places)  # the one that is known, if one is
 
 
 def _finite_number(value: Any) -> float | None:

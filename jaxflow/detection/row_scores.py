@@ -26,6 +26,9 @@ class RowScorer:
         self._score = partial(score_rows, Frozen.of(model))
         self._snap = partial(snapped, model)
         self._grid = counted_grid(model)
+        self._log_slopes = None
+        if inputs.encoding.has_slopes and self._grid is not None:
+            self._log_slopes = partial(inputs.log_slopes_at, grid=self._grid)
 
     def __call__(self, x: Float[np.ndarray, "n columns"]) -> Float[np.ndarray, "n"]:
         """The score of each row, higher = more anomalous.
@@ -48,6 +51,7 @@ class RowScorer:
                 gaps[lacking],
                 inputs.imputer,
                 self._snap,
+                self._log_slopes,
             )
         return table_scores(scores, inputs, self._grid, x)
 

@@ -31,6 +31,7 @@ from sklearn.utils.validation import check_is_fitted
 from jaxflow.config.spec import Spec, parse_spec
 from jaxflow.data.column_maps import AnyColumnMap
 from jaxflow.data.columns import ColumnsSpec
+from jaxflow.data.dataset import require_distinct
 from jaxflow.data.encoding import Encoding
 from jaxflow.data.imputation import Imputer
 from jaxflow.data.preprocessing import Preprocessing, PreprocessingStep
@@ -229,6 +230,13 @@ def _read_description(file: Path) -> SavedDetector:
         raise InputError(
             f"{file}: columns = {list(description.columns)!r:.80}: expected {description.n_features} names"
         )
+    require_distinct(description.columns, f"{file}: columns:")
+    if tuple(column.name for column in description.encoding) != description.columns:
+        raise InputError(f"{file}: encoding: expected one entry for each of {description.n_features} columns, in order")
+    try:
+        (description.columns_spec or ColumnsSpec()).require_known(description.columns)
+    except ValueError as error:
+        raise InputError(f"{file}: {error}") from None
     if math.isnan(description.threshold):
         raise InputError(f"{file}: threshold = nan: expected a number, or an infinity")
     return description
@@ -278,8 +286,6 @@ def _restore(detector: Any, description: SavedDetector, arrays: dict[str, np.nda
             raise InputError(f"the array {name:.80} belongs to no part of a detector")
         parts[part][rest] = array
 
-    if len(description.encoding) != description.n_features:
-        raise InputError(f"the encoding has {len(description.encoding)} columns, expected {description.n_features}")
     encoding = Encoding(description.encoding, (description.columns_spec or ColumnsSpec()).missing)
     preprocessing = Preprocessing.from_arrays(description.preprocessing, parts["preprocessing"], len(encoding.sources))
     inputs = Inputs(encoding, preprocessing)

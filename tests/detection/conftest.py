@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
+from jaxflow.data.frame import as_frame
 from jaxflow.detection import AutoencoderDetector, Detector, FlowDetector, GaussianDetector, Percentile
 from jaxflow.models import MAF, AutoEncoderSpec
 from jaxflow.training import FitSpec
@@ -70,9 +71,7 @@ def fitted(_fitted) -> Fitted:
 def detector() -> Detector:
     """A fitted detector whose two columns have names, as one from files has."""
     x = np.random.default_rng(0).normal(size=(50, 2)) * [1.0, 100.0]
-    detector = GaussianDetector(threshold=Percentile(percentile=80)).fit(x)
-    detector.columns_ = ("speed", "weight")
-    return detector
+    return GaussianDetector(threshold=Percentile(percentile=80)).fit(as_frame(x, ("speed", "weight")))
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,23 @@ from jaxflow.data import ColumnsSpec
 from jaxflow.detection import GaussianDetector
 
 
+@pytest.mark.parametrize("tails", ["none", "arcsinh", "rank_gaussian"])
+def test_scores_keep_their_mean_however_much_is_missing(tails):
+    def rows(seed):
+        rng = np.random.default_rng(seed)
+        return rng.choice([-5.0, 5.0], (2000, 4)) + 0.3 * rng.normal(size=(2000, 4))  # no value is near the median
+
+    train = rows(0)
+    train[np.random.default_rng(1).random(train.shape) < 0.05] = np.nan
+    detector = GaussianDetector(columns=ColumnsSpec.model_validate({"missing": "model", "tails": tails})).fit(train)
+    x = rows(2)
+    means = []
+    for missing in range(4):
+        x[:, :missing] = np.nan
+        means.append(detector.anomaly_score(x).mean())
+    assert means == pytest.approx([means[0]] * 4, abs=0.6)
+
+
 def test_rows_with_gaps_are_flagged_no_more_often_than_complete_ones():
     rng = np.random.default_rng(0)
     mixing = np.eye(4) + rng.normal(size=(4, 4)) / 2

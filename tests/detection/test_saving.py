@@ -11,6 +11,7 @@ from sklearn.exceptions import NotFittedError
 
 import jaxflow
 from jaxflow.data import MinMax
+from jaxflow.data.frame import as_frame
 from jaxflow.detection import (
     AutoencoderDetector,
     BestF1,
@@ -176,8 +177,9 @@ def test_an_infinite_threshold_comes_back(gaussian, tmp_path):
     assert load(tmp_path / "model").threshold_ == np.inf
 
 
-def test_names_of_columns_come_back(gaussian, tmp_path):
-    gaussian.columns_ = ("a", "b", "größe")
+def test_names_of_columns_come_back(tmp_path):
+    x = np.random.default_rng(0).normal(size=(50, 3))
+    gaussian = GaussianDetector(threshold=Percentile(percentile=50)).fit(as_frame(x, ("a", "b", "größe")))
     gaussian.save(tmp_path / "model")
     again = load(tmp_path / "model")
     assert again.columns_ == ("a", "b", "größe")

@@ -9,7 +9,8 @@ import pytest
 from pyarrow import parquet
 
 from jaxflow.data import ColumnsSpec
-from jaxflow.data.frame import as_frame
+from jaxflow.data.frame import Frame, as_frame, places_by_text
+from jaxflow.data.tabular import read_table
 from jaxflow.detection import GaussianDetector
 from jaxflow.detection.answers import answer_chunks, detector_chunks
 from jaxflow.detection.record_answers import RecordAnswers
@@ -74,6 +75,33 @@ def test_true_is_the_category_that_is_written_like_it(texts):
         record = {"load": 0.3, "heat": 0.3}
         assert answer(record | {"open": truth}, "line 1") == answer(record | {"open": text}, "line 1")
         assert answer(record | {"open": truth}, "line 1")["anomaly"] == 0
+
+
+def test_a_flag_declared_categorical_is_one_whoever_reads_it(tmp_path):
+    cells = machines()
+    cells.to_csv(tmp_path / "rows.csv", index=False)
+    parquet.write_table(pa.table(cells.to_dict("list")), tmp_path / "rows.parquet")
+    columns = ColumnsSpec.model_validate({"types": {"open": "categorical"}})
+    fitted = [GaussianDetector(columns=columns).fit(cells)]
+    for name in ("rows.csv", "rows.parquet"):
+        read = read_table(tmp_path / name, label=None, categorical=["open"])
+        fitted.append(GaussianDetector(columns=columns).fit(Frame(read.x, read.feature_names, read.categories)))
+    assert {detector.inputs_.encoding.categories["open"] for detector in fitted} == {("0", "1"), ("False", "True")}
+    expected = fitted[0].anomaly_score(cells)
+    assert expected.max() < 100
+    for detector in fitted:
+        np.testing.assert_allclose(detector.anomaly_score(cells), expected, rtol=1e-5)
+        for name in ("rows.csv", "rows.parquet"):
+            chunks = detector_chunks(detector, tmp_path / name, 100)
+            answered = pa.Table.from_batches(list(answer_chunks(detector, chunks)))
+            np.testing.assert_allclose(answered["score"].to_numpy(), expected, rtol=1e-5)
+
+
+def test_other_categories_are_not_taken_for_true_and_false():
+    assert places_by_text(("1", "2", "3")) == {"1": 0, "2": 1, "3": 2}
+    assert places_by_text(("True", "true")) == {"True": 0, "true": 1}
+    assert places_by_text(("maybe", "True"))["1"] == 1
+    assert "0" not in places_by_text(("maybe", "True"))
 
 
 def test_a_blank_text_is_missing_everywhere(tmp_path):

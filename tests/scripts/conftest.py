@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxflow.data import DataSpec, SplitSpec, load_dataset, split_dataset
+from jaxflow.data.frame import as_frame
 from jaxflow.detection import Detector, GaussianDetector, load
 
 ROOT = Path(__file__).parents[2]
@@ -99,9 +100,8 @@ def detector(trained) -> Detector:
 
 @pytest.fixture(scope="session")
 def _gaussian() -> GaussianDetector:
-    detector = GaussianDetector().fit(make_rows(1, 200, 0)[0])
+    detector = GaussianDetector().fit(as_frame(make_rows(1, 200, 0)[0], FEATURES))
     assert isinstance(detector, GaussianDetector)
-    detector.columns_ = FEATURES
     return detector
 
 

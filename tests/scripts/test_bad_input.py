@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+from jaxflow.data.frame import as_frame
 from jaxflow.detection import AutoencoderDetector, GaussianDetector, Percentile
 from jaxflow.detection.follow import LONGEST_LINE
 from jaxflow.errors import InputError
@@ -22,12 +23,10 @@ CONFIG = "data: {path: FOLDER/good.csv}\nmodel: {kind: gaussian}\n"
 
 @pytest.fixture(scope="module")
 def models():
-    x = np.random.default_rng(0).normal(size=(40, 3))
+    x = as_frame(np.random.default_rng(0).normal(size=(40, 3)), ("speed", "weight", "heat"))
     gaussian = GaussianDetector(threshold=Percentile()).fit(x)
     autoencoder = AutoencoderDetector(AutoEncoderSpec(hidden=(2,)), train=FitSpec(epochs=1), threshold=Percentile())
     autoencoder.fit(x)
-    for detector in (gaussian, autoencoder):
-        detector.columns_ = ("speed", "weight", "heat")
     return gaussian, autoencoder
 
 
@@ -262,6 +261,12 @@ def test_a_bad_line_is_answered_and_does_not_end_the_stream(script, folder, monk
     assert list(answers[1]) == ["error"]
     assert sentence.startswith(LINES[line])
     assert "\n" not in sentence
+
+
+def test_a_closed_standard_input_is_said_to_be_closed(script, folder, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(InputError, match="--follow: standard input is closed, expected a stream of JSON lines"):
+        script("score", "--model", folder / "model", "--follow")
 
 
 @pytest.mark.end_to_end

@@ -29,6 +29,7 @@ from hypothesis import strategies as st
 from jaxflow.config import command_line
 from jaxflow.data import ColumnsSpec
 from jaxflow.data.columns import ColumnSpec
+from jaxflow.data.frame import as_frame
 from jaxflow.detection import GaussianDetector
 from scripts import score
 from tests.scripts.conftest import FEATURES, make_rows
@@ -63,8 +64,7 @@ def place(tmp_path_factory):
     """A folder with two saved detectors: one of numbers, the other with gaps, texts and a context."""
     place = tmp_path_factory.mktemp("fuzz")
     x, rng = make_rows(1, 200, 0)[0], np.random.default_rng(0)
-    detector = GaussianDetector().fit(x)
-    detector.columns_ = FEATURES
+    detector = GaussianDetector().fit(as_frame(x, FEATURES))
     detector.save(place / "numbers")
     speed = np.where(rng.random(200) < 0.1, np.nan, x[:, 0])
     cells = [speed, rng.choice(["a", "1", "é"], 200), rng.uniform(0, 24, 200)]
