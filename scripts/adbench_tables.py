@@ -11,8 +11,8 @@ WITHOUT_COPIES = (("roc_auc_new", "ROC-AUC, no copies"), ("pr_auc_new", "PR-AUC,
 CALIBRATED = (("false_positive_rate", "FP rate at 1 %"), ("recall", "recall at 1 %"))
 
 
-def summary(results: Sequence[Any], protocol: str) -> str:
-    """A paragraph that says what the numbers are."""
+def summary(results: Sequence[Any], protocol: str, earlier: int = 0) -> str:
+    """A paragraph that says what the numbers are, of which an `earlier` run had measured some."""
     sets, seeds = {result.dataset for result in results}, {result.seed for result in results}
     failed = sum(bool(result.error) for result in results)
     text = (
@@ -25,7 +25,11 @@ def summary(results: Sequence[Any], protocol: str) -> str:
             " The figures without copies leave out test rows that equal a training row in every column. At 1 %: with "
             "the threshold that a fifth of the rows to learn from, held out, sets for 1 % false positives."
         )
-    return text + (f" {failed} of {len(results)} runs failed; `results.csv` has their errors." if failed else "")
+    if failed:
+        text += f" {failed} of {len(results)} runs failed; `results.csv` has their errors."
+    if earlier:
+        text += f" {earlier} of {len(results)} results stood in `results.csv` before, from runs that ended earlier."
+    return text
 
 
 def tables(results: Sequence[Any], titles: Mapping[str, str]) -> list[Table]:

@@ -122,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     wanted = set(cells)
     results = [result for result in results if result.cell in wanted]
     shown = tables(results, {name: DETECTORS[name].title for name in detectors})
-    text = summary(results, options.protocol)
+    text = summary(results, options.protocol, len(known & wanted))
     title = f"ADBench, protocol {options.protocol}"
     write_report(options.out / "summary.md", title=title, summary=text, tables=shown, figures=[], provenance=made)
     print_table(*shown[0])

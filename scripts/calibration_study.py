@@ -103,13 +103,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 print(f"{name}, seed {seed}, {model}: at 1 %: {at_1}", file=sys.stderr, flush=True)
 
     results = [result for result in results if result.set in options.sets and result.seed < options.seeds]
+    earlier = sum((result.set, result.seed, result.model) in done for result in results)
     shares = pooled(results)
     save_figure(plot_realised_rates(shares), options.out / "calibration.png")
     shown = tables(results)
     write_report(
         options.out / "summary.md",
         title="False-positive rates asked for and realised",
-        summary=summary(results, options.epochs, options.rows),
+        summary=summary(results, options.epochs, options.rows, earlier),
         tables=shown,
         figures=[("Realised rates", "calibration.png", CAPTION)],
         provenance=made,

@@ -53,13 +53,13 @@ def tables(results: Sequence[Any]) -> list[Table]:
     return found
 
 
-def summary(results: Sequence[Any], epochs: int, most_rows: int) -> str:
-    """A paragraph that says what the numbers are."""
+def summary(results: Sequence[Any], epochs: int, most_rows: int, earlier: int = 0) -> str:
+    """A paragraph that says what the numbers are, of which an `earlier` run had measured some."""
     sets, seeds = {result.set for result in results}, {result.seed for result in results}
     default = [pooled(results)[model, RULES[-1], 0.01] for model in MODELS]
     medians = [float(np.median(list(values.values()))) for values in default]
     flow, gaussian = (f"{percent(median)} ({factor(median, 0.01)})" for median in medians)
-    return (
+    text = (
         f"{len(sets)} data sets of ADBench, {len(seeds)} random split(s) each: half of the normal rows (of "
         f"{most_rows:,} at most) to learn from and to calibrate with, the other half unseen, no anomaly anywhere. A "
         "number is the share of unseen normal rows that is flagged, the seeds of a set together. The flow is an affine "
@@ -72,6 +72,9 @@ def summary(results: Sequence[Any], epochs: int, most_rows: int) -> str:
         "the factor between realised and asked for, below 1 where fewer are flagged. Where a set has few unseen rows, "
         "0.1 % of them is less than one row."
     )
+    if earlier:
+        text += f" {earlier} of {len(results)} results stood in `results.csv` before, from runs that ended earlier."
+    return text
 
 
 def percent(share: float) -> str:

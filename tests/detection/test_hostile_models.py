@@ -173,7 +173,11 @@ DESCRIPTIONS = {
     "many features": ("gaussian", setting("n_features", 10**15), "expected 1000000000000000 names"),
     "many digits": ("gaussian", setting("n_features", 10**4000), "n_features"),
     "features true": ("gaussian", setting("n_features", True), "n_features = true: expected a number, not true or"),
-    "other features": ("gaussian", lambda saved: saved.description.update(n_features=1, columns=["a"]), "is damaged: "),
+    "other features": (
+        "gaussian",
+        lambda saved: saved.description.update(n_features=1, columns=["a"]),
+        "encoding: expected one entry for each of 1 columns, in order",
+    ),
     "threshold nan": ("gaussian", setting("threshold", "nan"), "threshold = nan: expected a number, or an infinity"),
     "threshold text": ("gaussian", setting("threshold", "1; import os"), "threshold = '1; import os': expected a num"),
     "fraction 2": ("gaussian", setting("calibration_fraction", 2.0), "calibration_fraction = 2.0: expected a number"),

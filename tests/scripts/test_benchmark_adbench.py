@@ -50,6 +50,7 @@ def test_every_cell_is_measured_once(benchmark, loaded, tmp_path, capsys):
     loaded.clear()
     again = run(benchmark, tmp_path, "--seeds", "0,1")
     assert again[:4] == first
+    assert "4 of 8 results stood in `results.csv` before" in (tmp_path / "summary.md").read_text()
     assert len(again) == 8
     for row in again:
         assert 0.95 < float(row["roc_auc"]) < 1

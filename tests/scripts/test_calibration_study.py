@@ -73,6 +73,7 @@ def test_the_study_goes_on_where_it_stopped(study, made, tmp_path):
     asked = len(made)
     assert measured(study, tmp_path, seeds=1) == first
     assert len(made) == asked  # nothing was measured again
+    assert " results stood in `results.csv` before" in (tmp_path / "summary.md").read_text()
     both = measured(study, tmp_path, seeds=2)
     assert both[: len(first)] == first
     assert len(both) == 2 * len(first)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-KILLS = int(os.environ.get("JAXFLOW_KILLS", "3"))
+KILLS = int(os.environ.get("JAXFLOW_KILLS", "2"))
 EPOCHS = 120 * KILLS
 CONFIG = f"""\
 data: {{name: two_moons, size: 2000}}
