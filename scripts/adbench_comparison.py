@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from adbench_attempt import Result
 from adbench_detectors import DETECTORS
-from benchmark_adbench import TABLE, Result, read_results
+from benchmark_adbench import TABLE, read_results
 from jaxtyping import Float
 
 from jaxflow.data.benchmark_splits import Protocol

@@ -8,6 +8,7 @@ from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.history import History
 from jaxflow.training.search import SearchResult, Trial, search
 from jaxflow.training.sharding import make_mesh
+from jaxflow.training.side_by_side import side_by_side
 from jaxflow.training.sources import NpyFile, Source, TableFiles
 from jaxflow.training.watchers import LiveFile, TensorBoard, Trace, Watcher
 
@@ -30,4 +31,5 @@ __all__ = [
     "fit_ensemble",
     "make_mesh",
     "search",
+    "side_by_side",
 ]

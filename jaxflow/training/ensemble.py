@@ -21,6 +21,7 @@ from jaxflow.training.checkpoints import CheckpointWriter
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.history import History
 from jaxflow.training.loop import run_epochs
+from jaxflow.training.members import advance_members, member_axes, take_turns
 from jaxflow.training.plan import Knobs, Plan, follows_data, make_plan, split
 from jaxflow.training.records import mean_history
 from jaxflow.training.sharding import MEMBER, at_home, by_member, on_all
@@ -67,7 +68,7 @@ def fit_members(
     members = model.members
     if model.bootstrap:
         train = train._replace(weight=_bootstrap(bootstrap_key, train, members))
-    axes = _axes(train), None if valid is None else _axes(valid)
+    axes = member_axes(train), None if valid is None else member_axes(valid)
 
     graph, state = nnx.split(model.member)
     first = _first_rows(train, axes[0], initial_rows)
@@ -83,12 +84,12 @@ def fit_members(
     rows = train.x.shape[-2]
     plan = make_plan(graph, train_graph, one, spec, rows, follows_data=follows_data(member), mesh=mesh)
     states = _first_states(params, buffers, jax.random.split(fit_key, members), knobs, plan=plan)
-    together = not _in_turn() or (mesh is not None and mesh.shape[MEMBER] > 1)
+    together = not take_turns() or (mesh is not None and mesh.shape[MEMBER] > 1)
     if mesh is not None:
         train, valid = _placed(train, axes[0], mesh), _placed(valid, axes[1], mesh)
     states, histories = run_epochs(
         states,
-        lambda states, _: _run_epoch(states, train, valid, plan=plan, axes=axes, in_turn=not together),
+        lambda states, _: advance_members(states, train, valid, plan=plan, axes=axes, in_turn=not together),
         epochs=spec.epochs,
         validated=valid is not None,
         steps_per_epoch=plan.steps_per_epoch,
@@ -136,18 +137,6 @@ def _rows_of(batch: Batch, axes: Batch, index: int) -> Batch:
     """The rows of one member."""
     parts: Any = zip(batch, axes, strict=True)
     return Batch(*(array[index] if axis == 0 else array for array, axis in parts))
-
-
-def _in_turn() -> bool:
-    """Whether members take turns within an epoch: a CPU has no use for many small products at once."""
-    return jax.default_backend() == "cpu"
-
-
-def _axes(batch: Batch) -> Batch:
-    """For each part of a batch, 0 where its first axis counts members."""
-    own: Any = 0 if batch.x.ndim == 3 else None
-    weight: Any = 0 if batch.weight is not None and batch.weight.ndim == 2 else None
-    return Batch(own, weight, None if batch.context is None else own)
 
 
 def _placed(batch: Any, axes: Batch | None, mesh: Mesh) -> Any:
@@ -209,46 +198,3 @@ def _first_states(params, buffers, keys, knobs, *, plan: Plan) -> epochs.FitStat
 @partial(jax.jit, static_argnames="plan")
 def _as_trees(params: flat.Flat, *, plan: Plan) -> Any:
     return jax.vmap(partial(flat.unflatten, layout=plan.layout))(params)
-
-
-@partial(jax.jit, static_argnames=("plan", "axes", "in_turn"), donate_argnames="states")
-def _run_epoch(
-    states: epochs.FitState,
-    train: Batch,
-    valid: Batch | None,
-    *,
-    plan: Plan,
-    axes: tuple[Batch, Batch | None],
-    in_turn: bool,
-) -> tuple[epochs.FitState, epochs.Record]:
-    """An epoch of every member; one that has stopped stays as it is."""
-    if not in_turn:
-        name = None if plan.mesh is None else MEMBER
-        advance = jax.vmap(partial(epochs.advance, plan=plan), in_axes=(0, *axes), spmd_axis_name=name)
-        return advance(states, train, valid)
-    own, shared = zip(*(_parted(batch, axis) for batch, axis in ((train, axes[0]), (valid, axes[1]))), strict=True)
-
-    def advance_one(inputs):
-        state, mine = inputs
-        trained, held_out = (_together(*parts) for parts in zip(mine, shared, strict=True))
-        assert trained is not None
-        return epochs.advance(state, trained, held_out, plan)
-
-    return jax.lax.map(advance_one, (states, own))
-
-
-def _parted(batch: Batch | None, axes: Batch | None) -> tuple[tuple, tuple]:
-    """The parts of a batch that are each member's own, and those that all share; None in the other's place."""
-    if batch is None or axes is None:
-        return (), ()
-    pairs = list(zip(batch, axes, strict=True))
-    return (
-        tuple(array if axis == 0 else None for array, axis in pairs),
-        tuple(array if axis is None else None for array, axis in pairs),
-    )
-
-
-def _together(own: tuple, shared: tuple) -> Batch | None:
-    if not own:
-        return None
-    return Batch(*(mine if mine is not None else common for mine, common in zip(own, shared, strict=True)))

@@ -28,6 +28,7 @@ from jaxflow.training.precision import check_precision
 from jaxflow.training.progress import FitProgress
 from jaxflow.training.resident import Resident
 from jaxflow.training.sharding import at_home, check_mesh, on_all
+from jaxflow.training.side_by_side import current_meeting
 from jaxflow.training.sources import Source
 from jaxflow.training.stream import Stream
 from jaxflow.training.watchers import Watcher, Watchers
@@ -166,17 +167,22 @@ def fit(
     plan, fit_state = epochs.start(model, spec, rows.rows, fit_key, mesh, in_parts=rows.parts is not None)
     rows.place(mesh)
     held_out = held_out if mesh is None else on_all(held_out, mesh)
-    fit_state, (history,) = run_epochs(
-        fit_state,
-        lambda state, rest: rows.advance(state, held_out, plan, rest),
-        epochs=spec.epochs,
-        parts=rows.parts,
-        validated=held_out is not None,
-        steps_per_epoch=plan.steps_per_epoch,
-        watcher=watcher,
-        writer=writer,
-        place=lambda state: state if mesh is None else on_all(state, mesh),
-    )
+    alone = progress or watchers or mesh is not None or checkpoints is not None
+    meeting = None if alone else current_meeting()
+    if meeting is not None and batch is not None:
+        fit_state, history = meeting.run(fit_state, batch, held_out, plan)
+    else:
+        fit_state, (history,) = run_epochs(
+            fit_state,
+            lambda state, rest: rows.advance(state, held_out, plan, rest),
+            epochs=spec.epochs,
+            parts=rows.parts,
+            validated=held_out is not None,
+            steps_per_epoch=plan.steps_per_epoch,
+            watcher=watcher,
+            writer=writer,
+            place=lambda state: state if mesh is None else on_all(state, mesh),
+        )
 
     taken = len(history.rows) * plan.steps_per_epoch - sum(history.column("skipped_steps"))
     result = None

@@ -101,11 +101,12 @@ def test_what_fails_is_a_row_with_its_error_until_it_is_tried_again(benchmark, l
 
 
 def test_f1_expects_equal_scores_in_any_order(benchmark):
+    oracle_f1 = importlib.import_module("adbench_attempt").oracle_f1
     y = np.array([1, 1, 0, 0, 0])
-    assert benchmark.oracle_f1(y, np.array([5.0, 4, 3, 2, 1])) == 1
-    assert benchmark.oracle_f1(y, np.array([5.0, 1, 3, 2, 1])) == 0.5
-    assert benchmark.oracle_f1(y, np.zeros(5)) == pytest.approx(2 / 5)
-    assert benchmark.oracle_f1(y, np.array([1.0, 0, 0, 0, 0])) == pytest.approx((1 + 1 / 4) / 2)
+    assert oracle_f1(y, np.array([5.0, 4, 3, 2, 1])) == 1
+    assert oracle_f1(y, np.array([5.0, 1, 3, 2, 1])) == 0.5
+    assert oracle_f1(y, np.zeros(5)) == pytest.approx(2 / 5)
+    assert oracle_f1(y, np.array([1.0, 0, 0, 0, 0])) == pytest.approx((1 + 1 / 4) / 2)
 
 
 def test_parts_of_the_default_detector(benchmark):
@@ -136,6 +137,7 @@ def test_what_is_not_installed_is_named_before_anything_is_fitted(benchmark, loa
         ("--detectors", ",", "--detectors ',': expected a name at least"),
         ("--seeds", "0,one", "--seeds 0,one: expected whole numbers"),
         ("--seeds", "-1", "--seeds -1: expected numbers of at least 0"),
+        ("--together", "0", "--together 0: expected 1 to 64"),
     ],
 )
 def test_refusals(benchmark, loaded, tmp_path, option, value, message):
@@ -144,3 +146,19 @@ def test_refusals(benchmark, loaded, tmp_path, option, value, message):
     (tmp_path / "results.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match=r"results.csv is not a table of benchmark_adbench.py"):
         benchmark.main(["--detectors", "gaussian", "--out", str(tmp_path)])
+
+
+def test_side_by_side_the_same_is_found(benchmark, loaded, tmp_path, capsys):
+    alone = run(benchmark, tmp_path / "alone", "--seeds", "0,1")
+    together = run(benchmark, tmp_path / "together", "--seeds", "0,1", "--together", "3")
+    assert [(row["detector"], row["dataset"], row["seed"]) for row in together] == [
+        (detector, dataset, seed)
+        for detector in ("gaussian", "gmm")
+        for dataset in ("thyroid", "wine")
+        for seed in "01"
+    ]
+    assert sorted(row["roc_auc"] for row in together) == sorted(row["roc_auc"] for row in alone)
+    # Never of two detectors: the times of fits side by side are shared.
+    times = [row["fit_seconds"] for row in together]
+    assert [times.count(time) for time in times] == [3, 3, 3, 1, 3, 3, 3, 1]
+    assert "8/8  wine, gmm, seed 1: ROC-AUC 0." in capsys.readouterr().err

@@ -38,7 +38,7 @@ def finals(model: Ensemble) -> list[np.ndarray]:
 def test_together_and_in_turn_give_the_same(monkeypatch):
     results = []
     for in_turn in (True, False):
-        monkeypatch.setattr(ensemble, "_in_turn", lambda in_turn=in_turn: in_turn)
+        monkeypatch.setattr(ensemble, "take_turns", lambda in_turn=in_turn: in_turn)
         results.append(
             fit(
                 build(bootstrap=True, learning_rates=(1e-3, 1e-2, 0.1)),
@@ -144,7 +144,7 @@ def test_a_second_fit_and_other_rates_compile_nothing(compilations):
 
 
 def test_an_epoch_of_all_members_is_one_program():
-    epoch: Any = ensemble._run_epoch
+    epoch: Any = ensemble.advance_members
     before = epoch._cache_size()
     fit(build(5), rows(), rows(seed=1), SPEC, key=jax.random.key(1))
     assert epoch._cache_size() == before + 1
