@@ -44,8 +44,9 @@ def benchmark_split(dataset: Dataset, protocol: Protocol, seed: int, contaminati
     random: half of the normal rows, drawn at random, are the training rows; nothing is drawn twice. Of more than 50,000
     rows 50,000 are drawn first.
 
-    contaminated: as random, but `contamination` of the training rows are anomalies that nobody knows of. Up to half of
-    all anomalies, always the same ones, are kept out of the test for that, so that all rates have one test set.
+    contaminated: as random, but `contamination` of the training rows are anomalies that nobody knows of, in the place
+    of as many normal ones. Half of all anomalies, always the same ones, are kept out of the test for that, so that all
+    rates have one test set and one number of training rows.
 
     Args:
         dataset: the rows and their labels.
@@ -78,13 +79,13 @@ def benchmark_split(dataset: Dataset, protocol: Protocol, seed: int, contaminati
     train, test = normal[:half], np.concatenate([normal[half:], anomalies])
     if protocol == "contaminated":
         spare, known = anomalies[: len(anomalies) // 2], anomalies[len(anomalies) // 2 :]
-        wanted = round(contamination / (1 - contamination) * half)
+        wanted = round(contamination * half)
         if wanted > len(spare):
             raise InputError(
                 f"{dataset.name}: {wanted} anomalies among the training rows make a share of {contamination:g}, but "
                 f"only {len(spare)} of {len(anomalies)} can be spared"
             )
-        train, test = np.concatenate([train, spare[:wanted]]), np.concatenate([normal[half:], known])
+        train, test = np.concatenate([train[: half - wanted], spare[:wanted]]), np.concatenate([normal[half:], known])
     x_train, x_test = dataset.x[drawn[train]], dataset.x[drawn[test]]
     return BenchmarkSplit(x_train, x_test, labels[test], copies(x_test, x_train), float(np.mean(labels[train])))
 
