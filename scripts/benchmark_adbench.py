@@ -23,6 +23,7 @@ from adbench_tables import summary, tables
 
 from jaxflow.atomic_write import write_csv
 from jaxflow.config.command_line import ScriptParser, run_script
+from jaxflow.config.compiled_programs import release_compiled_programs
 from jaxflow.data import Dataset
 from jaxflow.data.adbench import DEVELOPMENT_SETS, adbench_files, load_adbench
 from jaxflow.data.benchmark_splits import Protocol
@@ -89,6 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         left.sort(key=lambda cell: (cell[1], _shape_class(loaded[cell[0]]), cell[0], cell[3], cell[4]))
     started, done = time.perf_counter(), 0
     for chosen in _batches(left, options.together):
+        release_compiled_programs()
         if any(cell[0] not in loaded for cell in chosen):
             loaded = {name: load_adbench(name) for name in {cell[0] for cell in chosen}}
         found = measure([(loaded[cell[0]], *cell) for cell in chosen])

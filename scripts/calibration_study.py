@@ -18,6 +18,7 @@ from calibration_tables import MODELS, RATES, RULES, pooled, summary, tables
 
 from jaxflow.atomic_write import write_csv
 from jaxflow.config.command_line import ScriptParser, run_script
+from jaxflow.config.compiled_programs import release_compiled_programs
 from jaxflow.data import Dataset, SplitSpec, split_dataset
 from jaxflow.data.adbench import DEVELOPMENT_SETS, adbench_files, load_adbench
 from jaxflow.data.splits import hold_out
@@ -95,6 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for model in MODELS:
                 if (name, seed, model) in done:
                     continue
+                release_compiled_programs()
                 dataset = load_adbench(name) if dataset is None else dataset
                 found = list(measure(dataset, name, seed, model, options))
                 results += found

@@ -20,7 +20,7 @@ BY_CASE = ("test_properties.py", "test_flow.py")  # where the last parameter of 
 QUICK = (
     "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false"
 )
-MAPPINGS_LIMIT = 25_000  # of the 65,530 that Linux gives a process unless told otherwise
+MOST_MAPPINGS = 25_000  # few, since programs of one test can be many
 LOOK_EVERY = 10  # tests; to count the mappings takes some hundredths of a second once there are many
 _ended = itertools.count(1)
 
@@ -72,12 +72,8 @@ def pytest_collection_finish():
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown():
-    """Let go of compiled programs before there are too many.
+    """Let go of compiled programs before there are too many."""
+    if next(_ended) % LOOK_EVERY == 0:
+        from jaxflow.config.compiled_programs import release_compiled_programs
 
-    Each program takes a few mappings of memory; when a process has no more of them, the compiler crashes.
-    """
-    mappings = Path("/proc/self/maps")
-    if next(_ended) % LOOK_EVERY == 0 and mappings.exists() and mappings.read_bytes().count(b"\n") > MAPPINGS_LIMIT:
-        import jax
-
-        jax.clear_caches()
+        release_compiled_programs(MOST_MAPPINGS)

@@ -1,4 +1,4 @@
-"""Compiled programs kept from one run of a script to the next."""
+"""Compiled programs, kept from one run of a script to the next, and let go of in a long one."""
 
 import os
 from pathlib import Path
@@ -7,6 +7,8 @@ import jax
 import pooch
 
 WORTH_KEEPING = 0.1  # seconds of compilation
+MAPPINGS = Path("/proc/self/maps")
+MOST_MAPPINGS = 40_000  # of the 65,530 that Linux gives a process unless told otherwise
 
 
 def keep_compiled_programs() -> None:
@@ -27,3 +29,13 @@ def keep_compiled_programs() -> None:
         return
     jax.config.update("jax_compilation_cache_dir", str(place))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", WORTH_KEEPING)
+
+
+def release_compiled_programs(most_mappings: int = MOST_MAPPINGS) -> None:
+    """Let go of all compiled programs if there are too many; those still needed are compiled again, or read again.
+
+    Each takes a few mappings of memory, and when a process has no more of them the compiler crashes. To be called now
+    and then by what compiles hundreds of programs in one process. Does nothing where mappings cannot be counted.
+    """
+    if MAPPINGS.exists() and MAPPINGS.read_bytes().count(b"\n") > most_mappings:
+        jax.clear_caches()

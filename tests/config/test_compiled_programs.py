@@ -1,10 +1,13 @@
-"""Scripts keep their compiled programs where they are told to."""
+"""Scripts keep their compiled programs where they are told to, and let go of them where there are many."""
 
 import os
 import subprocess
 import sys
 
+import jax
 import pytest
+
+from jaxflow.config import compiled_programs
 
 PROGRAM = """
 import jax
@@ -45,3 +48,15 @@ def test_nowhere(tmp_path):
     assert run(tmp_path, JAX_ENABLE_COMPILATION_CACHE="false") == "None"
     (tmp_path / "cache").write_text("a file where the directory would be")
     assert run(tmp_path) == "None"
+
+
+def test_too_many_are_let_go_of(tmp_path, monkeypatch):
+    released, mappings = [], tmp_path / "maps"
+    monkeypatch.setattr(jax, "clear_caches", lambda: released.append(True))
+    monkeypatch.setattr(compiled_programs, "MAPPINGS", mappings)
+    compiled_programs.release_compiled_programs(0)  # where they cannot be counted
+    mappings.write_text("one\ntwo\n")
+    compiled_programs.release_compiled_programs(2)
+    assert not released
+    compiled_programs.release_compiled_programs(1)
+    assert released
