@@ -35,7 +35,6 @@ from jaxflow.models import (
 )
 from jaxflow.training import FitSpec
 
-VALIDATION_FRACTION = 0.15
 TRIM = 0.1
 OCSVM_ROWS = 10_000  # its kernel matrix has the square of as many entries
 
@@ -113,7 +112,6 @@ def _ours(spec: ModelSpec, *, trim: float = 0.0) -> Callable[[int], Detector]:
         }
         if isinstance(spec, FIT_THEMSELVES):
             return GaussianDetector(spec, **common)
-        common["validation_fraction"] = VALIDATION_FRACTION
         if isinstance(spec, CommitteeSpec):
             return FlowDetector(spec, **common)
         common["train"] = FitSpec(

@@ -28,35 +28,57 @@ class Committee(Density):
 
     s_m(x) = -log P(member's score of a normal row >= its score of x)
 
-    over held-out normal rows, in the member's own coordinates and with an exponential tail beyond the last tenth of
-    them (`score_tail`), so that scores of different kinds compare. The score is their power mean,
+    over held-out normal rows, in the member's own coordinates and with a heavy tail beyond the last tenth of them
+    (`score_tail`), so that scores of different kinds compare. Those of members with one voice are averaged by their
+    weights, which takes chance out of fits that depend on it. A voice weighs as much as its members together, and the
+    score is the power mean over the voices,
 
-    score(x) = (1/M sum_m s_m(x)^power)^(1/power)
+    score(x) = (sum_v w_v s_v(x)^power / sum_v w_v)^(1/power)
 
-    the mean for power 1; the higher the power, the more the most surprised member decides. It depends on the row and
-    the fit alone. The density is the mean of the members' densities of the features as given.
+    the mean for power 1; the higher the power, the more the most surprised decides. It depends on the row and the fit
+    alone. The density is the mean of the members' densities of the features as given, by their weights.
 
-    `fit` fits the members one after the other and takes the held-out rows for `calibrate`.
+    `fit` fits the members one after the other and takes the held-out rows for `calibrate`. All members are to have one
+    yardstick: with rows of each member's own, what chance makes of few rows would part them.
 
     Args:
         views: the coordinates of each member.
         members: the densities, of one dimension and without a context.
-        power: how much the most surprised member counts.
+        voices: the voice of each member, a number from 0 on; by default each has one of its own.
+        weights: how much each member counts; by default all alike.
+        power: how much the most surprised counts.
 
     Raises:
-        ValueError: if there is no member, not one view for each, or `power` is below 1.
+        ValueError: if there is no member, not one view, voice and weight for each, a voice between has no member, a
+            weight is not positive, or `power` is below 1.
     """
 
     scores_in_nats = False
 
-    def __init__(self, views: Sequence[View], members: Sequence[Density], *, power: float = 4.0):
+    def __init__(
+        self,
+        views: Sequence[View],
+        members: Sequence[Density],
+        *,
+        voices: Sequence[int] = (),
+        weights: Sequence[float] = (),
+        power: float = 4.0,
+    ):
         if not members or len(views) != len(members):
             raise ValueError(f"expected one view for each of one member at least, got {len(views)} and {len(members)}")
+        voices = tuple(voices) or tuple(range(len(members)))
+        if len(voices) != len(members) or set(voices) != set(range(len(set(voices)))):
+            raise ValueError(f"expected one voice for each of {len(members)} members, from 0 on, got {list(voices)}")
+        weights = tuple(weights) or (1.0,) * len(members)
+        if len(weights) != len(members) or not all(0 < weight < np.inf for weight in weights):
+            raise ValueError(f"expected one positive weight for each of {len(members)} members, got {list(weights)}")
         if not power >= 1:
             raise ValueError(f"power must be at least 1, got {power}")
         self.dim = members[0].dim
         self.context_dim = 0
         self.views = tuple(views)
+        self.voices = voices
+        self.weights = weights
         self.power = power
         self.members = nnx.List(members)
         self.ranks = RankGaussian(self.dim)
@@ -84,46 +106,61 @@ class Committee(Density):
         counted = None if weight is None else jnp.asarray(weight) > 0
         self.quantiles[...], self.excess[...] = _yardsticks(state, jnp.asarray(x), counted, graph=graph)
 
-    def surprises(self, x: Float[Array, "*batch dim"]) -> Float[Array, "members *batch"]:
-        """How rare each member finds each row, in nats."""
+    def surprises(self, x: Float[Array, "*batch dim"]) -> Float[Array, "voices *batch"]:
+        """How rare each voice finds each row, in nats."""
         scores = [member.score(z) for member, z in zip(self.members, self.seen(x), strict=True)]
-        return jnp.stack(
-            [negative_log_tail(s, q, e) for s, q, e in zip(scores, self.quantiles[...], self.excess[...], strict=True)]
-        )
+        each = [
+            negative_log_tail(s, q, e) for s, q, e in zip(scores, self.quantiles[...], self.excess[...], strict=True)
+        ]
+        of_voices = [[] for _ in self._voice_weights()]
+        for voice, weight, surprise in zip(self.voices, self.weights, each, strict=True):
+            of_voices[voice].append(weight * surprise)
+        return jnp.stack([sum(m) / w for m, w in zip(of_voices, self._voice_weights(), strict=True)])
+
+    def _voice_weights(self) -> list[float]:
+        """How much each voice counts: as much as its members together."""
+        weights = [0.0] * (max(self.voices) + 1)
+        for voice, weight in zip(self.voices, self.weights, strict=True):
+            weights[voice] += weight
+        return weights
 
     def score(self, x, context=None):
-        """The power mean of the members' surprises; raises `InputError` if given a context."""
+        """The power mean of the surprises; raises `InputError` if given a context."""
         refuse_context(self, context)
         surprises = self.surprises(x)
         # Divided by the greatest first: its power would overflow.
         greatest = jnp.max(surprises, axis=0)
         safe = jnp.where((greatest > 0) & jnp.isfinite(greatest), greatest, 1.0)
-        mean = jnp.mean((surprises / safe) ** self.power, axis=0) ** (1 / self.power)
-        return jnp.where(jnp.isfinite(greatest), safe * mean, greatest)
+        weights = self._voice_weights()
+        powers = (surprises / safe) ** self.power
+        mean = sum(weight * power for weight, power in zip(weights, powers, strict=True)) / sum(weights)
+        return jnp.where(jnp.isfinite(greatest), safe * mean ** (1 / self.power), greatest)
 
     def log_prob(self, x, context=None):
-        """Log of the mean of the members' densities, in nats; raises `InputError` if given a context."""
+        """Log of the weighted mean of the members' densities, in nats; raises `InputError` if given a context."""
         refuse_context(self, context)
         log_det = self.ranks.inverse_and_log_det(x)[1]
         values = [
             member.log_prob(z) + (log_det if view == "rank_gaussian" else 0.0)
             for member, view, z in zip(self.members, self.views, self.seen(x), strict=True)
         ]
-        return jax.nn.logsumexp(jnp.stack(values), axis=0) - jnp.log(len(self.members))
+        log_shares = np.log(np.array(self.weights) / sum(self.weights))
+        return jax.nn.logsumexp(jnp.stack([v + s for v, s in zip(values, log_shares.tolist(), strict=True)]), axis=0)
 
     def loss(self, x, weight=None, context=None, rngs=None):
         """Weighted mean of the negative log of the mean density, in nats."""
         return weighted_mean(-self.log_prob(x, context), weight)
 
     def sample(self, key, sample_shape=(), context=None):
-        """Draws of shape `sample_shape + (dim,)`, each from a member drawn for it."""
+        """Draws of shape `sample_shape + (dim,)`, each from a member drawn for it by their weights."""
         refuse_context(self, context)
         choice_key, key = jax.random.split(key)
         draws = []
         for number, (member, view) in enumerate(zip(self.members, self.views, strict=True)):
             z = member.sample(jax.random.fold_in(key, number), sample_shape)
             draws.append(self.ranks.forward(z) if view == "rank_gaussian" else z)
-        choice = jax.random.randint(choice_key, sample_shape, 0, len(self.members))
+        shares = jnp.log(jnp.asarray(self.weights))
+        choice = jax.random.categorical(choice_key, shares, shape=sample_shape)
         return jnp.take_along_axis(jnp.stack(draws), choice[None, ..., None], axis=0)[0]
 
 

@@ -28,6 +28,14 @@ class CommitteeMember(Spec):
         default="as_given",
         description="as_given: the features as preprocessing leaves them; rank_gaussian: each made normal by its ranks",
     )
+    voice: str | None = Field(
+        default=None,
+        min_length=1,
+        description="members with the same voice are averaged before they are heard (default: a voice of its own)",
+    )
+    weight: float = Field(
+        default=1.0, gt=0, allow_inf_nan=False, description="how much it counts; a voice counts as its members together"
+    )
 
 
 class CommitteeSpec(ModelSpec):
@@ -39,18 +47,21 @@ class CommitteeSpec(ModelSpec):
     kind: Literal["committee"] = "committee"
     members: tuple[CommitteeMember, ...] = Field(
         default=(
-            CommitteeMember(model=KernelDensitySpec()),
-            CommitteeMember(model=KernelDensitySpec(), view="rank_gaussian"),
+            CommitteeMember(model=KernelDensitySpec(), weight=2),
+            CommitteeMember(model=KernelDensitySpec(), weight=2, view="rank_gaussian"),
             CommitteeMember(model=GaussianMixtureSpec(rows_each=20)),
-            CommitteeMember(model=SMALL_FLOW),
-            CommitteeMember(model=SMALL_FLOW, view="rank_gaussian"),
+            CommitteeMember(model=GaussianMixtureSpec(rows_each=20), view="rank_gaussian"),
+            CommitteeMember(model=SMALL_FLOW, voice="flows", weight=0.25),
+            CommitteeMember(model=SMALL_FLOW, voice="flows", weight=0.25),
+            CommitteeMember(model=SMALL_FLOW, voice="flows", weight=0.25, view="rank_gaussian"),
+            CommitteeMember(model=SMALL_FLOW, voice="flows", weight=0.25, view="rank_gaussian"),
         ),
         min_length=1,
         max_length=64,
-        description="the densities, each with its view",
+        description="the densities, each with its view and voice",
     )
     power: float = Field(
-        default=4.0, ge=1, le=64, description="of the power mean of the members' surprises; 1 for their plain mean"
+        default=4.0, ge=1, le=64, description="of the power mean of the surprises; 1 for their plain mean"
     )
 
     def require_imported(self) -> None:
@@ -66,4 +77,16 @@ class CommitteeSpec(ModelSpec):
     def build(self, dim: int, *, rngs: nnx.Rngs) -> Committee:
         """The committee for data of `dim` features."""
         densities = [member.model.build(dim, rngs=rngs) for member in self.members]
-        return Committee([member.view for member in self.members], densities, power=self.power)
+        return Committee(
+            [member.view for member in self.members],
+            densities,
+            voices=self._voices(),
+            weights=[member.weight for member in self.members],
+            power=self.power,
+        )
+
+    def _voices(self) -> list[int]:
+        """The number of each member's voice, in the order in which they are first heard."""
+        names = [number if member.voice is None else member.voice for number, member in enumerate(self.members)]
+        heard = list(dict.fromkeys(names))
+        return [heard.index(name) for name in names]

@@ -29,7 +29,7 @@ class Ensemble(Density):
     - "mean_log_prob": -1/M sum_m log p_m(x), to which each member contributes alike;
     - "tail": -1/M sum_m log P_m(score of a normal row >= score of x), so that members on other scales count alike.
       P_m is the share of held-out normal rows, `calibrate`; beyond the last tenth of them their scores are taken to
-      fall off exponentially, so that the order of extreme rows is kept.
+      fall off as a generalised Pareto distribution (`score_tail`), so that the order of extreme rows is kept.
 
     Args:
         make: builds one member; called once, under vmap.

@@ -4,7 +4,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 QUANTILES = 512  # in which the scores of held-out rows are kept
-TAIL = 0.1  # share of held-out rows beyond which their scores are taken to fall off exponentially
+TAIL = (
+    0.1  # share of held-out rows beyond which their scores are taken to fall off as a generalised Pareto distribution
+)
+SHAPE = 0.7  # of that distribution: heavier than an exponential tail, as few held-out rows cannot vouch for a light one
 
 
 def score_tail(
@@ -29,11 +32,16 @@ def score_tail(
 def negative_log_tail(
     scores: Float[Array, "*batch"], quantiles: Float[Array, "quantiles"], excess: Float[Array, ""]
 ) -> Float[Array, "*batch"]:
-    """-log of the share of held-out rows that score as high, with an exponential tail.
+    """-log of the share of held-out rows that score as high.
 
-    So the order of extreme rows is kept, and a row's number depends on the row and the held-out rows alone.
+    Beyond the start t of the tail it is -log P = -log TAIL + log(1 + SHAPE (score - t) / scale) / SHAPE, that of a
+    generalised Pareto distribution (Pickands 1975; Siffer et al. 2017, eq. 1), whose mean excess, that of the held-out
+    rows, is scale / (1 - SHAPE). So the order of extreme rows is kept, and a row's number depends on the row and the
+    held-out rows alone. Of several densities none shouts the others down because its scores grow as a square where
+    theirs do not.
     """
     levels = (jnp.arange(QUANTILES) + 0.5) / QUANTILES
     start = jnp.interp(1 - TAIL, levels, quantiles)
     within = -jnp.log1p(-jnp.minimum(jnp.interp(scores, quantiles, levels), 1 - TAIL))
-    return within + jnp.maximum(scores - start, 0) / excess
+    scale = excess * (1 - SHAPE)
+    return within + jnp.log1p(SHAPE * jnp.maximum(scores - start, 0) / scale) / SHAPE

@@ -5,6 +5,8 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -34,6 +36,10 @@ def fit_committee(
 ) -> tuple[Committee, History, NonFiniteLoss | None]:
     """Fit every member to the rows as it sees them, and calibrate the committee with the held-out rows.
 
+    Members that fit themselves then learn once more, from all rows: what the held-out ones were needed for is done, and
+    where there are few each counts. Their yardsticks stay those of the first fit, since a member's scores of rows that
+    it has learned from are too low. Flows keep to the training rows, as the held-out ones chose their parameters.
+
     Rows of weight zero are added up to a `size_class`, so that data sets of one class share all compiled programs.
 
     Args:
@@ -57,6 +63,7 @@ def fit_committee(
         raise InputError("a committee needs held-out rows to compare its members by, and there are none")
     spec = COMMITTEE_FIT if spec is None else spec
     model.prepare(train.x)
+    everything = filled_up(_joined(train, valid))
     train, valid = filled_up(train), filled_up(valid)
     graph, state = nnx.split(model)
     seen, seen_held_out = _seen(state, train.x, graph=graph), _seen(state, valid.x, graph=graph)
@@ -80,7 +87,24 @@ def fit_committee(
         model.members[number] = result.model
         histories.append(result.history)
     model.calibrate(valid.x, valid.weight)
+    _learn_from_all(model, everything, fit, key)
     return model, mean_history(histories or direct), error
+
+
+def _learn_from_all(model: Committee, rows: Batch, fit: Callable[..., Any], key: PRNGKeyArray) -> None:
+    """Fit those members to all rows that fit themselves, in place."""
+    graph, state = nnx.split(model)
+    seen = _seen(state, rows.x, graph=graph)
+    for number, (member, z) in enumerate(zip(model.members, seen, strict=True)):
+        if isinstance(member, DirectlyFitted):
+            model.members[number] = fit(member, rows._replace(x=z), key=jax.random.fold_in(key, number)).model
+
+
+def _joined(first: Batch, second: Batch) -> Batch:
+    """The rows of both; a committee has no context."""
+    x = np.concatenate([np.asarray(first.x), np.asarray(second.x)])
+    weight = np.concatenate([np.ones(len(b.x), x.dtype) if b.weight is None else b.weight for b in (first, second)])
+    return Batch(jnp.asarray(x), jnp.asarray(weight))
 
 
 @partial(jax.jit, static_argnames="graph")

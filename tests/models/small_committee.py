@@ -5,10 +5,11 @@ from jaxflow.models import MAF, CommitteeMember, CommitteeSpec, GaussianMixtureS
 FLOW = MAF(layers=1, hidden=(8,))
 SMALL_COMMITTEE = CommitteeSpec(
     members=(
-        CommitteeMember(model=KernelDensitySpec()),
+        CommitteeMember(model=KernelDensitySpec(), weight=2),
         CommitteeMember(model=KernelDensitySpec(), view="rank_gaussian"),
         CommitteeMember(model=GaussianMixtureSpec(components=2)),
-        CommitteeMember(model=FLOW),
+        CommitteeMember(model=FLOW, voice="flows", weight=0.5),
+        CommitteeMember(model=FLOW, view="rank_gaussian", voice="flows", weight=1.5),
         CommitteeMember(model=FLOW, view="rank_gaussian"),
     )
 )

@@ -20,6 +20,7 @@ from jaxflow.models import (
     GaussianSpec,
     KernelDensitySpec,
 )
+from jaxflow.models.score_tail import score_tail
 from jaxflow.training import Checkpoints, FitSpec, fit
 from tests.compiled import call
 from tests.models.small_committee import SMALL_COMMITTEE
@@ -40,7 +41,7 @@ def rows(seed: int = 0, n: int = 300) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def committee(double_precision) -> Committee:
-    model = SMALL_COMMITTEE.for_rows(300).build(2, rngs=nnx.Rngs(0))
+    model = SMALL_COMMITTEE.for_rows(600).build(2, rngs=nnx.Rngs(0))
     return fit(model, jnp.asarray(rows()), jnp.asarray(rows(1)), TRAIN, key=jax.random.key(0)).model
 
 
@@ -50,20 +51,51 @@ def test_each_member_learns_in_its_own_coordinates(committee):
     for view, z in zip(committee.views, seen, strict=True):
         skew = float(jnp.mean((z[:, 1] - z[:, 1].mean()) ** 3) / z[:, 1].std() ** 3)
         assert abs(skew) < 0.1 if view == "rank_gaussian" else skew > 1
+
+
+def test_members_that_fit_themselves_end_with_all_rows_and_the_yardstick_of_those_held_out(committee):
+    x = jnp.asarray(np.concatenate([rows(), rows(1)]))
     kernels = [member for member in committee.members if hasattr(member, "centres")]
-    for kernel, z in zip(kernels, seen, strict=False):
-        np.testing.assert_allclose(kernel.centres[:300], z, atol=1e-12)
-        np.testing.assert_array_equal(kernel.weights[300:], 0)  # places up to the size class of 300
+    assert len(kernels) == 2
+    for kernel, z in zip(kernels, call(committee, "seen", x), strict=False):
+        np.testing.assert_allclose(kernel.centres[:600], z, atol=1e-12)
+        np.testing.assert_array_equal(kernel.weights[600:], 0)  # places up to the size class of 600
+    # Of rows that it has learned from, a kernel density finds fewer rare than when they were held out.
+    surprises = call(committee, "surprises", jnp.asarray(rows(1)))
+    assert np.all(np.mean(surprises[:2], axis=1) < 0.95)
+    alone = fit(
+        KernelDensitySpec().for_rows(300).build(2, rngs=nnx.Rngs(0)), jnp.asarray(rows()), key=jax.random.key(0)
+    )
+    expected = score_tail(jnp.asarray(call(alone.model, "score", jnp.asarray(rows(1)))))
+    np.testing.assert_allclose(committee.quantiles[...][0], expected[0], rtol=1e-9)
+    np.testing.assert_allclose(committee.excess[...][0], expected[1], rtol=1e-9)
 
 
 def test_a_surprise_is_how_rare_the_score_is_among_held_out_rows(committee):
-    held_out = rows(1)
-    surprises = call(committee, "surprises", jnp.asarray(held_out))
-    for one in np.asarray(surprises):
+    held_out, model = jnp.asarray(rows(1)), nnx.clone(committee)
+    model.calibrate(held_out)
+    for member, one in zip(model.members, np.asarray(each_surprise(model, held_out)), strict=True):
+        assert member.dim == 2
         below = one < -np.log(0.1) - 0.05
         ranks = 1 - (np.argsort(np.argsort(one)) + 0.5) / len(one)
-        np.testing.assert_allclose(one[below], -np.log(ranks[below]), atol=0.02)
-        assert one.mean() == pytest.approx(1, abs=0.05)  # as of a standard exponential variable
+        np.testing.assert_allclose(one[below], -np.log(ranks[below]), atol=0.03)
+        assert one.mean() == pytest.approx(1, abs=0.1)  # about as of a standard exponential variable
+
+
+def each_surprise(model: Committee, x: jax.Array) -> np.ndarray:
+    """Those of all members, each by itself."""
+    apart = nnx.clone(model)
+    apart.voices = tuple(range(len(model.members)))
+    return np.asarray(call(apart, "surprises", x))
+
+
+def test_members_of_one_voice_are_averaged_by_their_weights(committee):
+    x = jnp.asarray(rows(2, 50))
+    assert committee.voices == (0, 1, 2, 3, 3, 4)
+    each, surprises = each_surprise(committee, x), np.asarray(call(committee, "surprises", x))
+    np.testing.assert_array_equal(surprises[[0, 1, 2, 4]], each[[0, 1, 2, 5]])
+    np.testing.assert_allclose(surprises[3], 0.25 * each[3] + 0.75 * each[4], rtol=1e-12)
+    assert np.max(np.abs(each[3] - each[4])) > 0.01
 
 
 @pytest.mark.parametrize("power", [1.0, 4.0])
@@ -72,7 +104,9 @@ def test_the_score_is_the_power_mean_of_the_surprises(committee, power):
     model = nnx.clone(committee)
     model.power = power
     surprises = np.asarray(call(committee, "surprises", x))
-    np.testing.assert_allclose(call(model, "score", x), np.mean(surprises**power, axis=0) ** (1 / power), rtol=1e-9)
+    assert committee.weights == (2, 1, 1, 0.5, 1.5, 1)
+    expected = np.average(surprises**power, axis=0, weights=[2, 1, 1, 2, 1]) ** (1 / power)
+    np.testing.assert_allclose(call(model, "score", x), expected, rtol=1e-9)
 
 
 def test_rows_out_of_all_reach_are_the_most_anomalous(committee):
@@ -95,7 +129,7 @@ def test_is_a_density_and_samples_itself(committee):
 
 
 def test_the_same_key_gives_the_same_and_a_fit_can_go_on(tmp_path, committee):
-    model = SMALL_COMMITTEE.for_rows(300).build(2, rngs=nnx.Rngs(0))
+    model = SMALL_COMMITTEE.for_rows(600).build(2, rngs=nnx.Rngs(0))
     how: Any = {"key": jax.random.key(0), "checkpoints": Checkpoints(directory=tmp_path / "kept", seconds=0)}
     first = fit(model, jnp.asarray(rows()), jnp.asarray(rows(1)), TRAIN, **how)
     how["checkpoints"] = how["checkpoints"].model_copy(update={"resume": True})
@@ -104,13 +138,13 @@ def test_the_same_key_gives_the_same_and_a_fit_can_go_on(tmp_path, committee):
     expected = call(committee, "score", asked)
     np.testing.assert_array_equal(call(first.model, "score", asked), expected)
     np.testing.assert_array_equal(call(again.model, "score", asked), expected)
-    assert len(again.history.members) == 2  # the flows
+    assert len(again.history.members) == 3  # the flows
 
 
 def test_the_default_serves_tables_of_any_size():
     spec = CommitteeSpec().for_rows(50)
     components = [member.model.components for member in spec.members if isinstance(member.model, GaussianMixtureSpec)]
-    assert components == [2]
+    assert components == [2, 2]
     assert GaussianMixtureSpec().for_rows(50).components == 8
     detector = FlowDetector(
         CommitteeSpec(members=(CommitteeMember(model=KernelDensitySpec()), CommitteeMember(model=GaussianSpec()))),
@@ -130,6 +164,12 @@ def test_refusals():
         model.score(x, x)
     with pytest.raises(ValueError, match="one view for each"):
         Committee(["as_given"], [])
+    for voices in ([0, 0], [1], [-1]):
+        with pytest.raises(ValueError, match="one voice for each of 1 members, from 0 on"):
+            Committee(["as_given"], [MAF(layers=1).build(2, rngs=nnx.Rngs(0))], voices=voices)
+    for weights in ([1.0, 1.0], [0.0], [np.nan]):
+        with pytest.raises(ValueError, match="one positive weight for each of 1 members"):
+            Committee(["as_given"], [MAF(layers=1).build(2, rngs=nnx.Rngs(0))], weights=weights)
     with pytest.raises(ValueError, match="power must be at least 1"):
         Committee(["as_given"], [MAF(layers=1).build(2, rngs=nnx.Rngs(0))], power=0.5)
     with pytest.raises(InputError, match="a committee takes no context"):

@@ -1,9 +1,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
+from scipy.stats import genpareto
 
-from jaxflow.models.score_tail import score_tail
+from jaxflow.models.score_tail import SHAPE, negative_log_tail, score_tail
 from jaxflow.training import FitSpec, fit
 from jaxflow.training.batch import Batch, filled_up
 from tests.models.small_committee import SMALL_COMMITTEE
@@ -29,6 +31,18 @@ def test_scores_that_are_not_counted_have_no_part_in_the_tail():
         np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+def test_beyond_the_last_tenth_the_tail_is_that_of_a_pareto_distribution_with_their_mean_excess():
+    known = np.random.default_rng(0).gamma(3.0, size=5000)
+    quantiles, excess = score_tail(jnp.asarray(known))
+    start = np.quantile(known, 0.9)
+    np.testing.assert_allclose(excess, np.mean(known[known > start] - start), rtol=1e-3)
+    asked = start + np.array([0.5, 1.0, 10.0, 1e6]) * np.mean(known[known > start] - start)
+    found = np.asarray(negative_log_tail(jnp.asarray(asked), quantiles, excess))
+    tail = genpareto(SHAPE, loc=start, scale=(1 - SHAPE) * np.mean(known[known > start] - start))
+    np.testing.assert_allclose(found, -np.log(0.1) - tail.logsf(asked), rtol=5e-3)
+    assert tail.mean() - start == pytest.approx(np.mean(known[known > start] - start))
+
+
 def test_data_of_one_size_class_share_the_large_programs(compilations):
     spec = FitSpec(epochs=2, batch_size=32)
 
@@ -43,5 +57,6 @@ def test_data_of_one_size_class_share_the_large_programs(compilations):
     assert len(first) > 50
     # What is left are checks, operation by operation, of arrays as they were given.
     assert len(second) < 20
+    model.calibrate(jnp.asarray(rows(3, 39)))
     surprises = model.surprises(jnp.asarray(rows(3, 39)))
     np.testing.assert_allclose(np.mean(surprises, axis=1), 1, atol=0.15)  # as of a standard exponential variable
