@@ -112,8 +112,8 @@ class Attempt:
                 "fit_seconds": fit_seconds,
                 "score_seconds": scored - started,
                 "f1": oracle_f1(y, scores),
-                **_areas(y, scores, ""),
-                **_areas(y[new], scores[new], "_new"),
+                **areas(y, scores),
+                **areas(y[new], scores[new], "_new"),
             }
             if self.held is not None:
                 rule = TargetFalsePositiveRate(rate=RATE, beyond="tail")
@@ -143,7 +143,8 @@ def oracle_f1(y: np.ndarray, scores: np.ndarray) -> float:
     return float((y[above].sum() + (count - above.sum()) * y[level].mean()) / count)
 
 
-def _areas(y: np.ndarray, scores: np.ndarray, suffix: str) -> dict[str, float | None]:
+def areas(y: np.ndarray, scores: np.ndarray, suffix: str = "") -> dict[str, float | None]:
+    """The areas under both curves, named as in `Result`; None where there are not both kinds of rows."""
     if not 0 < y.sum() < len(y):
         return {f"roc_auc{suffix}": None, f"pr_auc{suffix}": None}
     ranks = score_ranks(scores)

@@ -23,7 +23,6 @@ from jaxflow.models import (
     MAF,
     NSF,
     AutoEncoderSpec,
-    CommitteeMember,
     CommitteeSpec,
     GaussianMixtureSpec,
     GaussianSpec,
@@ -148,21 +147,8 @@ def _pyod(name: str, module: str, kind: str, *, seeded: bool = True, columns: st
 DEFAULT = CommitteeSpec()
 
 
-def _some(keep: Callable[[CommitteeMember], bool]) -> Callable[[int], Detector]:
-    """The default detector with those of its members alone."""
-    return _ours(CommitteeSpec(members=tuple(member for member in DEFAULT.members if keep(member))))
-
-
-def _of_ranks(kind: type[ModelSpec]) -> Callable[[int], Detector]:
-    """The one member of the default detector that is of this kind and sees ranks."""
-    return _some(lambda member: isinstance(member.model, kind) and member.view == "rank_gaussian")
-
-
 DETECTORS: dict[str, Entry] = {
     "flow": Entry("flow (default)", _ours(DEFAULT)),
-    "flow_mean": Entry("flow, plain mean of members", _ours(CommitteeSpec(power=1.0))),
-    "flow_only": Entry("flow, flows alone", _some(lambda member: isinstance(member.model, MAF))),
-    "flow_without": Entry("flow, all but flows", _some(lambda member: not isinstance(member.model, MAF))),
     "maf": Entry("MAF", _ours(MAF())),
     "maf_trimmed": Entry(f"MAF, {TRIM:.0%} trimmed", _ours(MAF(), trim=TRIM)),
     "nsf": Entry("NSF", _ours(NSF())),
@@ -170,9 +156,8 @@ DETECTORS: dict[str, Entry] = {
     "gaussian": Entry("Gaussian", _ours(GaussianSpec(regularization=1e-3))),
     "gmm": Entry("Gaussian mixture", _ours(GaussianMixtureSpec(rows_each=20))),
     "kernel": Entry("kernel density", _ours(KernelDensitySpec())),
-    "kernel_ranks": Entry("kernel density of ranks", _of_ranks(KernelDensitySpec)),
-    "maf_ranks": Entry("small MAF of ranks", _of_ranks(MAF)),
-    "pca": Entry("PCA", _ours(PrincipalComponentsSpec())),
+    "pca": Entry("PCA, reconstruction error", _ours(PrincipalComponentsSpec())),
+    "pca_mahalanobis": Entry("PCA, Mahalanobis distance", _ours(PrincipalComponentsSpec(score="mahalanobis"))),
     "autoencoder": Entry("autoencoder", _ours(AutoEncoderSpec())),
     "vae": Entry("VAE, reconstruction probability", _ours(VariationalAutoEncoderSpec())),
     "vae_elbo": Entry("VAE, ELBO", _ours(VariationalAutoEncoderSpec(score="elbo"))),

@@ -19,13 +19,14 @@ from typing import Any, TypeAlias, get_args
 
 from adbench_attempt import Result, measure
 from adbench_detectors import DETECTORS
+from adbench_options import add_datasets_and_seeds, datasets_of, names_of, seeds_of
 from adbench_tables import summary, tables
 
 from jaxflow.atomic_write import write_csv
 from jaxflow.config.command_line import ScriptParser, run_script
 from jaxflow.config.compiled_programs import release_compiled_programs
 from jaxflow.data import Dataset
-from jaxflow.data.adbench import DEVELOPMENT_SETS, adbench_files, load_adbench
+from jaxflow.data.adbench import load_adbench
 from jaxflow.data.benchmark_splits import Protocol
 from jaxflow.errors import InputError
 from jaxflow.evaluation import format_number, print_table, provenance, write_report
@@ -40,14 +41,9 @@ CONTAMINATIONS = (0.0, 0.01, 0.05, 0.1)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, measure what is missing, write."""
     parser = ScriptParser(prog=NAME, description=__doc__)
-    parser.add_argument(
-        "--datasets",
-        default=",".join(DEVELOPMENT_SETS),
-        help="names with commas between, or all (default: 21 of the 43)",
-    )
+    add_datasets_and_seeds(parser)
     parser.add_argument("--detectors", default="flow,gaussian,gmm", help=f"of {', '.join(DETECTORS)}")
     parser.add_argument("--protocol", choices=get_args(Protocol), default="random", help="the division of the rows")
-    parser.add_argument("--seeds", default="0,1,2,3,4", help="whole numbers with commas between (default: 0,1,2,3,4)")
     parser.add_argument("--retry", action="store_true", help="measure again what failed before")
     parser.add_argument(
         "--together",
@@ -58,11 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("out/adbench"), help="where to write (default: out/adbench)")
     options = parser.parse_args(arguments)
-    datasets = tuple(adbench_files()) if options.datasets == "all" else _names("--datasets", options.datasets)
-    detectors, seeds = _names("--detectors", options.detectors), _seeds(options.seeds)
-    for name in datasets:
-        if name not in adbench_files():
-            raise InputError(f"--datasets {name}: expected all, or some of {', '.join(adbench_files())}")
+    datasets, seeds = datasets_of(options.datasets), seeds_of(options.seeds)
+    detectors = names_of("--detectors", options.detectors)
     for name in detectors:
         if name not in DETECTORS:
             raise InputError(f"--detectors {name}: expected some of {', '.join(DETECTORS)}")
@@ -159,23 +152,6 @@ def _line(result: Result, number: int, count: int, each: float) -> str:
         said += f"fitted in {format_number(result.fit_seconds)} s"
     left = math.ceil(each * (count - number) / 60)
     return f"{number}/{count}  {what}: {said}  about {left} min left"
-
-
-def _names(option: str, text: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    if not names:
-        raise InputError(f"{option} {text!r}: expected a name at least")
-    return names
-
-
-def _seeds(text: str) -> tuple[int, ...]:
-    try:
-        seeds = tuple(dict.fromkeys(int(part) for part in _names("--seeds", text)))
-    except ValueError:
-        raise InputError(f"--seeds {text}: expected whole numbers with commas between") from None
-    if min(seeds) < 0:
-        raise InputError(f"--seeds {text}: expected numbers of at least 0")
-    return seeds
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float
 from jaxflow.bijectors import RankGaussian
 from jaxflow.models.gaussian import refuse_context
 from jaxflow.models.model import Density, weighted_mean
-from jaxflow.models.score_tail import QUANTILES, negative_log_tail, score_tail
+from jaxflow.models.score_tail import QUANTILES, SHAPE, negative_log_tail, score_tail
 from jaxflow.networks.buffer import Buffer
 
 View: TypeAlias = Literal["as_given", "rank_gaussian"]
@@ -47,10 +47,11 @@ class Committee(Density):
         voices: the voice of each member, a number from 0 on; by default each has one of its own.
         weights: how much each member counts; by default all alike.
         power: how much the most surprised counts.
+        tail_shape: of the distribution of scores beyond the last tenth (`negative_log_tail`); 0 for an exponential one.
 
     Raises:
         ValueError: if there is no member, not one view, voice and weight for each, a voice between has no member, a
-            weight is not positive, or `power` is below 1.
+            weight is not positive, `power` is below 1, or `tail_shape` is not from 0 to below 1.
     """
 
     scores_in_nats = False
@@ -63,6 +64,7 @@ class Committee(Density):
         voices: Sequence[int] = (),
         weights: Sequence[float] = (),
         power: float = 4.0,
+        tail_shape: float = SHAPE,
     ):
         if not members or len(views) != len(members):
             raise ValueError(f"expected one view for each of one member at least, got {len(views)} and {len(members)}")
@@ -74,12 +76,15 @@ class Committee(Density):
             raise ValueError(f"expected one positive weight for each of {len(members)} members, got {list(weights)}")
         if not power >= 1:
             raise ValueError(f"power must be at least 1, got {power}")
+        if not 0 <= tail_shape < 1:
+            raise ValueError(f"tail_shape must be from 0 to below 1, got {tail_shape}")
         self.dim = members[0].dim
         self.context_dim = 0
         self.views = tuple(views)
         self.voices = voices
         self.weights = weights
         self.power = power
+        self.tail_shape = tail_shape
         self.members = nnx.List(members)
         self.ranks = RankGaussian(self.dim)
         dtype = jnp.result_type(float)
@@ -106,35 +111,16 @@ class Committee(Density):
         counted = None if weight is None else jnp.asarray(weight) > 0
         self.quantiles[...], self.excess[...] = _yardsticks(state, jnp.asarray(x), counted, graph=graph)
 
-    def surprises(self, x: Float[Array, "*batch dim"]) -> Float[Array, "voices *batch"]:
-        """How rare each voice finds each row, in nats."""
+    def surprises(self, x: Float[Array, "*batch dim"]) -> Float[Array, "members *batch"]:
+        """How rare each member finds each row, in nats."""
         scores = [member.score(z) for member, z in zip(self.members, self.seen(x), strict=True)]
-        each = [
-            negative_log_tail(s, q, e) for s, q, e in zip(scores, self.quantiles[...], self.excess[...], strict=True)
-        ]
-        of_voices = [[] for _ in self._voice_weights()]
-        for voice, weight, surprise in zip(self.voices, self.weights, each, strict=True):
-            of_voices[voice].append(weight * surprise)
-        return jnp.stack([sum(m) / w for m, w in zip(of_voices, self._voice_weights(), strict=True)])
-
-    def _voice_weights(self) -> list[float]:
-        """How much each voice counts: as much as its members together."""
-        weights = [0.0] * (max(self.voices) + 1)
-        for voice, weight in zip(self.voices, self.weights, strict=True):
-            weights[voice] += weight
-        return weights
+        known = zip(scores, self.quantiles[...], self.excess[...], strict=True)
+        return jnp.stack([negative_log_tail(*one, shape=self.tail_shape) for one in known])
 
     def score(self, x, context=None):
         """The power mean of the surprises; raises `InputError` if given a context."""
         refuse_context(self, context)
-        surprises = self.surprises(x)
-        # Divided by the greatest first: its power would overflow.
-        greatest = jnp.max(surprises, axis=0)
-        safe = jnp.where((greatest > 0) & jnp.isfinite(greatest), greatest, 1.0)
-        weights = self._voice_weights()
-        powers = (surprises / safe) ** self.power
-        mean = sum(weight * power for weight, power in zip(weights, powers, strict=True)) / sum(weights)
-        return jnp.where(jnp.isfinite(greatest), safe * mean ** (1 / self.power), greatest)
+        return combined(self.surprises(x), self.voices, self.weights, self.power)
 
     def log_prob(self, x, context=None):
         """Log of the weighted mean of the members' densities, in nats; raises `InputError` if given a context."""
@@ -162,6 +148,23 @@ class Committee(Density):
         shares = jnp.log(jnp.asarray(self.weights))
         choice = jax.random.categorical(choice_key, shares, shape=sample_shape)
         return jnp.take_along_axis(jnp.stack(draws), choice[None, ..., None], axis=0)[0]
+
+
+def combined(
+    surprises: Float[Array, "members *batch"], voices: Sequence[int], weights: Sequence[float], power: float
+) -> Float[Array, "*batch"]:
+    """The score of a `Committee` whose members are so surprised, (*batch,)."""
+    totals, sums = [0.0] * (max(voices) + 1), [jnp.zeros(surprises.shape[1:], surprises.dtype)] * (max(voices) + 1)
+    for voice, weight, surprise in zip(voices, weights, surprises, strict=True):
+        totals[voice] += weight
+        sums[voice] = sums[voice] + weight * surprise
+    heard = jnp.stack([one / total for one, total in zip(sums, totals, strict=True)])
+    # Divided by the greatest first: its power would overflow.
+    greatest = jnp.max(heard, axis=0)
+    safe = jnp.where((greatest > 0) & jnp.isfinite(greatest), greatest, 1.0)
+    powers = (heard / safe) ** power
+    mean = sum(total * one for total, one in zip(totals, powers, strict=True)) / sum(totals)
+    return jnp.where(jnp.isfinite(greatest), safe * mean ** (1 / power), greatest)
 
 
 @partial(jax.jit, static_argnames="graph")

@@ -13,6 +13,7 @@ from jaxflow.models.gaussian_mixture import GaussianMixtureSpec
 from jaxflow.models.gaussian_spec import GaussianSpec
 from jaxflow.models.kernel_density import KernelDensitySpec
 from jaxflow.models.model import ModelSpec
+from jaxflow.models.score_tail import SHAPE
 
 MemberSpec: TypeAlias = Annotated[
     FlowSpecs | GaussianSpec | GaussianMixtureSpec | KernelDensitySpec, Field(discriminator="kind")
@@ -63,6 +64,13 @@ class CommitteeSpec(ModelSpec):
     power: float = Field(
         default=4.0, ge=1, le=64, description="of the power mean of the surprises; 1 for their plain mean"
     )
+    tail_shape: float = Field(
+        default=SHAPE,
+        ge=0,
+        lt=1,
+        description="of the generalised Pareto distribution that scores beyond those of nine tenths of the held-out "
+        "rows are taken to have; 0 for an exponential one",
+    )
 
     def require_imported(self) -> None:
         """As its members."""
@@ -80,13 +88,14 @@ class CommitteeSpec(ModelSpec):
         return Committee(
             [member.view for member in self.members],
             densities,
-            voices=self._voices(),
+            voices=self.voices(),
             weights=[member.weight for member in self.members],
             power=self.power,
+            tail_shape=self.tail_shape,
         )
 
-    def _voices(self) -> list[int]:
+    def voices(self) -> tuple[int, ...]:
         """The number of each member's voice, in the order in which they are first heard."""
         names = [number if member.voice is None else member.voice for number, member in enumerate(self.members)]
         heard = list(dict.fromkeys(names))
-        return [heard.index(name) for name in names]
+        return tuple(heard.index(name) for name in names)

@@ -30,18 +30,21 @@ def score_tail(
 
 
 def negative_log_tail(
-    scores: Float[Array, "*batch"], quantiles: Float[Array, "quantiles"], excess: Float[Array, ""]
+    scores: Float[Array, "*batch"],
+    quantiles: Float[Array, "quantiles"],
+    excess: Float[Array, ""],
+    shape: float = SHAPE,
 ) -> Float[Array, "*batch"]:
     """-log of the share of held-out rows that score as high.
 
-    Beyond the start t of the tail it is -log P = -log TAIL + log(1 + SHAPE (score - t) / scale) / SHAPE, that of a
+    Beyond the start t of the tail it is -log P = -log TAIL + log(1 + shape (score - t) / scale) / shape, that of a
     generalised Pareto distribution (Pickands 1975; Siffer et al. 2017, eq. 1), whose mean excess, that of the held-out
-    rows, is scale / (1 - SHAPE). So the order of extreme rows is kept, and a row's number depends on the row and the
-    held-out rows alone. Of several densities none shouts the others down because its scores grow as a square where
-    theirs do not.
+    rows, is scale / (1 - shape); for shape 0 that of an exponential one. So the order of extreme rows is kept, and a
+    row's number depends on the row and the held-out rows alone. Of several densities none shouts the others down
+    because its scores grow as a square where theirs do not.
     """
     levels = (jnp.arange(QUANTILES) + 0.5) / QUANTILES
     start = jnp.interp(1 - TAIL, levels, quantiles)
     within = -jnp.log1p(-jnp.minimum(jnp.interp(scores, quantiles, levels), 1 - TAIL))
-    scale = excess * (1 - SHAPE)
-    return within + jnp.log1p(SHAPE * jnp.maximum(scores - start, 0) / scale) / SHAPE
+    beyond = jnp.maximum(scores - start, 0) / excess
+    return within + (jnp.log1p(shape / (1 - shape) * beyond) / shape if shape else beyond)

@@ -74,7 +74,7 @@ def test_members_that_fit_themselves_end_with_all_rows_and_the_yardstick_of_thos
 def test_a_surprise_is_how_rare_the_score_is_among_held_out_rows(committee):
     held_out, model = jnp.asarray(rows(1)), nnx.clone(committee)
     model.calibrate(held_out)
-    for member, one in zip(model.members, np.asarray(each_surprise(model, held_out)), strict=True):
+    for member, one in zip(model.members, np.asarray(call(model, "surprises", held_out)), strict=True):
         assert member.dim == 2
         below = one < -np.log(0.1) - 0.05
         ranks = 1 - (np.argsort(np.argsort(one)) + 0.5) / len(one)
@@ -82,31 +82,18 @@ def test_a_surprise_is_how_rare_the_score_is_among_held_out_rows(committee):
         assert one.mean() == pytest.approx(1, abs=0.1)  # about as of a standard exponential variable
 
 
-def each_surprise(model: Committee, x: jax.Array) -> np.ndarray:
-    """Those of all members, each by itself."""
-    apart = nnx.clone(model)
-    apart.voices = tuple(range(len(model.members)))
-    return np.asarray(call(apart, "surprises", x))
-
-
-def test_members_of_one_voice_are_averaged_by_their_weights(committee):
-    x = jnp.asarray(rows(2, 50))
-    assert committee.voices == (0, 1, 2, 3, 3, 4)
-    each, surprises = each_surprise(committee, x), np.asarray(call(committee, "surprises", x))
-    np.testing.assert_array_equal(surprises[[0, 1, 2, 4]], each[[0, 1, 2, 5]])
-    np.testing.assert_allclose(surprises[3], 0.25 * each[3] + 0.75 * each[4], rtol=1e-12)
-    assert np.max(np.abs(each[3] - each[4])) > 0.01
-
-
 @pytest.mark.parametrize("power", [1.0, 4.0])
-def test_the_score_is_the_power_mean_of_the_surprises(committee, power):
+def test_the_score_is_the_power_mean_over_the_voices_of_which_each_is_a_mean(committee, power):
     x = jnp.asarray(np.concatenate([rows(2, 50), [[1e3, 0.0], [0.0, 1e5]]]))
     model = nnx.clone(committee)
     model.power = power
-    surprises = np.asarray(call(committee, "surprises", x))
+    each = np.asarray(call(committee, "surprises", x))
+    assert committee.voices == (0, 1, 2, 3, 3, 4)
     assert committee.weights == (2, 1, 1, 0.5, 1.5, 1)
-    expected = np.average(surprises**power, axis=0, weights=[2, 1, 1, 2, 1]) ** (1 / power)
+    heard = np.stack([each[0], each[1], each[2], 0.25 * each[3] + 0.75 * each[4], each[5]])
+    expected = np.average(heard**power, axis=0, weights=[2, 1, 1, 2, 1]) ** (1 / power)
     np.testing.assert_allclose(call(model, "score", x), expected, rtol=1e-9)
+    assert np.max(np.abs(each[3] - each[4])) > 0.01
 
 
 def test_rows_out_of_all_reach_are_the_most_anomalous(committee):
@@ -170,6 +157,8 @@ def test_refusals():
     for weights in ([1.0, 1.0], [0.0], [np.nan]):
         with pytest.raises(ValueError, match="one positive weight for each of 1 members"):
             Committee(["as_given"], [MAF(layers=1).build(2, rngs=nnx.Rngs(0))], weights=weights)
+    with pytest.raises(ValueError, match="tail_shape must be from 0 to below 1"):
+        Committee(["as_given"], [MAF(layers=1).build(2, rngs=nnx.Rngs(0))], tail_shape=1.0)
     with pytest.raises(ValueError, match="power must be at least 1"):
         Committee(["as_given"], [MAF(layers=1).build(2, rngs=nnx.Rngs(0))], power=0.5)
     with pytest.raises(InputError, match="a committee takes no context"):

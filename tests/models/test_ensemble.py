@@ -72,13 +72,13 @@ def test_tail_scores_are_tail_probabilities_on_held_out_rows():
     rng = np.random.default_rng(1)
     held_out, new = jnp.asarray(rng.normal(size=(4000, 2))), jnp.asarray(rng.normal(scale=0.7, size=(50, 2)))
     model.calibrate(held_out)
-    expected = np.zeros(50)
+    each = []
     for index in range(MEMBERS):
         reference, scores = (np.asarray(call(member(model, index), "score", rows)) for rows in (held_out, new))
-        expected += -np.log(np.mean(reference[:, None] >= scores, axis=0)) / MEMBERS
-    typical = expected < 1.4
+        each.append(-np.log(np.mean(reference[:, None] >= scores, axis=0)))
+    typical = np.max(each, axis=0) < 2.2  # before the last tenth
     assert typical.sum() > 25
-    np.testing.assert_allclose(call(model, "score", new)[typical], expected[typical], atol=0.03)
+    np.testing.assert_allclose(call(model, "score", new)[typical], np.mean(each, axis=0)[typical], atol=0.03)
     # Beyond all held-out rows the order is kept, and off the scale nothing overflows.
     far = call(model, "score", jnp.array([[20.0, 0.0], [40.0, 0.0], [1e6, 0.0]]))
     assert far[0] < far[1] < far[2] < np.inf

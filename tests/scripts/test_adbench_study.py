@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from jaxflow.data import Dataset
+from jaxflow.data.adbench import DEVELOPMENT_SETS
 from jaxflow.errors import InputError
 from tests.scripts.script_modules import script_module
 
@@ -151,7 +152,7 @@ def test_a_run_that_has_only_begun(study, runs, tmp_path, sets):
 def test_published_figures_in_the_repository(study, scripts):
     published = scripts["adbench_comparison"].read_published(study.PUBLISHED_FILE)
     assert len(published) == 26
-    development = scripts["benchmark_adbench"].DEVELOPMENT_SETS
+    development = DEVELOPMENT_SETS
     assert all(len(cells) == 47 and set(development) <= set(cells) for cells in published.values())
     # The means that the tables' authors' best method and kNN have on these sets.
     for method, areas in (("DTE-NP", (86.7, 65.2, 61.0)), ("kNN", (86.6, 64.9, 60.1))):

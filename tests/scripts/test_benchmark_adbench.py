@@ -109,13 +109,6 @@ def test_f1_expects_equal_scores_in_any_order(benchmark):
     assert oracle_f1(y, np.array([1.0, 0, 0, 0, 0])) == pytest.approx((1 + 1 / 4) / 2)
 
 
-def test_parts_of_the_default_detector(benchmark):
-    parts = {"flow": 5, "flow_mean": 5, "flow_only": 2, "flow_without": 3, "kernel_ranks": 1, "maf_ranks": 1}
-    members = {name: benchmark.DETECTORS[name].make(0).model.members for name in parts}
-    assert {name: len(kinds) for name, kinds in members.items()} == parts
-    assert {*members["flow_only"], *members["flow_without"]} == {*members["flow"]}
-
-
 def test_what_is_not_installed_is_named_before_anything_is_fitted(benchmark, loaded, tmp_path, monkeypatch):
     detectors = importlib.import_module("adbench_detectors")
 

@@ -40,6 +40,8 @@ def test_beyond_the_last_tenth_the_tail_is_that_of_a_pareto_distribution_with_th
     found = np.asarray(negative_log_tail(jnp.asarray(asked), quantiles, excess))
     tail = genpareto(SHAPE, loc=start, scale=(1 - SHAPE) * np.mean(known[known > start] - start))
     np.testing.assert_allclose(found, -np.log(0.1) - tail.logsf(asked), rtol=5e-3)
+    exponential = negative_log_tail(jnp.asarray(asked), quantiles, excess, shape=0.0)
+    np.testing.assert_allclose(exponential, -np.log(0.1) + (asked - start) / excess, rtol=5e-3)
     assert tail.mean() - start == pytest.approx(np.mean(known[known > start] - start))
 
 
