@@ -116,7 +116,9 @@ def all_ways() -> list[Way]:
     for kind, title in KINDS.items():
         ways.append(some(f"without any {title}", [number for number in every if number not in of_kind(kind)]))
     ways.append(some("flows alone", of_kind(MAF)))
+    drawn_in = [number for number in every if DEFAULT.members[number].view == "arcsinh"]
     ways.append(some("without ranks", [number for number in every if number not in ranked]))
+    ways.append(some("without arcsinh", [number for number in every if number not in drawn_in]))
     ways.append(some("ranks alone", ranked))
     one_of_each = [same[0] for same in named.values()]
     ways.append(
@@ -128,10 +130,8 @@ def all_ways() -> list[Way]:
         )
     )
     ways.append(Way("each member a voice, all alike", every, every, (1.0,) * len(every)))
-    voiced = [sum(w for w, v in zip(weights, voices, strict=True) if v == voice) for voice in voices]
-    ways.append(
-        Way("voices, all alike", every, voices, tuple(w / total for w, total in zip(weights, voiced, strict=True)))
-    )
+    twice = {number: 2 * weights[number] for number in of_kind(KernelDensitySpec)}
+    ways.append(Way("kernel densities twice", every, voices, tuple(twice.get(n, weights[n]) for n in every)))
     ways += [some(f"power {power:g}", every, power=power) for power in (1.0, 2.0, 8.0)]
     ways += [some(f"tail of shape {shape:g}", every, tail_shape=shape) for shape in (0.0, 0.3, 0.5, 0.9)]
     return ways
@@ -176,7 +176,7 @@ def _member_scores(state: Any, rows: Float[Array, "n dim"], *, graph: Any) -> Fl
 
 def _title(member: CommitteeMember) -> str:
     kind = next(title for kind, title in KINDS.items() if isinstance(member.model, kind))
-    return kind + (" of ranks" if member.view == "rank_gaussian" else "")
+    return kind + {"as_given": "", "rank_gaussian": " of ranks", "arcsinh": " of arcsinh"}[member.view]
 
 
 def _tables(results: Sequence[Result], ways: Sequence[Way]) -> list[tuple[str, list[str], list[list[str]]]]:

@@ -16,11 +16,11 @@ from jaxflow.models.model import Density, weighted_mean
 from jaxflow.models.score_tail import QUANTILES, SHAPE, negative_log_tail, score_tail
 from jaxflow.networks.buffer import Buffer
 
-View: TypeAlias = Literal["as_given", "rank_gaussian"]
+View: TypeAlias = Literal["as_given", "rank_gaussian", "arcsinh"]
 
 
 class Committee(Density):
-    """Several densities that judge together; each sees the features as they are or made normal by their ranks.
+    """Several densities that judge together; each sees the features as they are, by arcsinh or normal by their ranks.
 
     What a density finds improbable depends on the coordinates that it is one in (Le Lan and Dinh 2021), and one that
     generalises smoothly overlooks what one that remembers the training rows sees. So members of several kinds in
@@ -97,8 +97,16 @@ class Committee(Density):
 
     def seen(self, x: Float[Array, "*batch dim"]) -> list[Float[Array, "*batch dim"]]:
         """The rows in the coordinates of each member."""
-        ranked = self.ranks.inverse(x) if "rank_gaussian" in self.views else x
-        return [ranked if view == "rank_gaussian" else x for view in self.views]
+        coordinates = {view: self._coordinates(view, x)[0] for view in dict.fromkeys(self.views)}
+        return [coordinates[view] for view in self.views]
+
+    def _coordinates(self, view: View, x: Float[Array, "*batch dim"]) -> tuple[Array, Array]:
+        """The rows in these coordinates, and the log-determinant of the map to them, (*batch,)."""
+        if view == "rank_gaussian":
+            return self.ranks.inverse_and_log_det(x)
+        if view == "arcsinh":
+            return jnp.arcsinh(x), -jnp.sum(jnp.log(jnp.hypot(1.0, x)), axis=-1)
+        return x, jnp.zeros(x.shape[:-1], x.dtype)
 
     def calibrate(
         self, x: Float[Array | np.ndarray, "n dim"], weight: Float[Array | np.ndarray, "n"] | None = None
@@ -125,10 +133,10 @@ class Committee(Density):
     def log_prob(self, x, context=None):
         """Log of the weighted mean of the members' densities, in nats; raises `InputError` if given a context."""
         refuse_context(self, context)
-        log_det = self.ranks.inverse_and_log_det(x)[1]
+        coordinates = {view: self._coordinates(view, x) for view in dict.fromkeys(self.views)}
         values = [
-            member.log_prob(z) + (log_det if view == "rank_gaussian" else 0.0)
-            for member, view, z in zip(self.members, self.views, self.seen(x), strict=True)
+            member.log_prob(coordinates[view][0]) + coordinates[view][1]
+            for member, view in zip(self.members, self.views, strict=True)
         ]
         log_shares = np.log(np.array(self.weights) / sum(self.weights))
         return jax.nn.logsumexp(jnp.stack([v + s for v, s in zip(values, log_shares.tolist(), strict=True)]), axis=0)
@@ -144,7 +152,7 @@ class Committee(Density):
         draws = []
         for number, (member, view) in enumerate(zip(self.members, self.views, strict=True)):
             z = member.sample(jax.random.fold_in(key, number), sample_shape)
-            draws.append(self.ranks.forward(z) if view == "rank_gaussian" else z)
+            draws.append(self.ranks.forward(z) if view == "rank_gaussian" else jnp.sinh(z) if view == "arcsinh" else z)
         shares = jnp.log(jnp.asarray(self.weights))
         choice = jax.random.categorical(choice_key, shares, shape=sample_shape)
         return jnp.take_along_axis(jnp.stack(draws), choice[None, ..., None], axis=0)[0]

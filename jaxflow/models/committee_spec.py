@@ -27,7 +27,8 @@ class CommitteeMember(Spec):
     model: MemberSpec = Field(description="the density")
     view: View = Field(
         default="as_given",
-        description="as_given: the features as preprocessing leaves them; rank_gaussian: each made normal by its ranks",
+        description="as_given: the features as preprocessing leaves them; rank_gaussian: each made normal by its "
+        "ranks; arcsinh: of each the arcsinh, which draws in what lies far out",
     )
     voice: str | None = Field(
         default=None,
@@ -48,10 +49,12 @@ class CommitteeSpec(ModelSpec):
     kind: Literal["committee"] = "committee"
     members: tuple[CommitteeMember, ...] = Field(
         default=(
-            CommitteeMember(model=KernelDensitySpec(), weight=2),
-            CommitteeMember(model=KernelDensitySpec(), weight=2, view="rank_gaussian"),
+            CommitteeMember(model=KernelDensitySpec()),
+            CommitteeMember(model=KernelDensitySpec(), view="rank_gaussian"),
+            CommitteeMember(model=KernelDensitySpec(), view="arcsinh"),
             CommitteeMember(model=GaussianMixtureSpec(rows_each=20)),
             CommitteeMember(model=GaussianMixtureSpec(rows_each=20), view="rank_gaussian"),
+            CommitteeMember(model=GaussianMixtureSpec(rows_each=20), view="arcsinh"),
             CommitteeMember(model=SMALL_FLOW, voice="flows", weight=0.25),
             CommitteeMember(model=SMALL_FLOW, voice="flows", weight=0.25),
             CommitteeMember(model=SMALL_FLOW, voice="flows", weight=0.25, view="rank_gaussian"),

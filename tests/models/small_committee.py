@@ -11,5 +11,6 @@ SMALL_COMMITTEE = CommitteeSpec(
         CommitteeMember(model=FLOW, voice="flows", weight=0.5),
         CommitteeMember(model=FLOW, view="rank_gaussian", voice="flows", weight=1.5),
         CommitteeMember(model=FLOW, view="rank_gaussian"),
+        CommitteeMember(model=GaussianMixtureSpec(components=2), view="arcsinh"),
     )
 )

@@ -48,7 +48,8 @@ def committee(double_precision) -> Committee:
 def test_each_member_learns_in_its_own_coordinates(committee):
     x = jnp.asarray(rows())
     seen = call(committee, "seen", x)
-    for view, z in zip(committee.views, seen, strict=True):
+    np.testing.assert_allclose(seen[6], np.arcsinh(x), atol=1e-12)
+    for view, z in zip(committee.views[:6], seen, strict=False):
         skew = float(jnp.mean((z[:, 1] - z[:, 1].mean()) ** 3) / z[:, 1].std() ** 3)
         assert abs(skew) < 0.1 if view == "rank_gaussian" else skew > 1
 
@@ -88,10 +89,10 @@ def test_the_score_is_the_power_mean_over_the_voices_of_which_each_is_a_mean(com
     model = nnx.clone(committee)
     model.power = power
     each = np.asarray(call(committee, "surprises", x))
-    assert committee.voices == (0, 1, 2, 3, 3, 4)
-    assert committee.weights == (2, 1, 1, 0.5, 1.5, 1)
-    heard = np.stack([each[0], each[1], each[2], 0.25 * each[3] + 0.75 * each[4], each[5]])
-    expected = np.average(heard**power, axis=0, weights=[2, 1, 1, 2, 1]) ** (1 / power)
+    assert committee.voices == (0, 1, 2, 3, 3, 4, 5)
+    assert committee.weights == (2, 1, 1, 0.5, 1.5, 1, 1)
+    heard = np.stack([each[0], each[1], each[2], 0.25 * each[3] + 0.75 * each[4], each[5], each[6]])
+    expected = np.average(heard**power, axis=0, weights=[2, 1, 1, 2, 1, 1]) ** (1 / power)
     np.testing.assert_allclose(call(model, "score", x), expected, rtol=1e-9)
     assert np.max(np.abs(each[3] - each[4])) > 0.01
 
@@ -131,7 +132,7 @@ def test_the_same_key_gives_the_same_and_a_fit_can_go_on(tmp_path, committee):
 def test_the_default_serves_tables_of_any_size():
     spec = CommitteeSpec().for_rows(50)
     components = [member.model.components for member in spec.members if isinstance(member.model, GaussianMixtureSpec)]
-    assert components == [2, 2]
+    assert components == [2, 2, 2]
     assert GaussianMixtureSpec().for_rows(50).components == 8
     detector = FlowDetector(
         CommitteeSpec(members=(CommitteeMember(model=KernelDensitySpec()), CommitteeMember(model=GaussianSpec()))),

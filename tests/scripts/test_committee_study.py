@@ -56,7 +56,14 @@ def test_the_default_is_the_detector_and_the_other_ways_differ(study, tmp_path, 
     for key in ("roc_auc", "pr_auc", "f1"):
         assert float(found["default"][key]) == pytest.approx(getattr(detector, key), abs=2e-3)
     alone = {title: float(row["roc_auc"]) for title, row in found.items()}
-    members = ("kernel density", "kernel density of ranks", "mixture", "flow", "one flow of ranks")
+    members = (
+        "kernel density",
+        "kernel density of ranks",
+        "mixture",
+        "mixture of arcsinh",
+        "flow",
+        "one flow of ranks",
+    )
     for title in (*members, "flows alone", "without any flow", "ranks alone", "power 1", "tail of shape 0"):
         assert 0.6 < alone[title] < 1
     assert len({alone[title] for title in members}) == len(members)
@@ -74,12 +81,12 @@ def test_the_default_is_the_detector_and_the_other_ways_differ(study, tmp_path, 
 def test_the_ways_name_every_kind_of_member(study):
     ways = {way.title: way for way in study.script.all_ways()}
     assert len(ways) == len(study.script.all_ways())
-    assert ways["default"].members == (0, 1, 2, 3, 4, 5)
-    assert ways["default"].voices == (0, 1, 2, 3, 3, 4)
-    assert ways["without any kernel density"].members == (2, 3, 4, 5)
-    assert ways["without any kernel density"].voices == (0, 1, 1, 2)
+    assert ways["default"].members == (0, 1, 2, 3, 4, 5, 6)
+    assert ways["default"].voices == (0, 1, 2, 3, 3, 4, 5)
+    assert ways["without any kernel density"].members == (2, 3, 4, 5, 6)
+    assert ways["without any kernel density"].voices == (0, 1, 1, 2, 3)
     assert ways["ranks alone"].members == (1, 4, 5)
-    assert ways["voices, all alike"].weights == (1, 1, 1, 0.25, 0.75, 1)
+    assert ways["kernel densities twice"].weights == (4, 2, 1, 0.5, 1.5, 1, 1)
 
 
 def test_what_cannot_be_fitted_is_said(study, monkeypatch):
