@@ -33,6 +33,7 @@ from jaxflow.models import (
     VariationalAutoEncoderSpec,
 )
 from jaxflow.training import FitSpec
+from jaxflow.training.committee import COMMITTEE_FIT
 
 TRIM = 0.1
 OCSVM_ROWS = 10_000  # its kernel matrix has the square of as many entries
@@ -112,7 +113,7 @@ def _ours(spec: ModelSpec, *, trim: float = 0.0) -> Callable[[int], Detector]:
         if isinstance(spec, FIT_THEMSELVES):
             return GaussianDetector(spec, **common)
         if isinstance(spec, CommitteeSpec):
-            return FlowDetector(spec, **common)
+            return FlowDetector(spec, train=COMMITTEE_FIT.model_copy(update={"trim": trim}), **common)
         common["train"] = FitSpec(
             epochs=1000, steps=1500, learning_rate=2e-3, input_noise=0.1, patience=None, trim=trim
         )
@@ -149,6 +150,7 @@ DEFAULT = CommitteeSpec()
 
 DETECTORS: dict[str, Entry] = {
     "flow": Entry("flow (default)", _ours(DEFAULT)),
+    "flow_trimmed": Entry(f"flow (default), {TRIM:.0%} trimmed", _ours(DEFAULT, trim=TRIM)),
     "maf": Entry("MAF", _ours(MAF())),
     "maf_trimmed": Entry(f"MAF, {TRIM:.0%} trimmed", _ours(MAF(), trim=TRIM)),
     "nsf": Entry("NSF", _ours(NSF())),

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from jaxflow.errors import InputError, NonFiniteLoss
 from jaxflow.models.committee import Committee
 from jaxflow.models.model import DirectlyFitted
+from jaxflow.models.worst_rows import without_worst
 from jaxflow.training.batch import Batch, filled_up
 from jaxflow.training.checkpoints import Checkpoints
 from jaxflow.training.fit_spec import FitSpec
@@ -40,6 +41,10 @@ def fit_committee(
     where there are few each counts. Their yardsticks stay those of the first fit, since a member's scores of rows that
     it has learned from are too low. Flows keep to the training rows, as the held-out ones chose their parameters.
 
+    Where the fit trims (`FitSpec.trim`), members fitted by gradient steps do in every epoch. Then the rows that
+    surprise these most, that share of the training rows and of the held-out ones, are left out of what the other
+    members learn from and of the yardsticks. These others cannot judge: to a kernel on an anomaly it is nothing new.
+
     Rows of weight zero are added up to a `size_class`, so that data sets of one class share all compiled programs.
 
     Args:
@@ -57,13 +62,19 @@ def fit_committee(
         such); and the first error that ended a member's fit early, whose best parameters serve all the same.
 
     Raises:
-        InputError: if there are no held-out rows.
+        InputError: if there are no held-out rows, or the fit trims and no member is fitted by gradient steps.
     """
     if valid is None:
         raise InputError("a committee needs held-out rows to compare its members by, and there are none")
     spec = COMMITTEE_FIT if spec is None else spec
+    judges = tuple(n for n, member in enumerate(model.members) if not isinstance(member, DirectlyFitted))
+    if spec.trim and not judges:
+        raise InputError(
+            f"trim = {spec.trim:g}: rows are left out of a committee by members fitted by gradient steps, such as "
+            "flows, and this one has none"
+        )
     model.prepare(train.x)
-    everything = filled_up(_joined(train, valid))
+    given = (train, valid)
     train, valid = filled_up(train), filled_up(valid)
     graph, state = nnx.split(model)
     seen, seen_held_out = _seen(state, train.x, graph=graph), _seen(state, valid.x, graph=graph)
@@ -87,12 +98,16 @@ def fit_committee(
         model.members[number] = result.model
         histories.append(result.history)
     model.calibrate(valid.x, valid.weight)
-    _learn_from_all(model, everything, fit, key)
+    if spec.trim:
+        train, valid = (_without_worst(model, rows, judges, spec.trim) for rows in (train, valid))
+        _learn_directly(model, train, fit, key)
+        model.calibrate(valid.x, valid.weight)
+    _learn_directly(model, filled_up(_joined(given, (train, valid))), fit, key)
     return model, mean_history(histories or direct), error
 
 
-def _learn_from_all(model: Committee, rows: Batch, fit: Callable[..., Any], key: PRNGKeyArray) -> None:
-    """Fit those members to all rows that fit themselves, in place."""
+def _learn_directly(model: Committee, rows: Batch, fit: Callable[..., Any], key: PRNGKeyArray) -> None:
+    """Fit those members to these rows that fit themselves, in place."""
     graph, state = nnx.split(model)
     seen = _seen(state, rows.x, graph=graph)
     for number, (member, z) in enumerate(zip(model.members, seen, strict=True)):
@@ -100,13 +115,28 @@ def _learn_from_all(model: Committee, rows: Batch, fit: Callable[..., Any], key:
             model.members[number] = fit(member, rows._replace(x=z), key=jax.random.fold_in(key, number)).model
 
 
-def _joined(first: Batch, second: Batch) -> Batch:
-    """The rows of both; a committee has no context."""
-    x = np.concatenate([np.asarray(first.x), np.asarray(second.x)])
-    weight = np.concatenate([np.ones(len(b.x), x.dtype) if b.weight is None else b.weight for b in (first, second)])
-    return Batch(jnp.asarray(x), jnp.asarray(weight))
+def _without_worst(model: Committee, rows: Batch, judges: tuple[int, ...], share: float) -> Batch:
+    """The rows with weight zero for those that surprise these members most, `share` of all weight."""
+    graph, state = nnx.split(model)
+    surprise = _mean_surprise(state, jnp.asarray(rows.x), graph=graph, judges=judges)
+    return rows._replace(weight=without_worst(surprise, jnp.asarray(rows.weight), share))
+
+
+def _joined(given: tuple[Batch, Batch], weighed: tuple[Batch, Batch]) -> Batch:
+    """The rows of both, as they were given, with the weights that they have by now; a committee has no context."""
+    x = np.concatenate([np.asarray(rows.x) for rows in given])
+    weights = [np.asarray(now.weight)[: len(rows.x)] for rows, now in zip(given, weighed, strict=True)]
+    return Batch(jnp.asarray(x), jnp.asarray(np.concatenate(weights)))
 
 
 @partial(jax.jit, static_argnames="graph")
 def _seen(state: Any, x: Float[Array, "n dim"], *, graph: Any) -> list[Float[Array, "n dim"]]:
     return nnx.merge(graph, state).seen(x)
+
+
+@partial(jax.jit, static_argnames=("graph", "judges"))
+def _mean_surprise(state: Any, x: Float[Array, "n dim"], *, graph: Any, judges: tuple[int, ...]) -> Float[Array, "n"]:
+    """Of these members, by their weights."""
+    model = nnx.merge(graph, state)
+    weights = jnp.asarray([model.weights[number] for number in judges], x.dtype)
+    return weights @ model.surprises(x)[jnp.asarray(judges)] / jnp.sum(weights)

@@ -5,10 +5,12 @@ import pytest
 from flax import nnx
 from scipy.stats import genpareto
 
+from jaxflow.errors import InputError
+from jaxflow.models import CommitteeMember, CommitteeSpec, KernelDensitySpec
 from jaxflow.models.score_tail import SHAPE, negative_log_tail, score_tail
 from jaxflow.training import FitSpec, fit
 from jaxflow.training.batch import Batch, filled_up
-from tests.models.small_committee import SMALL_COMMITTEE
+from tests.models.small_committee import FLOW, SMALL_COMMITTEE
 
 
 def rows(seed: int, n: int) -> np.ndarray:
@@ -62,3 +64,27 @@ def test_data_of_one_size_class_share_the_large_programs(compilations):
     model.calibrate(jnp.asarray(rows(3, 39)))
     surprises = model.surprises(jnp.asarray(rows(3, 39)))
     np.testing.assert_allclose(np.mean(surprises, axis=1), 1, atol=0.15)  # as of a standard exponential variable
+
+
+def committee(*models):
+    return CommitteeSpec(members=tuple(CommitteeMember(model=one) for one in models)).build(3, rngs=nnx.Rngs(0))
+
+
+def test_a_trimmed_committee_does_not_remember_anomalies_that_it_was_fitted_with():
+    far = (np.random.default_rng(3).normal(size=(40, 3)) * 0.3 + 5).astype(np.float32)
+    train, valid = np.concatenate([rows(0, 100), far[:6]]), np.concatenate([rows(1, 40), far[6:8]])
+
+    def surprised(trim):
+        """The share of normal rows that surprise the kernel density less than others of the far ones do."""
+        model = committee(KernelDensitySpec(), FLOW)
+        fitted = fit(model, train, valid, FitSpec(epochs=2, trim=trim), key=jax.random.key(0)).model
+        normal, anomalies = (fitted.surprises(jnp.asarray(x))[0] for x in (rows(2, 200), far[8:]))
+        return np.mean(np.asarray(anomalies)[:, None] > np.asarray(normal))
+
+    assert surprised(0.0) < 0.95
+    assert surprised(0.1) == 1
+
+
+def test_a_committee_that_only_remembers_cannot_be_trimmed():
+    with pytest.raises(InputError, match=r"^trim = 0\.1: rows are left out of a committee by members fitted by"):
+        fit(committee(KernelDensitySpec()), rows(0, 50), rows(1, 10), FitSpec(trim=0.1), key=jax.random.key(0))
