@@ -129,7 +129,9 @@ class Attempt:
     def _noting(self) -> Iterator[None]:
         try:
             yield
-        except (ArithmeticError, RuntimeError, ValueError) as error:  # of whatever library; a MemoryError ends the run
+        except MemoryError:
+            raise  # what comes next would fail, too
+        except Exception as error:  # the libraries compared raise whatever they like
             said = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
             self.result = self.result._replace(error=said)
 

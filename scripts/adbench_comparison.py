@@ -18,7 +18,7 @@ METRICS = {"roc_auc": "ROC-AUC", "pr_auc": "PR-AUC", "f1": "F1"}
 SECONDS = ("fit_seconds", "score_seconds")
 FLOW = "flow"
 # Where the figures of a method come from.
-JAXFLOW, PYOD, PUBLISHED = "jaxflow", "PyOD, run here", "published"
+JAXFLOW, OTHERS, PUBLISHED = "jaxflow", "run here", "published"
 # What was run here and stands in the published tables too: the same algorithm with the same settings (OCSVM was given
 # fewer rows here where there are many).
 PUBLISHED_TWINS = {"knn": "kNN", "lof": "LOF", "iforest": "IForest", "ocsvm": "OCSVM", "hbos": "HBOS", "ecod": "ECOD"}
@@ -190,7 +190,7 @@ def compare_contaminated(option: str, results: Sequence[Result]) -> Contaminated
 def _run_methods(results: Sequence[Result]) -> tuple[Method, ...]:
     names = sorted({result.detector for result in results}, key=list(DETECTORS).index)
     names.sort(key=lambda name: name != FLOW)
-    return tuple(Method(name, PYOD if DETECTORS[name].title.endswith("(PyOD)") else JAXFLOW) for name in names)
+    return tuple(Method(name, JAXFLOW if DETECTORS[name].library == "jaxflow" else OTHERS) for name in names)
 
 
 def _done(results: Sequence[Result], kinds: Sequence[tuple[str, float | None]]):

@@ -16,12 +16,13 @@ from adbench_statistics import (
 from adbench_tables import Table
 from broken_flow import FlowScores
 
+BY_SET = ("division", "dataset", "method", "figures", *METRICS)
 SHOWN_BY_SET = ("DTE-NP", "kNN", "DTE-C", "ICL", "IForest", "OCSVM", "LOF", "PlanarFlow")
 TESTED = ("roc_auc", "pr_auc")
 
 
 def means_table(comparison: Comparison, what: str) -> Table:
-    """Means with intervals, and by how much the default flow is above; the highest ROC-AUC first."""
+    """Means with intervals, and by how much the default is above; the highest ROC-AUC first."""
     columns = []
     for metric in METRICS:
         values = comparison.values[metric]
@@ -40,7 +41,7 @@ def means_table(comparison: Comparison, what: str) -> Table:
     order = np.argsort(-comparison.values["roc_auc"].mean(axis=0), kind="stable")
     header = ["method", "figures"]
     for text in METRICS.values():
-        header += [text, f"flow minus it, {text}"]
+        header += [text, f"default minus it, {text}"]
     return (f"Means, {what}, {_sets(comparison)}", header, [rows[index] for index in order])
 
 
@@ -59,8 +60,8 @@ def ranks_table(comparison: Comparison, what: str) -> Table:
 
 
 def tests_table(comparison: Comparison, what: str) -> Table:
-    """Wilcoxon's signed-rank test of the default flow against each other method, in the order of the methods' means."""
-    header, columns = ["the flow against"], []
+    """Wilcoxon's signed-rank test of the default against each other method, in the order of the methods' means."""
+    header, columns = ["the default against"], []
     for metric in TESTED:
         values = comparison.values[metric]
         differences = values[:, :1] - values[:, 1:]
@@ -72,11 +73,11 @@ def tests_table(comparison: Comparison, what: str) -> Table:
     others = comparison.methods[1:]
     order = np.argsort(-comparison.values["roc_auc"][:, 1:].mean(axis=0), kind="stable")
     rows = [[others[index].label, *(column[index] for column in columns)] for index in order]
-    return (f"Wilcoxon signed-rank tests of the default flow, {what}, {_sets(comparison)}", header, rows)
+    return (f"Wilcoxon signed-rank tests of the default, {what}, {_sets(comparison)}", header, rows)
 
 
 def set_tables(comparison: Comparison) -> list[Table]:
-    """For each metric the default flow, the best of the other detectors run here, and some published columns."""
+    """For each metric the default, the best of the other detectors run here, and some published columns."""
     found = []
     for metric, text in METRICS.items():
         values = comparison.values[metric]
@@ -89,6 +90,16 @@ def set_tables(comparison: Comparison) -> list[Table]:
         header = ["set", *(method.label for method in shown)]
         found.append((f"{text} by set, published division", header, rows))
     return found
+
+
+def by_set(comparisons: Mapping[str, Comparison]) -> list[tuple[str | float, ...]]:
+    """Every method on every set, in percent; the columns are `BY_SET`."""
+    return [
+        (division, name, method.name, method.source, *(float(found.values[metric][row, column]) for metric in METRICS))
+        for division, found in comparisons.items()
+        for row, name in enumerate(found.sets)
+        for column, method in enumerate(found.methods)
+    ]
 
 
 def _best_other(comparison: Comparison, metric: str) -> Method | None:

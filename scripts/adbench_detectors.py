@@ -12,7 +12,9 @@ from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from broken_flow import fitted_planar_flow, log_density_parts, right_score
 from jaxtyping import Float
+from sklearn.mixture import GaussianMixture
 from sklearn.preprocessing import StandardScaler
 
 from jaxflow.data import ColumnsSpec, DropConstant, Standardize
@@ -51,14 +53,15 @@ class Competitor(Protocol):
 
 
 class Entry(NamedTuple):
-    """What a detector is called in tables, and what makes it from a seed."""
+    """What a detector is called in tables, what makes it from a seed, and whose it is."""
 
     title: str
     make: Callable[[int], Competitor]
+    library: str = "jaxflow"
 
 
 class Standardized:
-    """A detector of PyOD, on columns standardised with the training rows as in the published tables.
+    """A detector of another library, on columns standardised with the training rows as in the published tables.
 
     Args:
         make: builds it for a number of columns.
@@ -85,6 +88,37 @@ class Standardized:
         """The library's own score."""
         with _quiet():
             return np.asarray(self.detector.decision_function(self.scaler.transform(X)), np.float64)
+
+
+class RegularizedMixture:
+    """A Gaussian mixture of scikit-learn with a ridge of 0.01; a component for every 20 rows, eight at most."""
+
+    def __init__(self, seed: int):
+        self.seed = seed
+
+    def fit(self, X):
+        """Fit by expectation maximisation."""
+        components = max(1, min(8, len(X) // 20))
+        self.mixture = GaussianMixture(components, reg_covar=1e-2, random_state=self.seed).fit(X)
+
+    def decision_function(self, X):
+        """The negative log-density."""
+        return -self.mixture.score_samples(X)
+
+
+class Planar:
+    """The published flow with its published settings (`broken_flow`), scored by its density."""
+
+    def __init__(self, seed: int):
+        self.seed = seed
+
+    def fit(self, X):
+        """Fit ten planar layers."""
+        self.model = fitted_planar_flow(X, self.seed)
+
+    def decision_function(self, X):
+        """The negative log-density."""
+        return right_score(*log_density_parts(self.model, X))
 
 
 @contextlib.contextmanager
@@ -145,12 +179,16 @@ def _pyod(name: str, module: str, kind: str, *, seeded: bool = True, columns: st
     return make
 
 
-DEFAULT = CommitteeSpec()
+def _others(make: Callable[[int], Any]) -> Callable[[int], Standardized]:
+    return lambda seed: Standardized(lambda _: make(seed), None, seed)
 
+
+DEFAULT = CommitteeSpec()
+PYOD = "PyOD"
 
 DETECTORS: dict[str, Entry] = {
-    "flow": Entry("flow (default)", _ours(DEFAULT)),
-    "flow_trimmed": Entry(f"flow (default), {TRIM:.0%} trimmed", _ours(DEFAULT, trim=TRIM)),
+    "flow": Entry("committee (default)", _ours(DEFAULT)),
+    "flow_trimmed": Entry(f"committee (default), {TRIM:.0%} trimmed", _ours(DEFAULT, trim=TRIM)),
     "maf": Entry("MAF", _ours(MAF())),
     "maf_trimmed": Entry(f"MAF, {TRIM:.0%} trimmed", _ours(MAF(), trim=TRIM)),
     "nsf": Entry("NSF", _ours(NSF())),
@@ -163,17 +201,21 @@ DETECTORS: dict[str, Entry] = {
     "autoencoder": Entry("autoencoder", _ours(AutoEncoderSpec())),
     "vae": Entry("VAE, reconstruction probability", _ours(VariationalAutoEncoderSpec())),
     "vae_elbo": Entry("VAE, ELBO", _ours(VariationalAutoEncoderSpec(score="elbo"))),
-    "knn": Entry("kNN (PyOD)", _pyod("knn", "knn", "KNN", seeded=False)),
-    "lof": Entry("LOF (PyOD)", _pyod("lof", "lof", "LOF", seeded=False)),
-    "iforest": Entry("isolation forest (PyOD)", _pyod("iforest", "iforest", "IForest")),
-    "ocsvm": Entry("OCSVM (PyOD)", _pyod("ocsvm", "ocsvm", "OCSVM", seeded=False)),
-    "hbos": Entry("HBOS (PyOD)", _pyod("hbos", "hbos", "HBOS", seeded=False)),
-    "ecod": Entry("ECOD (PyOD)", _pyod("ecod", "ecod", "ECOD", seeded=False)),
-    "gmm8": Entry("GMM-8 (PyOD)", _pyod("gmm8", "gmm", "GMM", n_components=8)),
+    "planar": Entry("PlanarFlow, corrected score", _others(Planar), "DTE"),
+    "gmm8_regularized": Entry("GMM-8, regularised (scikit-learn)", _others(RegularizedMixture), "scikit-learn"),
+    "knn": Entry("kNN (PyOD)", _pyod("knn", "knn", "KNN", seeded=False), PYOD),
+    "lof": Entry("LOF (PyOD)", _pyod("lof", "lof", "LOF", seeded=False), PYOD),
+    "iforest": Entry("isolation forest (PyOD)", _pyod("iforest", "iforest", "IForest"), PYOD),
+    "ocsvm": Entry(f"OCSVM (PyOD, at most {OCSVM_ROWS:,} rows)", _pyod("ocsvm", "ocsvm", "OCSVM", seeded=False), PYOD),
+    "hbos": Entry("HBOS (PyOD)", _pyod("hbos", "hbos", "HBOS", seeded=False), PYOD),
+    "ecod": Entry("ECOD (PyOD)", _pyod("ecod", "ecod", "ECOD", seeded=False), PYOD),
+    "gmm8": Entry("GMM-8 (PyOD)", _pyod("gmm8", "gmm", "GMM", n_components=8), PYOD),
     "autoencoder_pyod": Entry(
-        "AutoEncoder (PyOD)", _pyod("autoencoder_pyod", "auto_encoder", "AutoEncoder", verbose=0)
+        "AutoEncoder (PyOD)", _pyod("autoencoder_pyod", "auto_encoder", "AutoEncoder", verbose=0), PYOD
     ),
-    "vae_pyod": Entry("VAE (PyOD)", _pyod("vae_pyod", "vae", "VAE", verbose=0)),
-    "deep_svdd": Entry("DeepSVDD (PyOD)", _pyod("deep_svdd", "deep_svdd", "DeepSVDD", columns="n_features", verbose=0)),
-    "lunar": Entry("LUNAR (PyOD)", _pyod("lunar", "lunar", "LUNAR")),
+    "vae_pyod": Entry("VAE (PyOD)", _pyod("vae_pyod", "vae", "VAE", verbose=0), PYOD),
+    "deep_svdd": Entry(
+        "DeepSVDD (PyOD)", _pyod("deep_svdd", "deep_svdd", "DeepSVDD", columns="n_features", verbose=0), PYOD
+    ),
+    "lunar": Entry("LUNAR (PyOD)", _pyod("lunar", "lunar", "LUNAR"), PYOD),
 }

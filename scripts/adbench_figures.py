@@ -1,7 +1,7 @@
 """The figures of `adbench_study.py`: means with intervals, critical differences, contamination."""
 
 import numpy as np
-from adbench_comparison import FLOW, JAXFLOW, METRICS, PUBLISHED, PYOD, Comparison, Contaminated, Method
+from adbench_comparison import FLOW, JAXFLOW, METRICS, OTHERS, PUBLISHED, Comparison, Contaminated, Method
 from adbench_statistics import cliques, critical_difference, interval, ranks, resampled_means
 from jaxtyping import Float
 from matplotlib.axes import Axes
@@ -24,11 +24,11 @@ DRAWN = ("roc_auc", "pr_auc")
 WIDTH = 8.0  # inches, of which a README shows all
 ROW = 0.23  # inches for a line of text
 GREEN = CURVE_COLORS[2]
-# Colour and marker by where figures come from; the default flow stands out.
+# Colour and marker by where figures come from; the default stands out.
 LOOKS = {
-    "default": (ANOMALY_COLOR, "D", "jaxflow, default flow"),
+    "default": (ANOMALY_COLOR, "D", "jaxflow, default"),
     JAXFLOW: (NORMAL_COLOR, "o", "jaxflow, other detectors"),
-    PYOD: (GREEN, "s", "other libraries, run here"),
+    OTHERS: (GREEN, "s", "others, run here"),
     PUBLISHED: (REFERENCE_COLOR, "^", "published"),
 }
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")

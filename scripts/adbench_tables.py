@@ -18,12 +18,12 @@ def summary(results: Sequence[Any], protocol: str, earlier: int = 0) -> str:
     text = (
         f"{len(sets)} data set(s), {len(seeds)} seed(s) each, protocol {protocol}. Figures are percent: the mean over "
         "the seeds of a set, then over the sets. F1 is that of flagging as many rows as there are anomalies, in "
-        "expectation over equal scores."
+        "expectation over equal scores. The figures without copies leave out test rows that equal a training row in "
+        "every column."
     )
     if protocol != "dte":
         text += (
-            " The figures without copies leave out test rows that equal a training row in every column. At 1 %: with "
-            "the threshold that a fifth of the rows to learn from, held out, sets for 1 % false positives."
+            " At 1 %: with the threshold for 1 % false positives that a held-out fifth of the rows to learn from sets."
         )
     if failed:
         text += f" {failed} of {len(results)} runs failed; `results.csv` has their errors."
@@ -35,7 +35,7 @@ def summary(results: Sequence[Any], protocol: str, earlier: int = 0) -> str:
 def tables(results: Sequence[Any], titles: Mapping[str, str]) -> list[Table]:
     """First the means, a detector or a detector at a rate of contamination a row, then each figure set by set."""
     protocol = results[0].protocol if results else ""
-    columns = SHOWN + (WITHOUT_COPIES + CALIBRATED if protocol != "dte" else ())
+    columns = SHOWN + WITHOUT_COPIES + (CALIBRATED if protocol != "dte" else ())
     kinds = list(dict.fromkeys((result.contamination, result.detector) for result in results))
     kinds.sort(key=lambda kind: (list(titles).index(kind[1]), kind[0]))
     means = {kind: _by_set(results, kind) for kind in kinds}
@@ -50,7 +50,9 @@ def tables(results: Sequence[Any], titles: Mapping[str, str]) -> list[Table]:
         seconds = [_mean([means[kind][name][key] for name in common], 1.0) for key in ("fit_seconds", "score_seconds")]
         rows.append([title(kind), *cells, *seconds])
     header = ["detector", *(text for _, text in columns), "fit (s a set)", "score (s a set)"]
-    found: list[Table] = [(f"Means over {len(common)} sets that all detectors did", header, rows)]
+    found: list[Table] = [
+        (f"Means over {len(common)} set{'' if len(common) == 1 else 's'} that all detectors did", header, rows)
+    ]
     for key, text in SHOWN:
         names = sorted({result.dataset for result in results})
         body = [[name, *(_mean([means[kind].get(name, {}).get(key)]) for kind in kinds)] for name in names]

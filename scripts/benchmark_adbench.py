@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add_datasets_and_seeds(parser)
     parser.add_argument("--detectors", default="flow,gaussian,gmm", help=f"of {', '.join(DETECTORS)}")
     parser.add_argument("--protocol", choices=get_args(Protocol), default="random", help="the division of the rows")
-    parser.add_argument("--retry", action="store_true", help="measure again what failed before")
+    parser.add_argument("--retry", action="store_true", help="measure again those of the wanted that failed before")
     parser.add_argument(
         "--together",
         type=int,
@@ -65,8 +65,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     made = provenance(["python", *(sys.argv if arguments is None else [f"scripts/{NAME}", *arguments])], seeds[0])
 
     results = read_results(options.out / TABLE)
-    if options.retry:
-        results = [result for result in results if not result.error]
     rates = CONTAMINATIONS if options.protocol == "contaminated" else (0.0,)
     cells: list[Cell] = [
         (dataset, detector, options.protocol, rate, seed)
@@ -75,6 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for rate in rates
         for detector in detectors
     ]
+    if options.retry:
+        wanted = set(cells)
+        results = [result for result in results if not (result.error and result.cell in wanted)]
     known = {result.cell for result in results}
     left = [cell for cell in cells if cell not in known]
     loaded: dict[str, Dataset] = {}

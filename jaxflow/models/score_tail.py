@@ -4,9 +4,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 QUANTILES = 512  # in which the scores of held-out rows are kept
-TAIL = (
-    0.1  # share of held-out rows beyond which their scores are taken to fall off as a generalised Pareto distribution
-)
+# Share of held-out rows beyond which their scores are taken to fall off as a generalised Pareto distribution.
+TAIL = 0.1
 SHAPE = 0.7  # of that distribution: heavier than an exponential tail, as few held-out rows cannot vouch for a light one
 
 
@@ -15,7 +14,7 @@ def score_tail(
 ) -> tuple[Float[Array, "quantiles"], Float[Array, ""]]:
     """Quantiles of the scores of held-out rows, and the mean by which those beyond the tail's start exceed it.
 
-    Infinite scores count as the largest finite one; of rows that are not `counted` they are left out.
+    Scores that are no finite numbers count as the largest finite one; of rows that are not `counted` they are left out.
     """
     counted = jnp.ones(scores.shape, bool) if counted is None else counted
     finite = jnp.isfinite(scores) & counted

@@ -89,21 +89,25 @@ def test_tables_and_figures_of_known_ranks(study, runs, tmp_path, capsys):
     assert "PlanarFlow on annthyroid, PlanarFlow on cardio) are scores that are the same for all rows" in page
     # kNN of the run is the published one, so there are four methods to rank: flow 1, 1, 1, 1, 2.
     assert "Mean ranks of 4 methods, published division, 5 sets" in page
-    assert "| jaxflow: flow (default) | 1.20 | 1.20 | 1.20 |" in page
+    assert "| jaxflow: committee (default) | 1.20 | 1.20 | 1.20 |" in page
     assert "| jaxflow: Gaussian | 1.80 | 1.80 | 1.80 |" in page
     assert "| kNN | 3.00 |" in page
     assert "| PlanarFlow | 4.00 |" in page
     # q = 2.569 for four methods (Demšar 2006, table 5a), times the root of 4 * 5 / (6 * 5).
     assert "| Nemenyi critical difference at 0.05 | 2.10 |" in page
-    assert "| kNN (PyOD) | PyOD, run here | 54.00 [" in page
+    assert "| kNN (PyOD) | run here | 54.00 [" in page
     assert "| +23.00 [+1" in page
     # All of five differences in one direction, 2 / 2^5, times the three methods.
     assert "| kNN | 5 / 0 | 0.062 | 0.19 |" in page
     assert "| jaxflow: Gaussian | 4 / 1 |" in page
     assert "| mean | 77.00 | 72.00 | 54.60 | 44.10 |" in page
     assert "| jaxflow: Gaussian | 1.5 | 0.5 | 1.5 | 0.5 |" in page
-    assert "| jaxflow: flow (default) | 83.75 | 73.75 | 73.75 | 63.75 |" in page
+    assert "| jaxflow: committee (default) | 83.75 | 73.75 | 73.75 | 63.75 |" in page
     assert f"| contaminated | wine | flow at 10%, seed 0: {short} |" in page
+    with (tmp_path / "out" / "by_set.csv").open(newline="") as file:
+        cells = {(row["division"], row["dataset"], row["method"]): row for row in csv.DictReader(file)}
+    assert len(cells) == 5 * (5 + 3)
+    assert float(cells["random", "wine", "knn"]["roc_auc"]) == pytest.approx(100 * RUN["knn"][SETS.index("wine")])
     for name in ("means", "critical_difference", "contamination"):
         assert f"({name}.png)" in page
         assert (tmp_path / "out" / f"{name}.png").stat().st_size > 10_000

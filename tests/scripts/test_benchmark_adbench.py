@@ -1,11 +1,16 @@
 import csv
 import importlib
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from jaxflow.data import Dataset
+from jaxflow.detection import FlowDetector, Percentile
 from jaxflow.errors import InputError
+from jaxflow.models import MAF
+from jaxflow.training import FitSpec
 from tests.scripts.script_modules import script_module
 
 
@@ -14,16 +19,21 @@ def benchmark():
     return script_module("benchmark_adbench")
 
 
+def made(name):
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(size=(1100, 3)), rng.normal(size=(150, 3)) + 3])
+    x[500:560] = x[:60]  # copies
+    return Dataset(f"adbench/{name}", x, np.repeat([0, 1], [1100, 150]), ("x0", "x1", "x2"))
+
+
 @pytest.fixture
 def loaded(benchmark, monkeypatch):
     """A data set in the place of those that would be downloaded; the names of those that were asked for."""
-    rng = np.random.default_rng(0)
-    x, asked = np.concatenate([rng.normal(size=(1100, 3)), rng.normal(size=(150, 3)) + 3]), []
-    x[500:560] = x[:60]  # copies
+    asked = []
 
     def load(name):
         asked.append(name)
-        return Dataset(f"adbench/{name}", x, np.repeat([0, 1], [1100, 150]), ("x0", "x1", "x2"))
+        return made(name)
 
     monkeypatch.setattr(benchmark, "load_adbench", load)
     return asked
@@ -100,6 +110,33 @@ def test_what_fails_is_a_row_with_its_error_until_it_is_tried_again(benchmark, l
     assert not any(row["error"] for row in retried)
 
 
+def test_what_other_detectors_failed_at_stays_known_when_some_are_tried_again(benchmark, loaded, tmp_path, monkeypatch):
+    class Broken:
+        def fit(self, X):
+            raise KeyError("whatever a library raises")
+
+    for name in ("gaussian", "gmm"):
+        monkeypatch.setitem(benchmark.DETECTORS, name, benchmark.DETECTORS[name]._replace(make=lambda seed: Broken()))
+    assert len(run(benchmark, tmp_path, "--seeds", "0")) == 4
+    monkeypatch.undo()
+    monkeypatch.setattr(benchmark, "load_adbench", lambda name: made(name))
+    retried = run(benchmark, tmp_path, "--seeds", "0", "--retry", "--detectors", "gaussian")
+    errors = {(row["detector"], row["dataset"]): row["error"] for row in retried}
+    said = "KeyError: 'whatever a library raises'"
+    assert errors == {("gaussian", d): "" for d in ("thyroid", "wine")} | {
+        ("gmm", d): said for d in ("thyroid", "wine")
+    }
+
+
+def test_detectors_of_others_rank_the_rows_of_a_simple_set(benchmark, loaded, tmp_path, monkeypatch):
+    flows = importlib.import_module("broken_flow")
+    few = flows.PUBLISHED_FIT.model_copy(update={"epochs": 3})
+    monkeypatch.setattr(flows.fitted_planar_flow, "__defaults__", (few,))
+    for row in run(benchmark, tmp_path, "--seeds", "0", "--datasets", "wine", "--detectors", "gmm8_regularized,planar"):
+        assert row["error"] == ""
+        assert float(row["roc_auc"]) > 0.95
+
+
 def test_f1_expects_equal_scores_in_any_order(benchmark):
     oracle_f1 = importlib.import_module("adbench_attempt").oracle_f1
     y = np.array([1, 1, 0, 0, 0])
@@ -155,3 +192,38 @@ def test_side_by_side_the_same_is_found(benchmark, loaded, tmp_path, capsys):
     times = [row["fit_seconds"] for row in together]
     assert [times.count(time) for time in times] == [3, 3, 3, 1, 3, 3, 3, 1]
     assert "8/8  wine, gmm, seed 1: ROC-AUC 0." in capsys.readouterr().err
+
+
+def test_flows_side_by_side_are_one_program_and_give_the_same(benchmark, loaded, tmp_path, monkeypatch):
+    fits = importlib.import_module("jaxflow.training.side_by_side")
+    together, fit_alike = [], fits._run
+    monkeypatch.setattr(fits, "_run", lambda alike: together.append(len(alike)) or fit_alike(alike))
+    few = FitSpec(epochs=2, batch_size=64)
+    small = benchmark.DETECTORS["maf"]._replace(
+        make=lambda seed: FlowDetector(
+            MAF(layers=1, hidden=(8,)),
+            train=few,
+            threshold=Percentile(percentile=50),
+            calibration_fraction=0.0,
+            random_state=seed,
+        )
+    )
+    monkeypatch.setitem(benchmark.DETECTORS, "maf", small)
+    chosen = ("--detectors", "maf", "--seeds", "0,1", "--datasets", "wine")
+    found = [run(benchmark, tmp_path / size, *chosen, "--together", size) for size in ("1", "2")]
+    assert together == [2]
+    areas = [[float(row["roc_auc"]) for row in rows] for rows in found]
+    np.testing.assert_allclose(areas[0], areas[1], atol=1e-3)
+    assert areas[0][0] != areas[0][1]
+
+
+@pytest.mark.parametrize("name", ["thyroid", "wilt"])
+def test_detectors_of_pyod_agree_with_the_published_cells(benchmark, tmp_path, name):
+    pytest.importorskip("pyod")
+    if not (Path(os.environ.get("JAXFLOW_DATA", "missing")) / "adbench").is_dir():
+        pytest.skip("needs $JAXFLOW_DATA/adbench")
+    with (Path(__file__).parents[2] / "results/adbench/published.csv").open(newline="", encoding="utf-8") as file:
+        published = {(cell["dataset"], cell["method"]): float(cell["roc_auc"]) for cell in csv.DictReader(file)}
+    chosen = ("--datasets", name, "--detectors", "knn,lof,hbos", "--seeds", "0", "--protocol", "dte")
+    for row, method in zip(run(benchmark, tmp_path, *chosen), ("kNN", "LOF", "HBOS"), strict=True):
+        assert 100 * float(row["roc_auc"]) == pytest.approx(published[name, method], abs=0.05)
