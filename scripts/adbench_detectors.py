@@ -158,7 +158,7 @@ def _ours(spec: ModelSpec, *, trim: float = 0.0) -> Callable[[int], Detector]:
     return make
 
 
-def _pyod(name: str, module: str, kind: str, *, seeded: bool = True, columns: str = "", **options: Any):
+def _pyod(title: str, name: str, module: str, kind: str, *, seeded: bool = True, columns: str = "", **options: Any):
     """A detector of PyOD; `columns` is the name of the argument that wants their number."""
 
     def make(seed: int) -> Standardized:
@@ -176,7 +176,7 @@ def _pyod(name: str, module: str, kind: str, *, seeded: bool = True, columns: st
 
         return Standardized(build, OCSVM_ROWS if name == "ocsvm" else None, seed)
 
-    return make
+    return Entry(f"{title} (PyOD)", make, "PyOD")
 
 
 def _others(make: Callable[[int], Any]) -> Callable[[int], Standardized]:
@@ -184,7 +184,6 @@ def _others(make: Callable[[int], Any]) -> Callable[[int], Standardized]:
 
 
 DEFAULT = CommitteeSpec()
-PYOD = "PyOD"
 
 DETECTORS: dict[str, Entry] = {
     "flow": Entry("committee (default)", _ours(DEFAULT)),
@@ -203,19 +202,15 @@ DETECTORS: dict[str, Entry] = {
     "vae_elbo": Entry("VAE, ELBO", _ours(VariationalAutoEncoderSpec(score="elbo"))),
     "planar": Entry("PlanarFlow, corrected score", _others(Planar), "DTE"),
     "gmm8_regularized": Entry("GMM-8, regularised (scikit-learn)", _others(RegularizedMixture), "scikit-learn"),
-    "knn": Entry("kNN (PyOD)", _pyod("knn", "knn", "KNN", seeded=False), PYOD),
-    "lof": Entry("LOF (PyOD)", _pyod("lof", "lof", "LOF", seeded=False), PYOD),
-    "iforest": Entry("isolation forest (PyOD)", _pyod("iforest", "iforest", "IForest"), PYOD),
-    "ocsvm": Entry(f"OCSVM (PyOD, at most {OCSVM_ROWS:,} rows)", _pyod("ocsvm", "ocsvm", "OCSVM", seeded=False), PYOD),
-    "hbos": Entry("HBOS (PyOD)", _pyod("hbos", "hbos", "HBOS", seeded=False), PYOD),
-    "ecod": Entry("ECOD (PyOD)", _pyod("ecod", "ecod", "ECOD", seeded=False), PYOD),
-    "gmm8": Entry("GMM-8 (PyOD)", _pyod("gmm8", "gmm", "GMM", n_components=8), PYOD),
-    "autoencoder_pyod": Entry(
-        "AutoEncoder (PyOD)", _pyod("autoencoder_pyod", "auto_encoder", "AutoEncoder", verbose=0), PYOD
-    ),
-    "vae_pyod": Entry("VAE (PyOD)", _pyod("vae_pyod", "vae", "VAE", verbose=0), PYOD),
-    "deep_svdd": Entry(
-        "DeepSVDD (PyOD)", _pyod("deep_svdd", "deep_svdd", "DeepSVDD", columns="n_features", verbose=0), PYOD
-    ),
-    "lunar": Entry("LUNAR (PyOD)", _pyod("lunar", "lunar", "LUNAR"), PYOD),
+    "knn": _pyod("kNN", "knn", "knn", "KNN", seeded=False),
+    "lof": _pyod("LOF", "lof", "lof", "LOF", seeded=False),
+    "iforest": _pyod("isolation forest", "iforest", "iforest", "IForest"),
+    "ocsvm": _pyod(f"OCSVM, at most {OCSVM_ROWS:,} rows", "ocsvm", "ocsvm", "OCSVM", seeded=False),
+    "hbos": _pyod("HBOS", "hbos", "hbos", "HBOS", seeded=False),
+    "ecod": _pyod("ECOD", "ecod", "ecod", "ECOD", seeded=False),
+    "gmm8": _pyod("GMM-8", "gmm8", "gmm", "GMM", n_components=8),
+    "autoencoder_pyod": _pyod("AutoEncoder", "autoencoder_pyod", "auto_encoder", "AutoEncoder", verbose=0),
+    "vae_pyod": _pyod("VAE", "vae_pyod", "vae", "VAE", verbose=0),
+    "deep_svdd": _pyod("DeepSVDD", "deep_svdd", "deep_svdd", "DeepSVDD", columns="n_features", verbose=0),
+    "lunar": _pyod("LUNAR", "lunar", "lunar", "LUNAR"),
 }

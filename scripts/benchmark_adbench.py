@@ -73,8 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for rate in rates
         for detector in detectors
     ]
+    wanted = set(cells)
     if options.retry:
-        wanted = set(cells)
         results = [result for result in results if not (result.error and result.cell in wanted)]
     known = {result.cell for result in results}
     left = [cell for cell in cells if cell not in known]
@@ -95,7 +95,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             done += 1
             print(_line(result, done, len(left), each), file=sys.stderr, flush=True)
 
-    wanted = set(cells)
     results = [result for result in results if result.cell in wanted]
     shown = tables(results, {name: DETECTORS[name].title for name in detectors})
     text = summary(results, options.protocol, len(known & wanted))

@@ -138,5 +138,7 @@ def _seen(state: Any, x: Float[Array, "n dim"], *, graph: Any) -> list[Float[Arr
 def _mean_surprise(state: Any, x: Float[Array, "n dim"], *, graph: Any, judges: tuple[int, ...]) -> Float[Array, "n"]:
     """Of these members, by their weights."""
     model = nnx.merge(graph, state)
-    weights = jnp.asarray([model.weights[number] for number in judges], x.dtype)
-    return weights @ model.surprises(x)[jnp.asarray(judges)] / jnp.sum(weights)
+    surprises = model.surprises(x)
+    # One by one, so that what the others would say is not computed.
+    heard = jnp.stack([model.weights[number] * surprises[number] for number in judges])
+    return jnp.sum(heard, axis=0) / sum(model.weights[number] for number in judges)
