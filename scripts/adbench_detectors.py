@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from broken_flow import fitted_planar_flow, log_density_parts, right_score
+from broken_flow import LAYERS, PUBLISHED_FIT, fitted_planar_flow, log_density_parts, right_score
 from jaxtyping import Float
 from sklearn.mixture import GaussianMixture
 from sklearn.preprocessing import StandardScaler
@@ -51,6 +51,10 @@ class Competitor(Protocol):
         """Higher is more anomalous."""
         ...
 
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """What it is built with, by name."""
+        ...
+
 
 class Entry(NamedTuple):
     """What a detector is called in tables, what makes it from a seed, and whose it is."""
@@ -64,12 +68,14 @@ class Standardized:
     """A detector of another library, on columns standardised with the training rows as in the published tables.
 
     Args:
+        described: what it is and its settings, in words.
         make: builds it for a number of columns.
         most_rows: of the training rows that it is given; of more, as many are drawn.
         seed: draws them.
     """
 
-    def __init__(self, make: Callable[[int], Any], most_rows: int | None, seed: int):
+    def __init__(self, described: str, make: Callable[[int], Any], most_rows: int | None, seed: int):
+        self.described = described
         self.make = make
         self.most_rows = most_rows
         self.seed = seed
@@ -89,17 +95,23 @@ class Standardized:
         with _quiet():
             return np.asarray(self.detector.decision_function(self.scaler.transform(X)), np.float64)
 
+    def get_params(self, deep=True):
+        """What the library's detector is in words, and the rest by name."""
+        return {"detector": self.described, "most_rows": self.most_rows, "random_state": self.seed}
+
 
 class RegularizedMixture:
-    """A Gaussian mixture of scikit-learn with a ridge of 0.01; a component for every 20 rows, eight at most."""
+    """A Gaussian mixture of scikit-learn with a ridge; a component for every so many rows, eight at most."""
+
+    ROWS_EACH, MOST, RIDGE = 20, 8, 1e-2
 
     def __init__(self, seed: int):
         self.seed = seed
 
     def fit(self, X):
         """Fit by expectation maximisation."""
-        components = max(1, min(8, len(X) // 20))
-        self.mixture = GaussianMixture(components, reg_covar=1e-2, random_state=self.seed).fit(X)
+        components = max(1, min(self.MOST, len(X) // self.ROWS_EACH))
+        self.mixture = GaussianMixture(components, reg_covar=self.RIDGE, random_state=self.seed).fit(X)
 
     def decision_function(self, X):
         """The negative log-density."""
@@ -174,16 +186,23 @@ def _pyod(title: str, name: str, module: str, kind: str, *, seeded: bool = True,
         def build(dim: int) -> Any:
             return found(**options, **seeds, **({columns: dim} if columns else {}))
 
-        return Standardized(build, OCSVM_ROWS if name == "ocsvm" else None, seed)
+        given = ", ".join(f"{key}={value!r}" for key, value in options.items())
+        most_rows = OCSVM_ROWS if name == "ocsvm" else None
+        return Standardized(f"pyod.models.{module}.{kind}({given})", build, most_rows, seed)
 
     return Entry(f"{title} (PyOD)", make, "PyOD")
 
 
-def _others(make: Callable[[int], Any]) -> Callable[[int], Standardized]:
-    return lambda seed: Standardized(lambda _: make(seed), None, seed)
+def _others(described: str, make: Callable[[int], Any]) -> Callable[[int], Standardized]:
+    return lambda seed: Standardized(described, lambda _: make(seed), None, seed)
 
 
 DEFAULT = CommitteeSpec()
+PLANAR = f"{LAYERS} planar layers, {PUBLISHED_FIT!r}"
+REGULARIZED = (
+    f"GaussianMixture of a component for {RegularizedMixture.ROWS_EACH} rows, at most {RegularizedMixture.MOST}, "
+    f"reg_covar={RegularizedMixture.RIDGE}"
+)
 
 DETECTORS: dict[str, Entry] = {
     "flow": Entry("committee (default)", _ours(DEFAULT)),
@@ -200,8 +219,10 @@ DETECTORS: dict[str, Entry] = {
     "autoencoder": Entry("autoencoder", _ours(AutoEncoderSpec())),
     "vae": Entry("VAE, reconstruction probability", _ours(VariationalAutoEncoderSpec())),
     "vae_elbo": Entry("VAE, ELBO", _ours(VariationalAutoEncoderSpec(score="elbo"))),
-    "planar": Entry("PlanarFlow, corrected score", _others(Planar), "DTE"),
-    "gmm8_regularized": Entry("GMM-8, regularised (scikit-learn)", _others(RegularizedMixture), "scikit-learn"),
+    "planar": Entry("PlanarFlow, corrected score", _others(PLANAR, Planar), "DTE"),
+    "gmm8_regularized": Entry(
+        "GMM-8, regularised (scikit-learn)", _others(REGULARIZED, RegularizedMixture), "scikit-learn"
+    ),
     "knn": _pyod("kNN", "knn", "knn", "KNN", seeded=False),
     "lof": _pyod("LOF", "lof", "lof", "LOF", seeded=False),
     "iforest": _pyod("isolation forest", "iforest", "iforest", "IForest"),

@@ -5,7 +5,8 @@ replacement); random, half of the normal rows at random; contaminated, the same 
 to learn from. Under the last two a fifth of the rows to learn from calibrates a threshold for 1 % false positives.
 
 `results.csv` grows row by row, and a run with the same --out goes on where the last one ended; what failed is a row
-with its error. Writes `summary.md` besides.
+with its error. `detectors.json` says how the rows of each detector were made; rows of other settings than those of now
+are not added to. Writes `summary.md` besides.
 """
 
 import csv
@@ -20,9 +21,10 @@ from typing import Any, TypeAlias, get_args
 from adbench_attempt import Result, measure
 from adbench_detectors import DETECTORS
 from adbench_options import add_datasets_and_seeds, datasets_of, names_of, seeds_of
+from adbench_record import RECORD, read_record, with_commit
 from adbench_tables import summary, tables
 
-from jaxflow.atomic_write import write_csv
+from jaxflow.atomic_write import write_csv, write_json
 from jaxflow.config.command_line import ScriptParser, run_script
 from jaxflow.config.compiled_programs import release_compiled_programs
 from jaxflow.data import Dataset
@@ -45,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--detectors", default="flow,gaussian,gmm", help=f"of {', '.join(DETECTORS)}")
     parser.add_argument("--protocol", choices=get_args(Protocol), default="random", help="the division of the rows")
     parser.add_argument("--retry", action="store_true", help="measure again those of the wanted that failed before")
+    parser.add_argument("--anew", action="store_true", help="first remove all that --out has of the wanted detectors")
     parser.add_argument(
         "--together",
         type=int,
@@ -65,6 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     made = provenance(["python", *(sys.argv if arguments is None else [f"scripts/{NAME}", *arguments])], seeds[0])
 
     results = read_results(options.out / TABLE)
+    if options.anew:
+        results = [result for result in results if result.detector not in detectors]
+    record = read_record(options.out / RECORD, {result.detector for result in results}, detectors)
     rates = CONTAMINATIONS if options.protocol == "contaminated" else (0.0,)
     cells: list[Cell] = [
         (dataset, detector, options.protocol, rate, seed)
@@ -89,6 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             loaded = {name: load_adbench(name) for name in {cell[0] for cell in chosen}}
         found = measure([(loaded[cell[0]], *cell) for cell in chosen])
         results += found
+        record = with_commit(record, {cell[1] for cell in chosen}, made)
+        write_json(record, options.out / RECORD)  # first, since rows without it are not added to
         write_csv(options.out / TABLE, Result._fields, results)
         each = (time.perf_counter() - started) / (done + len(chosen))
         for result in found:

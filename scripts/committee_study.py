@@ -2,7 +2,8 @@
 
 The committee is fitted once to each division of a data set, and its members' scores are then put together as every
 line of the table says, by the formulas of the committee itself. `results.csv` grows set by set, and a run with the same
---out goes on where the last one ended. Writes `summary.md` besides.
+--out goes on where the last one ended; what failed is a row with its error and is tried again. Writes `summary.md`
+besides, whose tables leave out sets where a fit failed.
 """
 
 import sys
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     datasets, seeds = datasets_of(options.datasets), seeds_of(options.seeds)
     made = provenance(["python", *(sys.argv if arguments is None else [f"scripts/{NAME}", *arguments])], seeds[0])
-    results = read_results(options.out / TABLE)
+    results = [result for result in read_results(options.out / TABLE) if not result.error]
     ways = all_ways()
     known = {result.cell for result in results}
     for number, name in enumerate(datasets, 1):
@@ -80,13 +81,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
             found = measure_ways(ways, name, options.protocol, seed)
             results = [result for result in results if result.cell not in {one.cell for one in found}] + found
             write_csv(options.out / TABLE, Result._fields, results)
-            print(f"{name} ({number}/{len(datasets)}), seed {seed}", file=sys.stderr, flush=True)
+            said = f": {found[0].error}" if found[0].error else ""
+            print(f"{name} ({number}/{len(datasets)}), seed {seed}{said}", file=sys.stderr, flush=True)
     wanted = {(name, way.title, options.protocol, 0.0, seed) for name in datasets for way in ways for seed in seeds}
-    tables = _tables([result for result in results if result.cell in wanted], ways)
+    results = [result for result in results if result.cell in wanted]
+    failed = sorted({result.dataset for result in results if result.error})
+    if len(failed) == len(datasets):
+        raise InputError(f"no fit worked: {options.out / TABLE} has the errors")
+    tables = _tables([result for result in results if result.dataset not in failed], ways)
     text = (
-        f"{len(datasets)} data set(s), {len(seeds)} seed(s) each, protocol {options.protocol}. Figures are percent: "
-        "the mean over the seeds of a set, then over the sets. All lines share the same fits."
+        f"{len(datasets) - len(failed)} data set(s), {len(seeds)} seed(s) each, protocol {options.protocol}. Figures "
+        "are percent: the mean over the seeds of a set, then over the sets. All lines share the same fits."
     )
+    if failed:
+        text += f" Left out since a fit failed: {', '.join(failed)}."
     title = f"The default detector in parts, protocol {options.protocol}"
     write_report(options.out / "summary.md", title=title, summary=text, tables=tables, figures=[], provenance=made)
     print_table(*tables[0])
@@ -138,15 +146,11 @@ def all_ways() -> list[Way]:
 
 
 def measure_ways(ways: Sequence[Way], name: str, protocol: Protocol, seed: int) -> list[Result]:
-    """What every way makes of one division of a data set.
-
-    Raises:
-        InputError: if the committee could not be fitted.
-    """
+    """What every way makes of one division of a data set; all the same error if the committee could not be fitted."""
     attempt = Attempt(load_adbench(name), name, "flow", protocol, 0.0, seed)
     attempt.fit()
     if attempt.result.error:
-        raise InputError(f"{name}, seed {seed}: {attempt.result.error}")
+        return [attempt.result._replace(detector=way.title) for way in ways]
     detector: Any = attempt.competitor
     x, y = attempt.split.x_test, attempt.split.y_test
     model, rows = detector.model_, detector.inputs_.model_rows(detector.codes(x))[0]

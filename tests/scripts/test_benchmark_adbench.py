@@ -1,5 +1,6 @@
 import csv
 import importlib
+import json
 import os
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from jaxflow.data import Dataset
 from jaxflow.detection import FlowDetector, Percentile
 from jaxflow.errors import InputError
-from jaxflow.models import MAF
+from jaxflow.models import MAF, GaussianSpec
 from jaxflow.training import FitSpec
 from tests.scripts.script_modules import script_module
 
@@ -48,6 +49,17 @@ def read(out):
 def run(benchmark, out, *options):
     benchmark.main(["--datasets", "thyroid,wine", "--detectors", "gaussian,gmm", "--out", str(out), *options])
     return read(out)
+
+
+def with_a_fault(entry, method, does):
+    """The detector with other code in the place of a method, and the same settings."""
+
+    def make(seed):
+        detector = entry.make(seed)
+        setattr(detector, method, does)
+        return detector
+
+    return entry._replace(make=make)
 
 
 def test_every_cell_is_measured_once(benchmark, loaded, tmp_path, capsys):
@@ -89,22 +101,14 @@ def test_contaminated_rows_are_a_row_for_each_rate(benchmark, loaded, tmp_path):
 
 
 def test_what_fails_is_a_row_with_its_error_until_it_is_tried_again(benchmark, loaded, tmp_path, monkeypatch, capsys):
-    make = benchmark.DETECTORS["gaussian"].make
-
-    class Broken:
-        def fit(self, X):
-            return self
-
-        def anomaly_score(self, X):
-            return np.full(len(X), np.nan)
-
     entry = benchmark.DETECTORS["gaussian"]
-    monkeypatch.setitem(benchmark.DETECTORS, "gaussian", entry._replace(make=lambda seed: Broken()))
+    broken = with_a_fault(entry, "anomaly_score", lambda X: np.full(len(X), np.nan))
+    monkeypatch.setitem(benchmark.DETECTORS, "gaussian", broken)
     rows = run(benchmark, tmp_path, "--seeds", "0")
     assert rows[0]["error"] == "InputError: 700 of 700 scores are not numbers"
     assert rows[0]["roc_auc"] == ""
     assert "2 of 4 runs failed" in (tmp_path / "summary.md").read_text()
-    monkeypatch.setitem(benchmark.DETECTORS, "gaussian", entry._replace(make=make))
+    monkeypatch.setitem(benchmark.DETECTORS, "gaussian", entry)
     assert run(benchmark, tmp_path, "--seeds", "0")[0]["error"]
     retried = run(benchmark, tmp_path, "--seeds", "0", "--retry")
     assert len(retried) == 4
@@ -112,12 +116,11 @@ def test_what_fails_is_a_row_with_its_error_until_it_is_tried_again(benchmark, l
 
 
 def test_what_other_detectors_failed_at_stays_known_when_some_are_tried_again(benchmark, loaded, tmp_path, monkeypatch):
-    class Broken:
-        def fit(self, X):
-            raise KeyError("whatever a library raises")
+    def fail(X):
+        raise KeyError("whatever a library raises")
 
     for name in ("gaussian", "gmm"):
-        monkeypatch.setitem(benchmark.DETECTORS, name, benchmark.DETECTORS[name]._replace(make=lambda seed: Broken()))
+        monkeypatch.setitem(benchmark.DETECTORS, name, with_a_fault(benchmark.DETECTORS[name], "fit", fail))
     assert len(run(benchmark, tmp_path, "--seeds", "0")) == 4
     monkeypatch.undo()
     monkeypatch.setattr(benchmark, "load_adbench", lambda name: made(name))
@@ -127,6 +130,38 @@ def test_what_other_detectors_failed_at_stays_known_when_some_are_tried_again(be
     assert errors == {("gaussian", d): "" for d in ("thyroid", "wine")} | {
         ("gmm", d): said for d in ("thyroid", "wine")
     }
+
+
+def test_results_of_other_settings_are_not_added_to(benchmark, loaded, tmp_path, monkeypatch):
+    detectors = script_module("adbench_detectors")
+    choice = ("--seeds", "0", "--datasets", "wine")
+    before = run(benchmark, tmp_path, *choice)
+    record = json.loads((tmp_path / "detectors.json").read_text())
+    assert record["gmm"]["library"].startswith("jaxflow ")
+    assert "rows_each=20" in record["gmm"]["settings"]["model"]
+    assert len(record["gmm"]["commits"]) == 1
+
+    other = detectors.Entry("Gaussian", detectors._ours(GaussianSpec(regularization=0.5)))
+    monkeypatch.setitem(detectors.DETECTORS, "gaussian", other)
+    said = r"detectors\.json: the results of gaussian were made with model .*0\.001.* and now it is .*0\.5"
+    with pytest.raises(InputError, match=said):
+        run(benchmark, tmp_path, *choice)
+    assert read(tmp_path) == before
+
+    choice = ("--seeds", "0", "--datasets", "wine", "--detectors", "gaussian")
+    (row,) = run(benchmark, tmp_path, *choice, "--anew")[-1:]
+    assert [row["detector"] for row in read(tmp_path)] == ["gmm", "gaussian"]
+    assert row["roc_auc"] != before[0]["roc_auc"]
+    after = json.loads((tmp_path / "detectors.json").read_text())
+    assert "regularization=0.5" in after["gaussian"]["settings"]["model"]
+    assert after["gmm"] == record["gmm"]
+
+    (tmp_path / "detectors.json").unlink()
+    with pytest.raises(InputError, match=r"does not say how the results of gaussian beside it were made: .*--anew"):
+        run(benchmark, tmp_path, *choice)
+    (tmp_path / "detectors.json").write_text('{"gaussian": 3}')
+    with pytest.raises(InputError, match=r"detectors\.json does not say how results were made .*another --out"):
+        run(benchmark, tmp_path, *choice)
 
 
 def test_detectors_of_others_rank_the_rows_of_a_simple_set(benchmark, loaded, tmp_path, monkeypatch):
@@ -225,7 +260,7 @@ def test_detectors_of_pyod_agree_with_the_published_cells(benchmark, tmp_path, n
     if not (Path(os.environ.get("JAXFLOW_DATA", "missing")) / "adbench").is_dir():
         pytest.skip("needs $JAXFLOW_DATA/adbench")
     file = Path(__file__).parents[2] / "results/adbench/published.csv"
-    published = importlib.import_module("adbench_comparison").read_published(file)
+    published = script_module("adbench_comparison").read_published(file)
     chosen = ("--datasets", name, "--detectors", "knn,lof,hbos", "--seeds", "0", "--protocol", "dte")
     for row, method in zip(run(benchmark, tmp_path, *chosen), ("kNN", "LOF", "HBOS"), strict=True):
         assert 100 * float(row["roc_auc"]) == pytest.approx(published[method][name]["roc_auc"], abs=0.05)

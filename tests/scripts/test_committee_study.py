@@ -89,10 +89,21 @@ def test_the_ways_name_every_kind_of_member(study):
     assert ways["kernel densities twice"].weights == (4, 2, 1, 0.5, 1.5, 1, 1)
 
 
-def test_what_cannot_be_fitted_is_said(study, monkeypatch):
-    data = Dataset("adbench/wine", np.zeros((10, 3)), np.repeat([0, 1], [5, 5]), ("x0", "x1", "x2"))
-    monkeypatch.setattr(study.script, "load_adbench", lambda name: data)
-    with pytest.raises(InputError, match="wine, seed 0: "):
-        study.script.main(["--datasets", "wine", "--seeds", "0"])
+def test_a_set_that_cannot_be_fitted_is_a_row_and_tried_again(study, tmp_path, monkeypatch, capsys):
+    few = Dataset("adbench/pima", np.zeros((10, 3)), np.repeat([0, 1], [5, 5]), ("x0", "x1", "x2"))
+    monkeypatch.setattr(study.script, "load_adbench", lambda name: study.data if name == "wine" else few)
+    choice = ["--seeds", "0", "--out", str(tmp_path)]
+    with pytest.raises(InputError, match=r"no fit worked: .*results\.csv has the errors"):
+        study.script.main(["--datasets", "pima", *choice])
+    study.script.main(["--datasets", "pima,wine", *choice])
+    assert "pima (1/2), seed 0: InputError: " in capsys.readouterr().err
+    assert "Left out since a fit failed: pima." in (tmp_path / "summary.md").read_text()
+
+    monkeypatch.setattr(study.script, "load_adbench", lambda name: study.data)
+    study.script.main(["--datasets", "pima,wine", *choice])
+    assert "2 data set(s)" in (tmp_path / "summary.md").read_text()
+
+
+def test_seeds_that_are_no_numbers_are_refused(study):
     with pytest.raises(InputError, match="--seeds a: expected whole numbers"):
         study.script.main(["--seeds", "a"])
