@@ -129,8 +129,6 @@ class Attempt:
     def _noting(self) -> Iterator[None]:
         try:
             yield
-        except MemoryError:
-            raise  # what comes next would fail, too
         except Exception as error:  # the libraries compared raise whatever they like
             said = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
             self.result = self.result._replace(error=said)

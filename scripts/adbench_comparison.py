@@ -1,7 +1,7 @@
 """Results of `benchmark_adbench.py` and published ones, brought to the data sets that all methods of a table did."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,13 +15,24 @@ from jaxflow.data.benchmark_splits import Protocol
 from jaxflow.errors import InputError
 
 METRICS = {"roc_auc": "ROC-AUC", "pr_auc": "PR-AUC", "f1": "F1"}
+ALL_ROWS = {metric: metric for metric in METRICS}  # where a `Result` has each
+# What is known without test rows that equal a training row.
+NEW_ROWS = {"roc_auc": "roc_auc_new", "pr_auc": "pr_auc_new"}
 SECONDS = ("fit_seconds", "score_seconds")
 FLOW = "flow"
 # Where the figures of a method come from.
 JAXFLOW, OTHERS, PUBLISHED = "jaxflow", "run here", "published"
 # What was run here and stands in the published tables too: the same algorithm with the same settings (OCSVM was given
 # fewer rows here where there are many).
-PUBLISHED_TWINS = {"knn": "kNN", "lof": "LOF", "iforest": "IForest", "ocsvm": "OCSVM", "hbos": "HBOS", "ecod": "ECOD"}
+PUBLISHED_TWINS = {
+    "knn": "kNN",
+    "lof": "LOF",
+    "iforest": "IForest",
+    "ocsvm": "OCSVM",
+    "hbos": "HBOS",
+    "ecod": "ECOD",
+    "planar_broken": "PlanarFlow",
+}
 
 Published = Mapping[str, Mapping[str, Mapping[str, float]]]
 
@@ -47,7 +58,8 @@ class Comparison(NamedTuple):
     Attributes:
         sets: the rows of all arrays.
         methods: their columns; the default flow is the first.
-        values: for each metric an array (sets, methods), percent, each the mean over the seeds of a set.
+        values: for each metric an array (sets, methods), percent, each the mean over the seeds of a set; without copies
+            there is no F1.
         seconds: mean seconds over the sets to fit and to score, (methods, 2); NaN of published ones.
         left_out: for each set that some method has not, why.
         seeds: the smallest and the largest number of seeds that a figure is the mean of; published ones not counted.
@@ -77,8 +89,8 @@ class Contaminated(NamedTuple):
     left_out: dict[str, str]
 
 
-def read_run(option: str, folder: Path, protocol: Protocol) -> list[Result]:
-    """The results of a run under a protocol.
+def read_run(option: str, folder: Path, protocol: Protocol, detectors: Collection[str] = ()) -> list[Result]:
+    """The results of a run under a protocol, of these detectors or of all.
 
     Raises:
         InputError: if there are none.
@@ -95,7 +107,10 @@ def read_run(option: str, folder: Path, protocol: Protocol) -> list[Result]:
             raise InputError(f"{file} has results of {result.detector}, expected detectors of benchmark_adbench.py")
     if FLOW not in {result.detector for result in results}:
         raise InputError(f"{file} has no results of the detector {FLOW}, with which all others are compared")
-    return results
+    for name in detectors:
+        if name not in {result.detector for result in results}:
+            raise InputError(f"--detectors {name}: {file} has no results of it")
+    return [result for result in results if not detectors or result.detector in detectors]
 
 
 def read_published(file: Path) -> Published:
@@ -121,16 +136,25 @@ def read_published(file: Path) -> Published:
     return found
 
 
-def compare(option: str, results: Sequence[Result], published: Published | None = None) -> Comparison:
+def compare(
+    option: str,
+    results: Sequence[Result],
+    published: Published | None = None,
+    columns: Mapping[str, str] = ALL_ROWS,
+) -> Comparison:
     """The run's detectors, and published methods, on the sets that all of them did.
 
-    `option` is that of the run on the command line, for errors.
+    Args:
+        option: that of the run on the command line, for errors.
+        results: of the run.
+        published: figures of other methods.
+        columns: the figures to compare, and where a `Result` has them.
 
     Raises:
         InputError: if there is no such set.
     """
     methods = _run_methods(results)
-    done, left_out, seeds = _done(results, [(method.name, None) for method in methods])
+    done, left_out, seeds = _done(results, [(method.name, None) for method in methods], columns)
     for name in [*done] if published else []:
         missing = [method for method, cells in (published or {}).items() if name not in cells]
         if missing:
@@ -141,7 +165,7 @@ def compare(option: str, results: Sequence[Result], published: Published | None 
         raise InputError(f"{option}: there is no set that all detectors did: {_first(left_out)}")
     others = tuple(Method(name, PUBLISHED) for name in published or {})
     values = {}
-    for metric in METRICS:
+    for metric in columns:
         own = [[100 * done[name][method.name, None][metric] for method in methods] for name in sets]
         theirs = [[(published or {})[method.name][name][metric] for method in others] for name in sets]
         values[metric] = np.hstack([np.array(own), np.array(theirs).reshape(len(sets), len(others))])
@@ -174,7 +198,7 @@ def compare_contaminated(option: str, results: Sequence[Result]) -> Contaminated
     """
     methods = _run_methods(results)
     rates = tuple(sorted({result.contamination for result in results}))
-    done, left_out, _ = _done(results, [(method.name, rate) for method in methods for rate in rates])
+    done, left_out, _ = _done(results, [(method.name, rate) for method in methods for rate in rates], ALL_ROWS)
     sets = tuple(sorted(done))
     if not sets:
         raise InputError(f"{option}: there is no set that all detectors did at all rates: {_first(left_out)}")
@@ -193,7 +217,11 @@ def _run_methods(results: Sequence[Result]) -> tuple[Method, ...]:
     return tuple(Method(name, JAXFLOW if DETECTORS[name].library == "jaxflow" else OTHERS) for name in names)
 
 
-def _done(results: Sequence[Result], kinds: Sequence[tuple[str, float | None]]):
+def _done(
+    results: Sequence[Result],
+    kinds: Sequence[tuple[str, float | None]],
+    columns: Mapping[str, str],
+):
     """By set and kind the means over the seeds that all kinds did; why sets are left out; and how many seeds of each.
 
     A kind is a detector and a rate of contamination. One failed seed leaves its set out, since a mean over the others
@@ -218,13 +246,18 @@ def _done(results: Sequence[Result], kinds: Sequence[tuple[str, float | None]]):
             names = ", ".join(dict.fromkeys(detector for detector, _ in missing))
             left_out[name] = f"no result of {names} yet" if missing else "no seed that all detectors did yet"
             continue
+        where = {**columns, **{key: key for key in SECONDS}}
+        figures = {
+            kind: {metric: [getattr(by_seed[seed], key) for seed in sorted(seeds)] for metric, key in where.items()}
+            for kind, by_seed in cells.items()
+        }
+        if any(None in values for by_metric in figures.values() for values in by_metric.values()):
+            left_out[name] = "with some seed all normal test rows, or all anomalies, are copies of training rows"
+            continue
         counts[name] = len(seeds)
         done[name] = {
-            kind: {
-                key: float(np.mean([getattr(by_seed[seed], key) for seed in sorted(seeds)]))
-                for key in (*METRICS, *SECONDS)
-            }
-            for kind, by_seed in cells.items()
+            kind: {metric: float(np.mean(values)) for metric, values in by_metric.items()}
+            for kind, by_metric in figures.items()
         }
     return done, left_out, counts
 

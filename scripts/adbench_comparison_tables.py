@@ -24,8 +24,7 @@ TESTED = ("roc_auc", "pr_auc")
 def means_table(comparison: Comparison, what: str) -> Table:
     """Means with intervals, and by how much the default is above; the highest ROC-AUC first."""
     columns = []
-    for metric in METRICS:
-        values = comparison.values[metric]
+    for values in comparison.values.values():
         means, drawn = values.mean(axis=0), resampled_means(values)
         low, high = interval(drawn)
         ahead, (least, most) = means[:1] - means, interval(drawn[:, :1] - drawn)
@@ -40,8 +39,8 @@ def means_table(comparison: Comparison, what: str) -> Table:
     ]
     order = np.argsort(-comparison.values["roc_auc"].mean(axis=0), kind="stable")
     header = ["method", "figures"]
-    for text in METRICS.values():
-        header += [text, f"default minus it, {text}"]
+    for metric in comparison.values:
+        header += [METRICS[metric], f"default minus it, {METRICS[metric]}"]
     return (f"Means, {what}, {_sets(comparison)}", header, [rows[index] for index in order])
 
 

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from broken_flow import LAYERS, PUBLISHED_FIT, fitted_planar_flow, log_density_parts, right_score
+from broken_flow import LAYERS, PUBLISHED_FIT, broken_score, fitted_planar_flow, log_density_parts, right_score
 from jaxtyping import Float
 from sklearn.mixture import GaussianMixture
 from sklearn.preprocessing import StandardScaler
@@ -119,18 +119,19 @@ class RegularizedMixture:
 
 
 class Planar:
-    """The published flow with its published settings (`broken_flow`), scored by its density."""
+    """The published flow with its published settings (`broken_flow`), scored by its density or as published."""
 
-    def __init__(self, seed: int):
+    def __init__(self, seed: int, as_published: bool = False):
         self.seed = seed
+        self.score = broken_score if as_published else right_score
 
     def fit(self, X):
         """Fit ten planar layers."""
         self.model = fitted_planar_flow(X, self.seed)
 
     def decision_function(self, X):
-        """The negative log-density."""
-        return right_score(*log_density_parts(self.model, X))
+        """The negative log-density, or what was published in its place."""
+        return self.score(*log_density_parts(self.model, X))
 
 
 @contextlib.contextmanager
@@ -220,6 +221,11 @@ DETECTORS: dict[str, Entry] = {
     "vae": Entry("VAE, reconstruction probability", _ours(VariationalAutoEncoderSpec())),
     "vae_elbo": Entry("VAE, ELBO", _ours(VariationalAutoEncoderSpec(score="elbo"))),
     "planar": Entry("PlanarFlow, corrected score", _others(PLANAR, Planar), "DTE"),
+    "planar_broken": Entry(
+        "PlanarFlow, scored as published",
+        _others(f"{PLANAR}, scored by -log|det J|", lambda seed: Planar(seed, as_published=True)),
+        "DTE",
+    ),
     "gmm8_regularized": Entry(
         "GMM-8, regularised (scikit-learn)", _others(REGULARIZED, RegularizedMixture), "scikit-learn"
     ),

@@ -17,6 +17,7 @@ from jaxflow.errors import InputError
 
 RECORD = "detectors.json"
 KEYS = ("library", "settings", "commits")
+ANEW = "measure all of it again with --anew, or give another --out"
 SEED = "random_state"  # which the table has
 # The names on the package index of the libraries of `Entry.library`; the published flow is jaxflow's.
 DISTRIBUTIONS = {"jaxflow": "jaxflow", "DTE": "jaxflow", "PyOD": "pyod", "scikit-learn": "scikit-learn"}
@@ -32,13 +33,14 @@ def made_with(name: str) -> dict[str, Any]:
     return {"library": f"{distribution} {importlib.metadata.version(distribution)}", "settings": settings}
 
 
-def read_record(file: Path, measured: Collection[str], wanted: Sequence[str]) -> dict[str, Any]:
+def read_record(file: Path, measured: Collection[str], wanted: Sequence[str], advice: str = ANEW) -> dict[str, Any]:
     """What is known of the detectors of a table.
 
     Args:
         file: that is beside the table; it need not exist.
         measured: the detectors of which the table has rows.
         wanted: those that rows are to be added of.
+        advice: what to do about rows that were made in another way, for errors.
 
     Raises:
         InputError: if the file is not a record, or the rows of a wanted detector were not made as it is now.
@@ -54,7 +56,6 @@ def read_record(file: Path, measured: Collection[str], wanted: Sequence[str]) ->
         if name not in measured:
             record.pop(name, None)
             continue
-        advice = f"measure all of {name} again with --anew, or give another --out"
         if name not in record:
             raise InputError(f"{file} does not say how the results of {name} beside it were made: {advice}")
         known, now = _flat(record[name]), _flat(made_with(name))

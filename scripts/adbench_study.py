@@ -7,11 +7,14 @@ show what the flow in those tables was scored by.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from adbench_attempt import Result
 from adbench_comparison import (
+    FLOW,
+    NEW_ROWS,
     PUBLISHED,
     Comparison,
     Contaminated,
@@ -38,6 +41,7 @@ from adbench_comparison_tables import (
     tests_table,
 )
 from adbench_figures import PUBLISHED_FLOW, plot_contamination, plot_critical_difference, plot_means
+from adbench_options import names_of
 from adbench_statistics import RESAMPLES
 from broken_flow import FlowScores, demonstrate
 
@@ -61,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"--{protocol}", type=Path, required=True, metavar="DIR", help=f"--out of a run of the {what}"
         )
     parser.add_argument("--contaminated", type=Path, metavar="DIR", help="--out of a run of protocol contaminated")
+    parser.add_argument("--detectors", default="", help="of --dte and --random, with commas between (default: all)")
     parser.add_argument(
         "--published", type=Path, default=PUBLISHED_FILE, metavar="FILE", help="figures of the published tables"
     )
@@ -81,15 +86,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     made = provenance(["python", *(sys.argv if arguments is None else [f"scripts/{NAME}", *arguments])], 0)
 
     published = read_published(options.published)
-    dte = compare(f"--dte {options.dte}", read_run("--dte", options.dte, "dte"), published)
-    random = compare(f"--random {options.random}", read_run("--random", options.random, "random"))
+    wanted = names_of("--detectors", options.detectors) if options.detectors else ()
+    if wanted and FLOW not in wanted:
+        raise InputError(f"--detectors {options.detectors}: expected {FLOW} among them, with which others are compared")
+    dte_run = read_run("--dte", options.dte, "dte", wanted)
+    random_run = read_run("--random", options.random, "random", wanted)
+    dte = compare(f"--dte {options.dte}", dte_run, published)
+    random = compare(f"--random {options.random}", random_run)
+    new = {"published division": _without_copies(dte_run), "random halves": _without_copies(random_run)}
     contaminated = None
     if options.contaminated:
         results = read_run("--contaminated", options.contaminated, "contaminated")
         contaminated = compare_contaminated(f"--contaminated {options.contaminated}", results)
     scores = flow_scores(flow_sets, options.flow_seeds)
 
-    shown = tables(dte, random, contaminated, scores, published)
+    shown = tables(dte, random, new, contaminated, scores, published)
     figures = draw(dte, contaminated, options.out)
     write_csv(options.out / "by_set.csv", BY_SET, by_set({"published": dte, "random": random}))
     write_report(
@@ -125,6 +136,7 @@ def flow_scores(names: Sequence[str], seeds: int) -> list[FlowScores]:
 def tables(
     dte: Comparison,
     random: Comparison,
+    new: Mapping[str, Comparison | None],
     contaminated: Contaminated | None,
     scores: Sequence[FlowScores],
     published: Published,
@@ -139,15 +151,29 @@ def tables(
         ranks_table(random, "random halves"),
         tests_table(random, "random halves"),
     ]
+    found += [
+        means_table(some, f"{what}, without test rows that equal a training row")
+        for what, some in new.items()
+        if some is not None
+    ]
     if scores:
         found.append(flow_table(scores, published))
     if contaminated:
         found.append(contamination_table(contaminated))
     found += [seconds_table({"published division": dte, "random halves": random}), *set_tables(dte)]
     left_out = {"published": dte.left_out, "random": random.left_out}
+    left_out |= {f"{what}, without copies": some.left_out for what, some in new.items() if some is not None}
     if contaminated:
         left_out["contaminated"] = contaminated.left_out
     return [*found, left_out_table(left_out)] if any(left_out.values()) else found
+
+
+def _without_copies(results: Sequence[Result]) -> Comparison | None:
+    """The run's detectors on test rows that equal no training row; None if there is no set with such of both kinds."""
+    try:
+        return compare("", results, columns=NEW_ROWS)
+    except InputError:
+        return None
 
 
 def draw(dte: Comparison, contaminated: Contaminated | None, out: Path) -> list[tuple[str, str, str]]:

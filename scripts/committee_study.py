@@ -2,8 +2,9 @@
 
 The committee is fitted once to each division of a data set, and its members' scores are then put together as every
 line of the table says, by the formulas of the committee itself. `results.csv` grows set by set, and a run with the same
---out goes on where the last one ended; what failed is a row with its error and is tried again. Writes `summary.md`
-besides, whose tables leave out sets where a fit failed.
+--out goes on where the last one ended; what failed is a row with its error and is tried again. `detectors.json` says
+how the committee was made; rows of one with other settings are not added to. Writes `summary.md` besides, whose tables
+leave out sets where a fit failed.
 """
 
 import sys
@@ -18,11 +19,12 @@ import numpy as np
 from adbench_attempt import Attempt, Result, areas, oracle_f1
 from adbench_detectors import DEFAULT
 from adbench_options import add_datasets_and_seeds, datasets_of, seeds_of
+from adbench_record import RECORD, read_record, with_commit
 from benchmark_adbench import read_results
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxflow.atomic_write import write_csv
+from jaxflow.atomic_write import write_csv, write_json
 from jaxflow.config.command_line import ScriptParser, run_script
 from jaxflow.config.compiled_programs import release_compiled_programs
 from jaxflow.data.adbench import load_adbench
@@ -34,7 +36,7 @@ from jaxflow.models.committee import combined
 from jaxflow.models.score_tail import negative_log_tail
 from jaxflow.networks.row_blocks import in_row_blocks
 
-NAME, TABLE = "committee_study.py", "results.csv"
+NAME, TABLE, DETECTOR = "committee_study.py", "results.csv", "flow"
 SHOWN = (("roc_auc", "ROC-AUC"), ("pr_auc", "PR-AUC"), ("f1", "F1"))
 KINDS = {KernelDensitySpec: "kernel density", GaussianMixtureSpec: "mixture", MAF: "flow"}
 
@@ -71,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     datasets, seeds = datasets_of(options.datasets), seeds_of(options.seeds)
     made = provenance(["python", *(sys.argv if arguments is None else [f"scripts/{NAME}", *arguments])], seeds[0])
     results = [result for result in read_results(options.out / TABLE) if not result.error]
+    record = read_record(options.out / RECORD, {DETECTOR} if results else set(), [DETECTOR], "give another --out")
     ways = all_ways()
     known = {result.cell for result in results}
     for number, name in enumerate(datasets, 1):
@@ -80,6 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             release_compiled_programs()
             found = measure_ways(ways, name, options.protocol, seed)
             results = [result for result in results if result.cell not in {one.cell for one in found}] + found
+            record = with_commit(record, {DETECTOR}, made)
+            write_json(record, options.out / RECORD)  # first, since rows without it are not added to
             write_csv(options.out / TABLE, Result._fields, results)
             said = f": {found[0].error}" if found[0].error else ""
             print(f"{name} ({number}/{len(datasets)}), seed {seed}{said}", file=sys.stderr, flush=True)
@@ -147,7 +152,7 @@ def all_ways() -> list[Way]:
 
 def measure_ways(ways: Sequence[Way], name: str, protocol: Protocol, seed: int) -> list[Result]:
     """What every way makes of one division of a data set; all the same error if the committee could not be fitted."""
-    attempt = Attempt(load_adbench(name), name, "flow", protocol, 0.0, seed)
+    attempt = Attempt(load_adbench(name), name, DETECTOR, protocol, 0.0, seed)
     attempt.fit()
     if attempt.result.error:
         return [attempt.result._replace(detector=way.title) for way in ways]

@@ -135,6 +135,42 @@ def test_tables_are_over_what_all_detectors_did(study, runs, tmp_path):
     assert "| wine | 51.00 | 61.00 |" in page
 
 
+def test_means_without_copies_are_over_sets_that_have_other_rows_of_both_kinds(study, runs, tmp_path):
+    write, options = runs
+
+    def change(results):
+        known = [
+            result._replace(roc_auc_new=result.roc_auc - 0.3, pr_auc_new=result.pr_auc - 0.3) for result in results
+        ]
+        none = {"roc_auc_new": None, "pr_auc_new": None}
+        return [one._replace(**none) if (one.dataset, one.seed) == ("wine", 1) else one for one in known]
+
+    write("dte", change)
+    study.main([*options, "--flow-sets="])
+    page = (tmp_path / "out" / "summary.md").read_text()
+    table = page.split("Means, published division, without test rows that equal a training row, 4 sets")[1]
+    table = table.split("##")[0].splitlines()
+    assert table[2] == "| method | figures | ROC-AUC | default minus it, ROC-AUC | PR-AUC | default minus it, PR-AUC |"
+    # Those of RUN without the set wine, less 30.
+    assert table[4].startswith("| jaxflow: committee (default) | jaxflow | 53.75 [")
+    assert "| kNN (PyOD) | run here | 27.50 [" in table[6]
+    why = "with some seed all normal test rows, or all anomalies, are copies of training rows"
+    assert f"| published division, without copies | wine | {why} |" in page
+    assert "Means, random halves, without" not in page
+
+
+def test_some_of_the_detectors(study, runs, tmp_path):
+    _, options = runs
+    study.main([*options, "--flow-sets=", "--detectors", "flow,gaussian"])
+    page = (tmp_path / "out" / "summary.md").read_text()
+    assert "| jaxflow: Gaussian |" in page
+    assert "(PyOD)" not in page
+    with pytest.raises(InputError, match="--detectors gaussian: expected flow among them"):
+        study.main([*options, "--flow-sets=", "--detectors", "gaussian"])
+    with pytest.raises(InputError, match=r"--detectors lof: .*dte/results\.csv has no results of it"):
+        study.main([*options, "--flow-sets=", "--detectors", "flow,lof"])
+
+
 @pytest.mark.parametrize("sets", [1, 3])
 def test_a_run_that_has_only_begun(study, runs, tmp_path, sets):
     write, options = runs

@@ -77,6 +77,12 @@ def test_the_default_is_the_detector_and_the_other_ways_differ(study, tmp_path, 
     assert study.asked == []
     assert read(tmp_path) == found
 
+    record = tmp_path / "detectors.json"
+    assert "CommitteeSpec" in record.read_text()
+    record.write_text(record.read_text().replace("percentile=50", "percentile=60"))
+    with pytest.raises(InputError, match=r"the results of flow were made with threshold .*: give another --out$"):
+        study.script.main(["--datasets", "wine", "--seeds", "0,1", "--out", str(tmp_path)])
+
 
 def test_the_ways_name_every_kind_of_member(study):
     ways = {way.title: way for way in study.script.all_ways()}
