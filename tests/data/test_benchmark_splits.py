@@ -81,6 +81,15 @@ def test_published_tables_draw_small_sets_with_replacement_as_their_code_does():
     assert 0.5 < split.copied[split.y_test == 0].mean() < 1
 
 
+def test_published_tables_cut_large_sets_as_their_code_does():
+    split = benchmark_split(dataset(50_000, 1000), "dte", 4)
+    np.random.seed(4)  # noqa: NPY002
+    drawn = np.random.choice(51_000, 50_000, replace=False)  # noqa: NPY002
+    normal = drawn[drawn >= 1000]
+    np.testing.assert_array_equal(split.x_train[:, 0], normal[: round(0.5 * len(normal))])
+    np.testing.assert_array_equal(split.x_test[-split.y_test.sum() :, 0], drawn[drawn < 1000])
+
+
 @pytest.mark.parametrize("protocol", ["dte", "random"])
 def test_large_sets_are_cut(protocol):
     split = benchmark_split(dataset(59_000, 1000), protocol, 0)
