@@ -229,7 +229,10 @@ def fit_mixture(
         start = maximization(x, member, centres, ridge, diagonal=covariance == "diagonal")
         return expectation_maximization(x, weight, start, ridge, tolerance, max_iterations=max_iterations)
 
-    return jax.vmap(run)(jax.random.split(key, starts))
+    keys = jax.random.split(key, starts)
+    if starts == 1:  # products with a batch axis, even of length one, are slower on CPUs
+        return jax.tree.map(lambda array: array[None], run(keys[0]))
+    return jax.vmap(run)(keys)
 
 
 def _best_run(parameters, iterations, losses):
