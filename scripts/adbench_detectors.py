@@ -142,11 +142,12 @@ def _quiet():
         yield
 
 
-def _ours(spec: ModelSpec, *, trim: float = 0.0) -> Callable[[int], Detector]:
+def _ours(spec: ModelSpec, *, trim: float = 0.0, noise: float = 0.1) -> Callable[[int], Detector]:
     """A detector of jaxflow that lets its model have all rows; nobody looks at its own threshold.
 
     Numbers are taken as they are: columns of few values are smoothed by noise instead of dequantized, and columns that
     are constant in training are left out without the rule that flags their other values, which is no model's score.
+    `noise` is added to the rows of gradient steps, but not to those of a committee, which has its own.
     """
 
     def make(seed: int) -> Detector:
@@ -162,7 +163,7 @@ def _ours(spec: ModelSpec, *, trim: float = 0.0) -> Callable[[int], Detector]:
         if isinstance(spec, CommitteeSpec):
             return FlowDetector(spec, train=COMMITTEE_FIT.model_copy(update={"trim": trim}), **common)
         common["train"] = FitSpec(
-            epochs=1000, steps=1500, learning_rate=2e-3, input_noise=0.1, patience=None, trim=trim
+            epochs=1000, steps=1500, learning_rate=2e-3, input_noise=noise, patience=None, trim=trim
         )
         if isinstance(spec, AutoEncoderSpec | VariationalAutoEncoderSpec):
             return AutoencoderDetector(spec, **common)
@@ -199,6 +200,7 @@ def _others(described: str, make: Callable[[int], Any]) -> Callable[[int], Stand
 
 
 DEFAULT = CommitteeSpec()
+WIDE = (256, 128)  # of autoencoders; what narrower ones gave is in results/adbench/study.md
 PLANAR = f"{LAYERS} planar layers, {PUBLISHED_FIT!r}"
 REGULARIZED = (
     f"GaussianMixture of a component for {RegularizedMixture.ROWS_EACH} rows, at most {RegularizedMixture.MOST}, "
@@ -217,9 +219,9 @@ DETECTORS: dict[str, Entry] = {
     "kernel": Entry("kernel density", _ours(KernelDensitySpec())),
     "pca": Entry("PCA, reconstruction error", _ours(PrincipalComponentsSpec())),
     "pca_mahalanobis": Entry("PCA, Mahalanobis distance", _ours(PrincipalComponentsSpec(score="mahalanobis"))),
-    "autoencoder": Entry("autoencoder", _ours(AutoEncoderSpec())),
-    "vae": Entry("VAE, reconstruction probability", _ours(VariationalAutoEncoderSpec())),
-    "vae_elbo": Entry("VAE, ELBO", _ours(VariationalAutoEncoderSpec(score="elbo"))),
+    "autoencoder": Entry("autoencoder", _ours(AutoEncoderSpec(hidden=WIDE), noise=0.3)),
+    "vae": Entry("VAE, reconstruction probability", _ours(VariationalAutoEncoderSpec(hidden=WIDE), noise=0.0)),
+    "vae_elbo": Entry("VAE, ELBO", _ours(VariationalAutoEncoderSpec(hidden=WIDE, score="elbo"), noise=0.0)),
     "planar": Entry("PlanarFlow, corrected score", _others(PLANAR, Planar), "DTE"),
     "planar_broken": Entry(
         "PlanarFlow, scored as published",
