@@ -123,16 +123,20 @@ def read_published(file: Path) -> Published:
         raise InputError(f"--published {file}: there is no such file")
     columns = ["dataset", "method", *METRICS]
     found: dict[str, dict[str, dict[str, float]]] = {}
-    with file.open(newline="", encoding="utf-8") as stream:
-        reader = csv.DictReader(stream)
-        if reader.fieldnames != columns:
-            raise InputError(f"--published {file}: expected the columns {', '.join(columns)}")
+    try:
+        with file.open(newline="", encoding="utf-8") as stream:
+            reader = csv.DictReader(stream)
+            rows = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"--published {file}: {error}") from None
+    if reader.fieldnames != columns:
+        raise InputError(f"--published {file}: expected the columns {', '.join(columns)}")
+    for number, row in enumerate(rows, 2):
         try:
-            for row in reader:
-                cells = {metric: float(row[metric]) for metric in METRICS}
-                found.setdefault(row["method"], {})[row["dataset"]] = cells
+            cells = {metric: float(row[metric]) for metric in METRICS}
         except (TypeError, ValueError) as error:
-            raise InputError(f"--published {file}, line {reader.line_num}: {error}") from None
+            raise InputError(f"--published {file}, line {number}: {error}") from None
+        found.setdefault(row["method"], {})[row["dataset"]] = cells
     return found
 
 

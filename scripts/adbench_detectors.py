@@ -217,8 +217,10 @@ DETECTORS: dict[str, Entry] = {
     "gaussian": Entry("Gaussian", _ours(GaussianSpec(regularization=1e-3))),
     "gmm": Entry("Gaussian mixture", _ours(GaussianMixtureSpec(rows_each=20))),
     "kernel": Entry("kernel density", _ours(KernelDensitySpec())),
-    "pca": Entry("PCA, reconstruction error", _ours(PrincipalComponentsSpec())),
-    "pca_mahalanobis": Entry("PCA, Mahalanobis distance", _ours(PrincipalComponentsSpec(score="mahalanobis"))),
+    "pca": Entry("PCA, reconstruction error", _ours(PrincipalComponentsSpec(variance=0.95))),
+    "pca_mahalanobis": Entry(
+        "PCA, Mahalanobis distance", _ours(PrincipalComponentsSpec(variance=0.99, score="mahalanobis"))
+    ),
     "autoencoder": Entry("autoencoder", _ours(AutoEncoderSpec(hidden=WIDE), noise=0.3)),
     "vae": Entry("VAE, reconstruction probability", _ours(VariationalAutoEncoderSpec(hidden=WIDE), noise=0.0)),
     "vae_elbo": Entry("VAE, ELBO", _ours(VariationalAutoEncoderSpec(hidden=WIDE, score="elbo"), noise=0.0)),

@@ -34,14 +34,14 @@ def seeds_of(text: str) -> tuple[int, ...]:
     """The numbers of --seeds.
 
     Raises:
-        InputError: if there is none, or one that is not a whole number of at least 0.
+        InputError: if there is none, or one that is not a whole number from 0 to 2^32 - 1, as numpy wants them.
     """
     try:
         seeds = tuple(dict.fromkeys(int(part) for part in names_of("--seeds", text)))
     except ValueError:
         raise InputError(f"--seeds {text}: expected whole numbers with commas between") from None
-    if min(seeds) < 0:
-        raise InputError(f"--seeds {text}: expected numbers of at least 0")
+    if min(seeds) < 0 or max(seeds) >= 2**32:
+        raise InputError(f"--seeds {text}: expected numbers from 0 to {2**32 - 1}")
     return seeds
 
 

@@ -108,6 +108,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text = summary(results, options.protocol, len(known & wanted))
     title = f"ADBench, protocol {options.protocol}"
     write_report(options.out / "summary.md", title=title, summary=text, tables=shown, figures=[], provenance=made)
+    if all(result.error for result in results):
+        raise InputError(
+            f"no run worked: {options.out / TABLE} has the errors, of which the first is {results[0].error}"
+        )
     print_table(*shown[0])
     print(f"summary: {options.out / 'summary.md'}")
 
@@ -120,8 +124,11 @@ def read_results(file: Path) -> list[Result]:
     """
     if not file.exists():
         return []
-    with file.open(newline="", encoding="utf-8") as stream:
-        lines = list(csv.reader(stream))
+    try:
+        with file.open(newline="", encoding="utf-8") as stream:
+            lines = list(csv.reader(stream))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{file} is not a table of {NAME} ({error}): remove it, or give another --out") from None
     if not lines or tuple(lines[0]) != Result._fields:
         raise InputError(f"{file} is not a table of {NAME}: remove it, or give another --out")
     whole = {"seed", "n_train", "n_test", "n_anomalies"}

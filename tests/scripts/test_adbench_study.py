@@ -309,12 +309,13 @@ def test_what_is_missing_is_refused(study, runs, tmp_path):
         ("a,b\n1,2\n", "expected the columns dataset, method, roc_auc, pr_auc, f1"),
         ("dataset,method,roc_auc,pr_auc,f1\nwine,kNN,1,2,many\n", "line 2: could not convert string to float: 'many'"),
         ("dataset,method,roc_auc,pr_auc,f1\nwine,kNN,1\n", "line 2: "),
+        ("dataset,method,roc_auc,pr_auc,f1\nwine,kNN\udcff,1,2,3\n", "can't decode byte 0xff"),
     ],
 )
 def test_published_tables_that_are_none(study, runs, tmp_path, text, message):
     file = tmp_path / "published.csv"
     file.unlink()
     if text is not None:
-        file.write_text(text)
+        file.write_text(text, errors="surrogateescape")
     with pytest.raises(InputError, match=rf"--published .*published\.csv.*{message}"):
         study.main([*runs[1], "--flow-sets="])

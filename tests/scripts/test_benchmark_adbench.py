@@ -121,7 +121,9 @@ def test_what_other_detectors_failed_at_stays_known_when_some_are_tried_again(be
 
     for name in ("gaussian", "gmm"):
         monkeypatch.setitem(benchmark.DETECTORS, name, with_a_fault(benchmark.DETECTORS[name], "fit", fail))
-    assert len(run(benchmark, tmp_path, "--seeds", "0")) == 4
+    with pytest.raises(InputError, match=r"no run worked: .*results\.csv has the errors, of which the first is Memory"):
+        run(benchmark, tmp_path, "--seeds", "0")
+    assert len(read(tmp_path)) == 4
     monkeypatch.undo()
     monkeypatch.setattr(benchmark, "load_adbench", lambda name: made(name))
     retried = run(benchmark, tmp_path, "--seeds", "0", "--retry", "--detectors", "gaussian")
@@ -188,6 +190,17 @@ def test_the_published_flow_can_be_scored_as_it_was(monkeypatch):
     np.testing.assert_allclose(found["planar_broken"], -(np.mean(base) + log_det), rtol=1e-5)
 
 
+def test_a_table_says_over_how_many_sets_figures_without_copies_are(benchmark):
+    tables, figures = script_module("adbench_tables").tables, dict.fromkeys(("roc_auc", "pr_auc", "f1"), 0.5)
+    times = {"fit_seconds": 1.0, "score_seconds": 1.0}
+    some = [benchmark.Result(name, "knn", "dte", 0.0, 0, **figures, **times) for name in ("thyroid", "wine")]
+    some[0] = some[0]._replace(roc_auc_new=0.7, pr_auc_new=0.6)
+    title, header, (row,) = tables(some, {"knn": "kNN"})[0]
+    assert title == "Means over 2 sets that all detectors did"
+    assert header[4:6] == ["ROC-AUC, no copies (1 set)", "PR-AUC, no copies (1 set)"]
+    assert row[1:6] == ["50.00", "50.00", "50.00", "70.00", "60.00"]
+
+
 def test_f1_expects_equal_scores_in_any_order(benchmark):
     oracle_f1 = importlib.import_module("adbench_attempt").oracle_f1
     y = np.array([1, 1, 0, 0, 0])
@@ -217,16 +230,18 @@ def test_what_is_not_installed_is_named_before_anything_is_fitted(benchmark, loa
         ("--detectors", "flow,magic", "--detectors magic: expected some of flow, "),
         ("--detectors", ",", "--detectors ',': expected a name at least"),
         ("--seeds", "0,one", "--seeds 0,one: expected whole numbers"),
-        ("--seeds", "-1", "--seeds -1: expected numbers of at least 0"),
+        ("--seeds", "-1", "--seeds -1: expected numbers from 0 to 4294967295"),
+        ("--seeds", "0,4294967296", "--seeds 0,4294967296: expected numbers from 0 to 4294967295"),
         ("--together", "0", "--together 0: expected 1 to 64"),
     ],
 )
 def test_refusals(benchmark, loaded, tmp_path, option, value, message):
     with pytest.raises(InputError, match=message):
         benchmark.main([f"{option}={value}", "--out", str(tmp_path)])
-    (tmp_path / "results.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(InputError, match=r"results.csv is not a table of benchmark_adbench.py"):
-        benchmark.main(["--detectors", "gaussian", "--out", str(tmp_path)])
+    for text in (b"a,b\n1,2\n", b"\xff\xfe\x00"):
+        (tmp_path / "results.csv").write_bytes(text)
+        with pytest.raises(InputError, match=r"results.csv is not a table of benchmark_adbench.py"):
+            benchmark.main(["--detectors", "gaussian", "--out", str(tmp_path)])
 
 
 def test_side_by_side_the_same_is_found(benchmark, loaded, tmp_path, capsys):
