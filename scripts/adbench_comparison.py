@@ -105,10 +105,11 @@ def read_run(option: str, folder: Path, protocol: Protocol, detectors: Collectio
     for result in results:
         if result.detector not in DETECTORS:
             raise InputError(f"{file} has results of {result.detector}, expected detectors of benchmark_adbench.py")
-    if FLOW not in {result.detector for result in results}:
+    known = {result.detector for result in results}
+    if FLOW not in known:
         raise InputError(f"{file} has no results of the detector {FLOW}, with which all others are compared")
     for name in detectors:
-        if name not in {result.detector for result in results}:
+        if name not in known:
             raise InputError(f"--detectors {name}: {file} has no results of it")
     return [result for result in results if not detectors or result.detector in detectors]
 

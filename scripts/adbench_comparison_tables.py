@@ -13,7 +13,7 @@ from adbench_statistics import (
     resampled_means,
     signed_rank,
 )
-from adbench_tables import Table
+from adbench_tables import Table, count_of_sets
 from broken_flow import FlowScores
 
 BY_SET = ("division", "dataset", "method", "figures", *METRICS)
@@ -134,7 +134,7 @@ def contamination_table(found: Contaminated) -> Table:
         parts.append(found.values[metric].mean(axis=0))
     means = np.hstack(parts)
     rows = [[method.label, *(f"{cell:.2f}" for cell in row)] for method, row in zip(found.methods, means, strict=True)]
-    return (f"Means by share of anomalies among the training rows, {_count(len(found.sets))}", header, rows)
+    return (f"Means by share of anomalies among the training rows, {count_of_sets(len(found.sets))}", header, rows)
 
 
 def left_out_table(left_out: Mapping[str, Mapping[str, str]]) -> Table:
@@ -179,11 +179,7 @@ def chosen(comparison: Comparison, most: int, fewest_others: int) -> Comparison:
 
 
 def _sets(comparison: Comparison) -> str:
-    return _count(len(comparison.sets))
-
-
-def _count(n: int) -> str:
-    return f"{n} set{'' if n == 1 else 's'}"
+    return count_of_sets(len(comparison.sets))
 
 
 def _p(value: float | None) -> str:

@@ -217,7 +217,7 @@ DETECTORS: dict[str, Entry] = {
     "gaussian": Entry("Gaussian", _ours(GaussianSpec(regularization=1e-3))),
     "gmm": Entry("Gaussian mixture", _ours(GaussianMixtureSpec(rows_each=20))),
     "kernel": Entry("kernel density", _ours(KernelDensitySpec())),
-    "pca": Entry("PCA, reconstruction error", _ours(PrincipalComponentsSpec(variance=0.95))),
+    "pca": Entry("PCA, reconstruction error", _ours(PrincipalComponentsSpec())),
     "pca_mahalanobis": Entry(
         "PCA, Mahalanobis distance", _ours(PrincipalComponentsSpec(variance=0.99, score="mahalanobis"))
     ),

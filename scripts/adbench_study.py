@@ -93,7 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     random_run = read_run("--random", options.random, "random", wanted)
     dte = compare(f"--dte {options.dte}", dte_run, published)
     random = compare(f"--random {options.random}", random_run)
-    new = {"published division": _without_copies(dte_run), "random halves": _without_copies(random_run)}
+    runs = {"published division": dte_run, "random halves": random_run}
+    new = {what: found for what, run in runs.items() if (found := _without_copies(run)) is not None}
     contaminated = None
     if options.contaminated:
         results = read_run("--contaminated", options.contaminated, "contaminated")
@@ -136,7 +137,7 @@ def flow_scores(names: Sequence[str], seeds: int) -> list[FlowScores]:
 def tables(
     dte: Comparison,
     random: Comparison,
-    new: Mapping[str, Comparison | None],
+    new: Mapping[str, Comparison],
     contaminated: Contaminated | None,
     scores: Sequence[FlowScores],
     published: Published,
@@ -151,18 +152,14 @@ def tables(
         ranks_table(random, "random halves"),
         tests_table(random, "random halves"),
     ]
-    found += [
-        means_table(some, f"{what}, without test rows that equal a training row")
-        for what, some in new.items()
-        if some is not None
-    ]
+    found += [means_table(some, f"{what}, without test rows that equal a training row") for what, some in new.items()]
     if scores:
         found.append(flow_table(scores, published))
     if contaminated:
         found.append(contamination_table(contaminated))
     found += [seconds_table({"published division": dte, "random halves": random}), *set_tables(dte)]
     left_out = {"published": dte.left_out, "random": random.left_out}
-    left_out |= {f"{what}, without copies": some.left_out for what, some in new.items() if some is not None}
+    left_out |= {f"{what}, without copies": some.left_out for what, some in new.items()}
     if contaminated:
         left_out["contaminated"] = contaminated.left_out
     return [*found, left_out_table(left_out)] if any(left_out.values()) else found

@@ -51,9 +51,11 @@ def tables(results: Sequence[Any], titles: Mapping[str, str]) -> list[Table]:
         cells = [_mean([means[kind][name][key] for name in over[key]]) for key, _ in columns]
         seconds = [_mean([means[kind][name][key] for name in common], 1.0) for key in ("fit_seconds", "score_seconds")]
         rows.append([title(kind), *cells, *seconds])
-    texts = [text + (f" ({_sets(over[key])})" if len(over[key]) < len(common) else "") for key, text in columns]
+    texts = [
+        text + (f" ({count_of_sets(len(over[key]))})" if len(over[key]) < len(common) else "") for key, text in columns
+    ]
     header = ["detector", *texts, "fit (s a set)", "score (s a set)"]
-    found: list[Table] = [(f"Means over {_sets(common)} that all detectors did", header, rows)]
+    found: list[Table] = [(f"Means over {count_of_sets(len(common))} that all detectors did", header, rows)]
     for key, text in SHOWN:
         names = sorted({result.dataset for result in results})
         body = [[name, *(_mean([means[kind].get(name, {}).get(key)]) for kind in kinds)] for name in names]
@@ -61,8 +63,9 @@ def tables(results: Sequence[Any], titles: Mapping[str, str]) -> list[Table]:
     return found
 
 
-def _sets(names: Sequence[str]) -> str:
-    return f"{len(names)} set{'' if len(names) == 1 else 's'}"
+def count_of_sets(n: int) -> str:
+    """So many sets, in words."""
+    return f"{n} set{'' if n == 1 else 's'}"
 
 
 def _by_set(results: Sequence[Any], kind: tuple[float, str]) -> dict[str, dict[str, float]]:

@@ -3,7 +3,6 @@
 Dempster, Laird and Rubin 1977; Bishop 2006, "Pattern Recognition and Machine Learning", section 9.2.2.
 """
 
-import math
 from functools import partial
 from typing import NamedTuple
 
@@ -14,7 +13,7 @@ from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxflow.models.gaussian import gaussian_log_prob
+from jaxflow.models.gaussian import gaussian_log_prob, whitened_log_prob
 
 
 class MixtureParameters(NamedTuple):
@@ -76,17 +75,12 @@ def em_step(
 def _joint_by_product(
     x: Float[Array, "n dim"], log_weight: Float[Array, ""], mean: Float[Array, "dim"], factor: Float[Array, "..."]
 ) -> Float[Array, "n"]:
-    """A component of `component_log_prob`, with the factor inverted: a product for all rows is faster than solving.
-
-    A training row is never so far out that the square of its distance overflows.
-    """
+    """A component of `component_log_prob`, with the factor inverted: a product for all rows is faster than solving."""
     if factor.ndim == 1:
         return log_weight + gaussian_log_prob(x, mean, factor)
-    dim = mean.shape[0]
-    inverse = solve_triangular(factor, jnp.eye(dim, dtype=x.dtype), lower=True)
+    inverse = solve_triangular(factor, jnp.eye(mean.shape[0], dtype=x.dtype), lower=True)
     z = jnp.matmul(x - mean, inverse.T, precision="highest")
-    log_det = jnp.sum(jnp.log(jnp.diagonal(factor)))
-    return log_weight - 0.5 * jnp.sum(z * z, axis=-1) - log_det - 0.5 * dim * math.log(2 * math.pi)
+    return log_weight + whitened_log_prob(z, jnp.diagonal(factor))
 
 
 @partial(jax.jit, static_argnames="diagonal")

@@ -185,6 +185,12 @@ def gaussian_log_prob(
         columns = (x - mean).reshape(-1, dim).T
         z = solve_triangular(factor, columns, lower=True).T.reshape(x.shape)
         scale = jnp.diagonal(factor)
+    return whitened_log_prob(z, scale)
+
+
+def whitened_log_prob(z: Float[Array, "*batch dim"], scale: Float[Array, "dim"]) -> Float[Array, "*batch"]:
+    """Log-density of N(mean, L L^T) in nats at mean + L z, where `scale` is the diagonal of L."""
+    dim = z.shape[-1]
     # So far out that the square would overflow, the score stays where it is and the gradient is 0, not NaN.
     limit = math.sqrt(float(jnp.finfo(z.dtype).max) / dim) / 2
     z = jnp.clip(z, -limit, limit)
