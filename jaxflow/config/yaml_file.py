@@ -9,12 +9,18 @@ import yaml
 from yaml.reader import ReaderError
 
 from jaxflow.errors import InputError
+from jaxflow.regular_file import read_regular
+
+MOST_BYTES = 1 << 20
+"""How long a configuration may be: a hundred thousand column names."""
 
 _PREFIX = "tag:yaml.org,2002:"
 _NULL = re.compile(r"~|null|Null|NULL|")
 _BOOLEAN = re.compile(r"true|True|TRUE|false|False|FALSE")
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+
+_OPENED = re.compile(r"/dev/(fd/[0-9]+|stdin)|/proc/self/fd/[0-9]+")
 
 _SCALARS = {
     "null": (_NULL, lambda text: None),
@@ -35,15 +41,11 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     keys (`<<`, which a spec does not know).
 
     Raises:
-        InputError: if the file is missing, is a directory, is not UTF-8 text or not YAML (with line and column), is
-            empty, does not hold a mapping, or has a key twice.
+        InputError: if the file is missing, is a directory or no file at all, is too long, is not UTF-8 text or not YAML
+            (with line and column), is empty, does not hold a mapping, or has a key twice.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"{path}: there is no such file, expected a YAML file") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: this is a directory, expected a YAML file") from None
+        text = _content(path).decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: byte {error.start} is not UTF-8 text, expected a YAML file") from None
     try:
@@ -70,6 +72,17 @@ def parse_value(text: str) -> Any:
     except yaml.YAMLError as error:
         reason = _where_and_why(error).split(": ", 1)[1]
         raise InputError(f"{text!r} is not a YAML value ({reason})") from None
+
+
+def _content(path: str | os.PathLike[str]) -> bytes:
+    if not _OPENED.fullmatch(str(path)):
+        return read_regular(path, MOST_BYTES, "a YAML file")
+    # What a shell gives for <(...): a pipe that has its writer already.
+    with Path(path).open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise InputError(f"{path}: there are more than {MOST_BYTES} bytes, expected a YAML file of at most so many")
+    return content
 
 
 def _kind(values: Any) -> str:

@@ -1,6 +1,7 @@
 """Parquet files as tables."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from jaxflow.data.table import (
     places_of,
 )
 from jaxflow.errors import InputError
+from jaxflow.regular_file import open_regular
 
 BATCH_ROWS = 1 << 16
 BUFFER_BYTES = 1 << 16  # of each column, read at once
@@ -37,7 +39,8 @@ class ParquetTable(Table):
 
     def __init__(self, path: Path):
         try:
-            self._types = parquet.read_schema(path)
+            with _opened(path) as file:
+                self._types = file.schema_arrow
             names = self._types.names
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last for a name that is no text
             raise damaged(path, "Parquet", error) from None
@@ -102,9 +105,14 @@ class ParquetTable(Table):
                 raise InputError(f"{self.path}: column {name} holds {kind}, expected numbers{instead_of(kind)}")
 
 
-def _opened(path: Path, **options: Any) -> parquet.ParquetFile:
+@contextmanager
+def _opened(path: Path, **options: Any) -> Iterator[parquet.ParquetFile]:
     """The file, to be read page by page; left to itself pyarrow takes whole row groups into memory."""
-    return parquet.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER_BYTES, **options)
+    with (
+        open_regular(path) as file,
+        parquet.ParquetFile(file, pre_buffer=False, buffer_size=BUFFER_BYTES, **options) as opened,
+    ):
+        yield opened
 
 
 def _values(column: pa.Array, texts: Sequence[str] | None) -> Float64[np.ndarray, "rows"]:
