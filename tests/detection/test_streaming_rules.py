@@ -69,6 +69,18 @@ def test_a_mean_is_that_of_the_last_scores_that_were_no_alarms():
     assert spot.mean == before
 
 
+def test_a_first_difference_is_from_the_mean_of_those_before_it():
+    scores = stream(7, 300) + drift(300)
+    depth = 20
+    spot = DriftSpot(scores, depth=depth, rate=0.01, level=0.9)
+    differences = [scores[place] - scores[place - depth : place].mean() for place in range(depth, len(scores))]
+    expected = Spot(np.array(differences), rate=0.01, level=0.9)
+    assert spot.spot.count == len(scores) - depth
+    np.testing.assert_allclose(spot.spot.excesses, expected.excesses, rtol=1e-9)
+    np.testing.assert_allclose(spot.spot.arrays()["below"], expected.arrays()["below"], rtol=1e-9)
+    assert spot.threshold == pytest.approx(scores[-depth:].mean() + expected.threshold, rel=1e-9)
+
+
 def test_the_threshold_goes_on_with_the_tail():
     spot = Spot(stream(3, 1000), rate=0.001)
     before, count = spot.threshold, spot.count

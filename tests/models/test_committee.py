@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 from flax import nnx
 
 from jaxflow.data import ColumnsSpec
@@ -16,6 +17,7 @@ from jaxflow.models import (
     Committee,
     CommitteeMember,
     CommitteeSpec,
+    Gaussian,
     GaussianMixtureSpec,
     GaussianSpec,
     KernelDensitySpec,
@@ -114,6 +116,21 @@ def test_is_a_density_and_samples_itself(committee):
     assert call(committee, "loss", jnp.asarray(draws)) == pytest.approx(
         -float(jnp.mean(call(committee, "log_prob", jnp.asarray(draws)))), rel=1e-9
     )
+
+
+def test_the_density_is_the_mean_of_the_members_by_their_weights():
+    members = [Gaussian(2), Gaussian(2), Gaussian(2)]
+    for member, place in zip(members, (0.0, 3.0, -1.0), strict=True):
+        member.mean[...] = jnp.full(2, place)
+    model = Committee(["as_given", "as_given", "arcsinh"], members, weights=[1.0, 5.0, 2.0])
+    x = np.random.default_rng(0).normal(size=(20, 2)) * 3
+    each = [scipy.stats.norm.pdf(x, place).prod(axis=1) for place in (0.0, 3.0)]
+    each.append((scipy.stats.norm.pdf(np.arcsinh(x), -1.0) / np.sqrt(1 + x**2)).prod(axis=1))
+    expected = np.log(np.average(each, axis=0, weights=[1.0, 5.0, 2.0]))
+    np.testing.assert_allclose(call(model, "log_prob", jnp.asarray(x)), expected, rtol=1e-9)
+    draws = np.asarray(jax.jit(lambda key: model.sample(key, (4000,)))(jax.random.key(0)))
+    means = 3.0 * 5 / 8, np.sinh(-1.0) * np.exp(0.5) * 2 / 8  # the mean of sinh(-1 + e) is sinh(-1) exp(1/2)
+    assert draws.mean() == pytest.approx(sum(means), abs=0.15)
 
 
 def test_the_same_key_gives_the_same_and_a_fit_can_go_on(tmp_path, committee):

@@ -10,7 +10,8 @@ from jaxflow.config.spec import parse_spec
 from jaxflow.errors import InputError
 from jaxflow.models import MAF, Model
 from jaxflow.models.model import weighted_mean
-from jaxflow.training import Batch, FitSpec, epoch, fit, fit_ensemble
+from jaxflow.networks import Buffer
+from jaxflow.training import Batch, FitSpec, epoch, fit, fit_ensemble, flat
 
 ROWS = np.random.default_rng(0).normal(1.0, 2.0, size=(2, 64, 2))
 FLOW = MAF(layers=1, hidden=(8,))
@@ -28,6 +29,37 @@ class Echo(Model):
 
     def score(self, x, context=None):
         return jnp.mean(x**2, axis=-1)
+
+
+class Recorder(Echo):
+    """It keeps the rows of every step, and a number drawn from the step's key."""
+
+    def __init__(self, steps: int, rows: int):
+        super().__init__()
+        self.seen = Buffer(jnp.zeros((steps, rows)))
+        self.drawn = Buffer(jnp.zeros(steps))
+        self.count = Buffer(jnp.asarray(0))
+
+    def loss(self, x, weight=None, context=None, rngs=None):
+        if rngs is not None:
+            self.seen[...] = self.seen[...].at[self.count[...]].set(x[:, 0])
+            self.drawn[...] = self.drawn[...].at[self.count[...]].set(jax.random.normal(rngs()))
+            self.count[...] += 1
+        return super().loss(x, weight)
+
+
+def test_noise_is_drawn_anew_for_every_row_at_every_step():
+    spec = FitSpec(epochs=3, batch_size=16, input_noise=0.5, patience=None)
+    plan, state = epoch.start(Recorder(12, 16), spec, 64, jax.random.key(0))
+    for _ in range(3):
+        state, _ = epoch.run_epoch(state, Batch(jnp.zeros((64, 1))), None, plan=plan)
+    model = plan.model(flat.unflatten(state.trained.params, plan.layout), state.trained.buffers)
+    seen, drawn = np.asarray(model.seen[...]), np.asarray(model.drawn[...])
+    assert int(model.count[...]) == 12
+    assert np.unique(seen).size == 12 * 16
+    assert seen.std() == pytest.approx(0.5, rel=0.15)
+    assert np.unique(drawn).size == 12  # what a model draws by itself
+    assert not np.isin(drawn, seen / 0.5).any()
 
 
 @pytest.mark.parametrize(("last", "expected"), [(1.0, [1.0, 1.0, 1.0]), (0.0, [1.0, 0.5, 0.0]), (3.0, [1.0, 2.0, 3.0])])
@@ -53,6 +85,19 @@ def test_the_average_is_that_of_the_parameters_of_all_steps():
         assert state.trained.average is not None
         np.testing.assert_allclose(state.trained.average[0], expected, rtol=1e-5, atol=1e-7)
     assert not np.allclose(expected, state.trained.params[0], rtol=1e-3)
+
+
+def test_the_average_does_not_follow_steps_that_are_left_out():
+    spec = FitSpec(epochs=4, batch_size=16, learning_rate=0.1, average_decay=0.9, bad_steps="skip", patience=None)
+    plan, state = epoch.start(FLOW.build(2, rngs=nnx.Rngs(0)), spec, 64, jax.random.key(0))
+    for _ in range(2):
+        state, _ = epoch.run_epoch(state, Batch(jnp.asarray(ROWS[0])), None, plan=plan)
+    params, average = (np.asarray(arrays[0]) for arrays in (state.trained.params, state.trained.judged))
+    assert not np.allclose(params, average, rtol=1e-3)
+    state, record = epoch.run_epoch(state, Batch(jnp.full((64, 2), jnp.nan)), None, plan=plan)
+    assert record.skipped_steps == 4
+    np.testing.assert_array_equal(state.trained.params[0], params)
+    np.testing.assert_array_equal(state.trained.judged[0], average)
 
 
 def test_the_average_is_what_is_judged_and_kept():
