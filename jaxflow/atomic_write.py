@@ -37,9 +37,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_text(text: str, path: str | os.PathLike[str]) -> None:
-    """Write `text` to `path` as UTF-8, by way of `replacing`."""
+    """Write `text` to `path` as UTF-8, by way of `replacing`; a lone surrogate, as in names of files, as its escape."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def write_json(value: Any, path: str | os.PathLike[str]) -> None:
@@ -54,5 +54,8 @@ def write_json(value: Any, path: str | os.PathLike[str]) -> None:
 
 def write_csv(path: str | os.PathLike[str], header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
     """Write a table to `path` as CSV in UTF-8, by way of `replacing`; None is an empty cell."""
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with (
+        replacing(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
         csv.writer(file).writerows([header, *rows])

@@ -5,6 +5,18 @@ from copy import copy
 from typing import Any
 
 NAMED_ROWS = 5  # the others are counted
+LONGEST_SENTENCE = 1000
+"""How many letters of a message are shown; of a longer one, which quotes something long, the beginning and the end."""
+
+
+def shown(value: Any, most: int = 60) -> str:
+    """The representation of a value that somebody else wrote, cut where it is longer than `most` letters."""
+    try:
+        # Quotes and escapes only lengthen a text.
+        text = repr(value[: most + 1] if isinstance(value, str) else value)
+    except (ValueError, RecursionError):  # a whole number of thousands of digits, or lists within lists without end
+        text = f"a {type(value).__name__} too large to show"
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 class InputError(ValueError):
@@ -12,13 +24,19 @@ class InputError(ValueError):
 
     The message is a single sentence that names what is wrong, its value and what was expected, so that a script can
     print it as it is: what it quotes of a file may hold line ends, which become spaces, or a terminal's control
-    characters, which are written as escapes. Anything else that escapes from a script is a defect of jaxflow and keeps
+    characters, which are written as escapes, and what is longer than `LONGEST_SENTENCE` is left out of its middle.
+    Anything else that escapes from a script is a defect of jaxflow and keeps
     its traceback.
     """
 
     def __init__(self, sentence: str):
-        line = " ".join(str(sentence).splitlines())
-        super().__init__("".join(char if char.isprintable() else ascii(char)[1:-1] for char in line))
+        line = _without_middle(" ".join(str(sentence).splitlines()))
+        super().__init__(_without_middle("".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)))
+
+
+def _without_middle(line: str) -> str:
+    left_out = len(line) - LONGEST_SENTENCE
+    return line if left_out <= 0 else f"{line[: LONGEST_SENTENCE // 2]} [...] {line[-(LONGEST_SENTENCE // 2) :]}"
 
 
 class Preempted(Exception):

@@ -64,3 +64,12 @@ def test_where_nothing_can_be_written_is_one_sentence(tmp_path):
     with pytest.raises(InputError, match=r"folder cannot be written: Is a directory"):
         write_text("", tmp_path / "folder")
     assert {path.name for path in tmp_path.iterdir()} == {"file", "folder"}
+
+
+def test_a_lone_surrogate_is_written_as_its_escape(tmp_path):
+    write_text("a\ud800é", tmp_path / "t.txt")
+    assert (tmp_path / "t.txt").read_text(encoding="utf-8") == "a\\ud800é"
+    write_json({"title": "\ud800"}, tmp_path / "t.json")
+    assert json.loads((tmp_path / "t.json").read_text(encoding="utf-8")) == {"title": "\ud800"}
+    write_csv(tmp_path / "t.csv", ["a"], [["\ud800"]])
+    assert (tmp_path / "t.csv").read_text(encoding="utf-8").split() == ["a", "\\ud800"]

@@ -5,6 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from jaxflow.errors import shown
+
 # What pydantic calls by the names of Python types, in the words of someone who writes a configuration.
 _EXPECTED = {
     "int_type": "a whole number",
@@ -33,8 +35,7 @@ def show_value(value: Any) -> str:
     """A value as a message shows it: in the words of YAML, and cut short where it is long."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return shown(value, 80)
 
 
 def explain(errors: Sequence[Mapping[str, Any]], values: Any) -> str:
@@ -71,7 +72,7 @@ def _whole_sentence(path: list[Any], error: Mapping[str, Any]) -> str | None:
     match error["type"]:
         case "unknown_key":
             name = _dotted(path)
-            return f"unknown key {name if len(name) <= 80 else f'{name[:77]}...'}; {context['hint']}"
+            return f"unknown key {name}; {context['hint']}"
         case "missing":
             return f"{_dotted(path)} is missing"
         case "boolean_as_number":
@@ -133,4 +134,9 @@ def _keys(value: Any) -> Iterable[Any]:
 
 def _dotted(path: Sequence[Any]) -> str:
     """`model.hidden[0]` for ("model", "hidden", 0)."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{_cut(part)}" for part in path).removeprefix(".")
+
+
+def _cut(key: Any) -> str:
+    text = key if isinstance(key, str) else shown(key, 80)
+    return text if len(text) <= 80 else f"{text[:77]}..."

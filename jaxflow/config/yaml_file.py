@@ -8,17 +8,24 @@ from typing import Any
 import yaml
 from yaml.reader import ReaderError
 
-from jaxflow.errors import InputError
+from jaxflow.errors import InputError, shown
 from jaxflow.regular_file import read_regular
 
-MOST_BYTES = 1 << 20
-"""How long a configuration may be: a hundred thousand column names."""
+MOST_BYTES = 1 << 18
+"""How long a configuration may be."""
+
+MOST_NODES, MOST_DEPTH, MOST_DIGITS = 20_000, 64, 400
+"""How many values a configuration may hold, keys and copies by aliases among them; how many may lie within each other;
+and how long a whole number may be, which is more than a float of 64 bits holds."""
 
 _PREFIX = "tag:yaml.org,2002:"
 _NULL = re.compile(r"~|null|Null|NULL|")
 _BOOLEAN = re.compile(r"true|True|TRUE|false|False|FALSE")
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+
+# Control characters and halves of surrogate pairs, which only escapes bring into a YAML file.
+_UNWRITABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")
 
 _OPENED = re.compile(r"/dev/(fd/[0-9]+|stdin)|/proc/self/fd/[0-9]+")
 
@@ -38,7 +45,8 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     The file is read by the core schema of YAML 1.2 (section 10.3.2), not by PyYAML's own YAML 1.1: `1e-3` is a number,
     `on`, `off`, `yes`, `no` and dates are text (a true-or-false field of a spec also understands the first four),
     and `010` is ten. A key that stands twice in one mapping is refused, and so are tags (`!!python/name`) and merge
-    keys (`<<`, which a spec does not know).
+    keys (`<<`, which a spec does not know), texts with control characters, and what is larger than any configuration:
+    more than `MOST_BYTES`, `MOST_NODES`, `MOST_DEPTH` or `MOST_DIGITS`.
 
     Raises:
         InputError: if the file is missing, is a directory or no file at all, is too long, is not UTF-8 text or not YAML
@@ -71,7 +79,7 @@ def parse_value(text: str) -> Any:
         return _load(text)
     except yaml.YAMLError as error:
         reason = _where_and_why(error).split(": ", 1)[1]
-        raise InputError(f"{text!r} is not a YAML value ({reason})") from None
+        raise InputError(f"{shown(text)} is not a YAML value ({reason})") from None
 
 
 def _content(path: str | os.PathLike[str]) -> bytes:
@@ -86,7 +94,7 @@ def _content(path: str | os.PathLike[str]) -> bytes:
 
 
 def _kind(values: Any) -> str:
-    return "a list" if isinstance(values, list) else f"the single value {values!r}"
+    return "a list" if isinstance(values, list) else f"the single value {shown(values)}"
 
 
 def _where_and_why(error: yaml.YAMLError) -> str:
@@ -101,7 +109,20 @@ def _where_and_why(error: yaml.YAMLError) -> str:
 
 
 class _Loader(yaml.BaseLoader):
-    """PyYAML's loader of untyped nodes, taught which plain scalars are not text."""
+    """PyYAML's loader of untyped nodes, taught which plain scalars are not text, and where to stop."""
+
+    def __init__(self, text: str):
+        super().__init__(text)
+        self.nodes = self.depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Compose the next node, unless there are too many, or too many around it."""
+        self.nodes += 1
+        self.depth += 1
+        _require_few(self.nodes, self.depth, self.peek_event().start_mark)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 for _tag, (_pattern, _first) in {
@@ -114,43 +135,85 @@ for _tag, (_pattern, _first) in {
 
 
 def _load(text: str) -> Any:
-    node = yaml.compose(text, _Loader)
-    return None if node is None else _value(node, ())
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+    finally:
+        loader.dispose()
+    return None if node is None else _Builder().value(node)
 
 
-def _value(node: yaml.Node, around: tuple[yaml.Node, ...]) -> Any:
-    """The plain value of a node that stands within the nodes `around` it; an alias becomes a copy."""
-    if node in around:
-        raise _complaint("this value contains itself", node)
-    kind = node.tag.removeprefix(_PREFIX)
-    if isinstance(node, yaml.MappingNode) and kind == "map":
-        return _mapping(node, (*around, node))
-    if isinstance(node, yaml.SequenceNode) and kind == "seq":
-        return [_value(child, (*around, node)) for child in node.value]
-    if isinstance(node, yaml.ScalarNode) and kind in _SCALARS:
+class _Builder:
+    """Makes plain values of nodes.
+
+    An alias becomes a copy, so that a short text may stand for more values than any memory holds: those that are made
+    are counted, whatever stands in the file.
+    """
+
+    def __init__(self):
+        self.made = 0
+        self.around: list[yaml.Node] = []
+        self.path = ""
+
+    def value(self, node: yaml.Node) -> Any:
+        """The plain value of a node."""
+        self.made += 1
+        _require_few(self.made, len(self.around) + 1, node.start_mark)
+        if node in self.around:
+            raise _complaint("this value contains itself", node)
+        kind = node.tag.removeprefix(_PREFIX)
+        if isinstance(node, yaml.MappingNode) and kind == "map":
+            self.around.append(node)
+            values = self._mapping(node)
+            self.around.pop()
+            return values
+        if isinstance(node, yaml.SequenceNode) and kind == "seq":
+            self.around.append(node)
+            items = [self.value(child) for child in node.value]
+            self.around.pop()
+            return items
+        if isinstance(node, yaml.ScalarNode) and kind in _SCALARS:
+            return self._scalar(node, kind)
+        tag = f"!!{kind}" if node.tag.startswith(_PREFIX) else node.tag
+        raise _complaint(f"the tag {tag:.80} is not supported here", node)
+
+    def _mapping(self, node: yaml.MappingNode) -> dict[Any, Any]:
+        values: dict[Any, Any] = {}
+        lines: dict[Any, int] = {}
+        outer = self.path
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise _complaint("a key must be a single value, not a list or a mapping", key_node)
+            key = self.value(key_node)
+            if key in lines:
+                raise _complaint(f"the key {key_node.value:.80} appears twice (first in line {lines[key]})", key_node)
+            lines[key] = key_node.start_mark.line + 1
+            self.path = f"{outer}{'.' if outer else ''}{key_node.value:.80}"
+            values[key] = self.value(value_node)
+            self.path = outer
+        return values
+
+    def _scalar(self, node: yaml.ScalarNode, kind: str) -> Any:
         pattern, convert = _SCALARS[kind]
-        if not pattern.fullmatch(node.value):
-            raise _complaint(f"{node.value!r} is no {kind}", node)
-        try:
-            return convert(node.value)
-        except ValueError:  # more digits than Python reads
-            raise _complaint("the number has too many digits", node) from None
-    tag = f"!!{kind}" if node.tag.startswith(_PREFIX) else node.tag
-    raise _complaint(f"the tag {tag} is not supported here", node)
+        text = node.value
+        if kind == "int" and len(text) > MOST_DIGITS:
+            raise _complaint("the number has too many digits", node)
+        if not pattern.fullmatch(text):
+            raise _complaint(f"{shown(text)} is no {kind}", node)
+        unwritable = _UNWRITABLE.search(text) if kind == "str" else None
+        if unwritable:
+            where = f"the text of {self.path}" if self.path else "this text"
+            raise _complaint(f"{where} holds the character #x{ord(unwritable[0]):04x}, expected one to be shown", node)
+        return convert(text)
 
 
-def _mapping(node: yaml.MappingNode, around: tuple[yaml.Node, ...]) -> dict[Any, Any]:
-    values: dict[Any, Any] = {}
-    lines: dict[Any, int] = {}
-    for key_node, value_node in node.value:
-        if not isinstance(key_node, yaml.ScalarNode):
-            raise _complaint("a key must be a single value, not a list or a mapping", key_node)
-        key = _value(key_node, around)
-        if key in lines:
-            raise _complaint(f"the key {key_node.value} appears twice (first in line {lines[key]})", key_node)
-        lines[key] = key_node.start_mark.line + 1
-        values[key] = _value(value_node, around)
-    return values
+def _require_few(nodes: int, depth: int, mark: yaml.Mark) -> None:
+    if nodes > MOST_NODES:
+        raise yaml.MarkedYAMLError(problem=f"there are more than {MOST_NODES} values", problem_mark=mark)
+    if depth > MOST_DEPTH:
+        raise yaml.MarkedYAMLError(
+            problem=f"lists and mappings lie within each other more than {MOST_DEPTH} deep", problem_mark=mark
+        )
 
 
 def _complaint(problem: str, node: yaml.Node) -> yaml.MarkedYAMLError:

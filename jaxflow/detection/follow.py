@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from jaxflow.errors import InputError
+from jaxflow.errors import InputError, shown
 
 LONGEST_LINE = 1 << 24  # bytes; more are not kept in memory
 
@@ -65,6 +65,7 @@ def _integer(digits: str) -> int | float:
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)[:60]!r} comes twice")
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
+        raise ValueError(f"the key {shown(twice)} comes twice")
     return values

@@ -18,7 +18,7 @@ from jaxflow.detection.explainer import Explainer
 from jaxflow.detection.inputs import NEVER_SEEN
 from jaxflow.detection.row_scores import RowScorer
 from jaxflow.detection.streaming_rules import DriftSpot, Spot
-from jaxflow.errors import InputError
+from jaxflow.errors import InputError, shown
 from jaxflow.training.precision import floats_of
 
 
@@ -130,7 +130,7 @@ class RecordAnswers:
 
     def _codes(self, record: Any, where: str) -> Float64[np.ndarray, "1 columns"]:
         if not isinstance(record, Mapping):
-            raise InputError(f"{where}: expected an object of column names and numbers, got {record!r:.60}")
+            raise InputError(f"{where}: expected an object of column names and numbers, got {shown(record)}")
         values = []
         for name, known in self._columns:
             if name not in record:
@@ -140,7 +140,7 @@ class RecordAnswers:
             code = (math.nan if self._may_miss else None) if gap else _code(cell, known)
             if code is None:
                 expected = "a text" if isinstance(known, Categorical) else "a finite number"
-                raise InputError(f"{where}: column {name} is {cell!r:.60}, expected {expected}")
+                raise InputError(f"{where}: column {name} is {shown(cell)}, expected {expected}")
             values.append(code)
         return np.array([values], np.float64)
 

@@ -132,3 +132,61 @@ def test_a_pipe_is_read_as_well_as_a_file():
 def test_a_value_that_is_no_yaml(text, reason):
     with pytest.raises(InputError, match=reason):
         parse_value(text)
+
+
+def laughs(levels: int) -> str:
+    """Nine times nine times nine values, in a line a level."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    for level in range(1, levels):
+        lines.append(f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]")
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (laughs(9), "there are more than 20000 values"),
+        ("a: [" + "1, " * 20_000 + "]", "there are more than 20000 values"),
+        ("a: " + "[" * 100_000, "lists and mappings lie within each other more than 64 deep"),
+        ("{a: " * 2000, "lists and mappings lie within each other more than 64 deep"),
+        ("- " * 2000, "lists and mappings lie within each other more than 64 deep"),
+        (
+            "\n".join(f"a{n}: &a{n} {'[' * 9}{f'*a{n - 1}' if n else 1}{']' * 9}" for n in range(200)),
+            "lists and mappings lie within each other more than 64 deep",
+        ),
+        ("a: 0x" + "f" * 5000, "the number has too many digits"),
+        ("a: 0o" + "7" * 5000, "the number has too many digits"),
+        ("a: {b: 1" + "0" * 400 + "}", "the number has too many digits"),
+        ('a: {title: "\\ud800"}', "the text of a.title holds the character #xd800, expected one to be shown"),
+        ('"\\0": 1', "this text holds the character #x0000, expected one to be shown"),
+        ('path: "a\\0.csv"', "the text of path holds the character #x0000"),
+        ('title: "\\e[2J"', "the text of title holds the character #x001b"),
+        ("a: !!int " + "x" * 300, "is no int"),
+        ("a: !" + "x" * 100_000 + " 1", "is not supported here"),
+        ("x" * 1000 + ": 1\n" + "x" * 1000 + ": 1\n", "appears twice (first in line 1)"),
+        ("x" * 200_000, "the file holds the single value 'xxx"),
+        (" " * (1 << 18) + "a: 1", "the file has 262148 bytes, expected a YAML file of at most 262144"),
+    ],
+    ids=lambda value: value[:40],
+)
+def test_what_is_larger_than_any_configuration_is_refused_before_it_is_built(text, reason, tmp_path):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(InputError) as caught:
+        read_config(tmp_path / "c.yaml")
+    assert reason in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_what_is_large_and_fine_is_read(tmp_path):
+    deep = "[" * 60 + "1" + "]" * 60
+    names = ", ".join(f"column {number}" for number in range(9000))
+    (tmp_path / "c.yaml").write_text(f"a: {deep}\nnames: [{names}]\nb: &b [1, 2]\nc: [*b, *b]\nd: 1{'0' * 300}\n")
+    values = read_config(tmp_path / "c.yaml")
+    assert len(values["names"]) == 9000
+    assert values["c"] == [[1, 2], [1, 2]]
+    assert values["d"] == 10**300
+    (tmp_path / "c.yaml").write_text("title: 'é \U0001f600 \u200b \\e'\n")
+    assert read_config(tmp_path / "c.yaml") == {"title": "é \U0001f600 \u200b \\e"}
+    with pytest.raises(InputError, match="this is a named pipe, expected a YAML file"):
+        os.mkfifo(tmp_path / "pipe")
+        read_config(tmp_path / "pipe")
