@@ -1,7 +1,7 @@
 """The contract of an invertible layer, and the two layers made of other layers."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import jax
@@ -28,9 +28,11 @@ class Bijector(nnx.Module):
 
     Attributes:
         follows_data: whether the layer wants `initialize` again after every epoch, with the whole training set.
+        option_ranges: the least and the greatest value of arguments, where a description of a flow names the class.
     """
 
     follows_data: ClassVar[bool] = False
+    option_ranges: ClassVar[Mapping[str, tuple[float, float]]] = {}
 
     @abstractmethod
     def forward_and_log_det(

@@ -1,6 +1,8 @@
 """The block neural autoregressive layer."""
 
 import math
+from itertools import pairwise
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ from jaxtyping import Array, Float
 from jaxflow.bijectors.bijector import Bijector
 from jaxflow.bijectors.root import solve_increasing
 from jaxflow.networks.mlp import join_context
+from jaxflow.networks.planned import Planned, PlannedArray, in_list
 
 
 class BlockLinear(nnx.Module):
@@ -83,6 +86,8 @@ class BlockAutoregressive(Bijector):
         ValueError: if `dim`, `hidden_factor` or `layers` is below 1, or `min_gate` is not between 0 and 0.5.
     """
 
+    option_ranges: ClassVar = {"hidden_factor": (1, 1024), "layers": (1, 100)}
+
     def __init__(
         self,
         dim: int,
@@ -113,6 +118,20 @@ class BlockAutoregressive(Bijector):
         self.from_context = (
             nnx.Linear(context_dim, outputs, use_bias=False, param_dtype=dtype, rngs=rngs) if context_dim else None
         )
+
+    @staticmethod
+    def planned(dim: int, hidden_factor: int, layers: int, *, context_dim: int = 0) -> Planned:
+        """The arrays of a layer of these sizes."""
+
+        def block(inputs: int, outputs: int) -> Planned:
+            yield PlannedArray("log_diagonal", (dim, inputs, outputs))
+            yield PlannedArray("kernel", (dim, inputs, dim, outputs))
+            yield PlannedArray("bias", (dim, outputs))
+
+        yield PlannedArray("gate", (dim,))
+        yield from in_list("layers", (block(*sizes) for sizes in pairwise([1, *[hidden_factor] * layers, 1])))
+        if context_dim:
+            yield PlannedArray("from_context.kernel", (context_dim, dim * hidden_factor))
 
     def forward_and_log_det(self, z, context=None):
         """Visit the features in order, solving for each."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from types import ModuleType
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +14,12 @@ from jaxflow.bijectors.bijector import Bijector
 from jaxflow.errors import InputError
 from jaxflow.networks.buffer import Buffer
 from jaxflow.networks.mlp import MLP
+from jaxflow.networks.planned import Planned, PlannedArray, within
 
 Adjoint = Literal["checkpointed", "direct"]
 Solver = Literal["tsit5", "dopri8"]
+# What a description of a flow may ask for: a solve of more steps, or to more digits than float64 has, would never end.
+LEAST_TOLERANCE, MOST_STEPS, MOST_PROBES = 1e-14, 1 << 16, 1024
 
 
 class Continuous(Bijector):
@@ -56,6 +59,12 @@ class Continuous(Bijector):
         InputError: if diffrax is not installed.
     """
 
+    option_ranges: ClassVar = {
+        **dict.fromkeys(("rtol", "atol"), (LEAST_TOLERANCE, 0.1)),
+        "max_steps": (16, MOST_STEPS),
+        "probes": (1, MOST_PROBES),
+    }
+
     def __init__(
         self,
         dim: int,
@@ -88,6 +97,13 @@ class Continuous(Bijector):
         self.max_steps = max_steps
         self.solver: Solver = solver
         self.adjoint: Adjoint = adjoint
+
+    @staticmethod
+    def planned(dim: int, hidden: Sequence[int], *, context_dim: int = 0, probes: int | None = None) -> Planned:
+        """The arrays of a layer of these sizes."""
+        yield from within("velocity", MLP.planned(dim + 1, dim, hidden, context_dim=context_dim))
+        if probes is not None:
+            yield PlannedArray("probes", (probes, dim))
 
     def forward_and_log_det(self, z, context=None):
         """Solve from time 0 to time 1."""

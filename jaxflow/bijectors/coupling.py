@@ -9,6 +9,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 from jaxflow.bijectors.bijector import Bijector
 from jaxflow.bijectors.transformers import Transformer
 from jaxflow.networks.buffer import Buffer
+from jaxflow.networks.planned import Planned, PlannedArray, within
 
 
 class Coupling(Bijector):
@@ -39,6 +40,13 @@ class Coupling(Bijector):
         self.place = Buffer(jnp.asarray(np.argsort(np.concatenate([kept, changed]))))
         self.transformer = transformer
         self.conditioner = conditioner
+
+    @staticmethod
+    def planned(kept: int, changed: int, conditioner: Planned) -> Planned:
+        """The arrays of a layer that passes and changes so many features, given those of its conditioner."""
+        for name, size in (("kept", kept), ("changed", changed), ("place", kept + changed)):
+            yield PlannedArray(name, (size,), "int")
+        yield from within("conditioner", conditioner)
 
     def forward_and_log_det(self, z, context=None):
         """Transform the features that the mask does not pass."""

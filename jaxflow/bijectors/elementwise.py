@@ -6,6 +6,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxflow.bijectors.bijector import Bijector
+from jaxflow.networks.planned import Planned, PlannedArray
 
 
 class ElementwiseAffine(Bijector):
@@ -20,6 +21,12 @@ class ElementwiseAffine(Bijector):
     def __init__(self, dim: int):
         self.shift = nnx.Param(jnp.zeros(dim))
         self.log_scale = nnx.Param(jnp.zeros(dim))
+
+    @staticmethod
+    def planned(dim: int) -> Planned:
+        """The arrays of a layer of so many features."""
+        for vector in ("shift", "log_scale"):
+            yield PlannedArray(vector, (dim,))
 
     def forward_and_log_det(self, z, context=None):
         """Scale, then shift."""

@@ -8,6 +8,7 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
 from jaxflow.bijectors.bijector import Bijector
+from jaxflow.networks.planned import Planned, PlannedArray
 
 # Below this squared length a vector has no direction: dividing by the square would overflow in float32.
 SHORTEST = 1e-16
@@ -34,6 +35,14 @@ class LULinear(Bijector):
         self.upper = nnx.Param(jnp.zeros(dim * (dim - 1) // 2))
         self.log_diagonal = nnx.Param(jnp.zeros(dim))
         self.bias = nnx.Param(jnp.zeros(dim))
+
+    @staticmethod
+    def planned(dim: int) -> Planned:
+        """The arrays of a layer of so many features."""
+        for triangle in ("lower", "upper"):
+            yield PlannedArray(triangle, (dim * (dim - 1) // 2,))
+        for vector in ("log_diagonal", "bias"):
+            yield PlannedArray(vector, (dim,))
 
     def forward_and_log_det(self, z, context=None):
         """Multiply by U, then by L, and add the bias."""

@@ -7,6 +7,7 @@ from jaxflow.bijectors.bijector import Bijector, Direction
 from jaxflow.bijectors.elementwise import ElementwiseAffine
 from jaxflow.errors import InputError
 from jaxflow.networks.buffer import Buffer
+from jaxflow.networks.planned import Planned, PlannedArray, within
 
 
 class ActNorm(Bijector):
@@ -27,6 +28,12 @@ class ActNorm(Bijector):
         self.affine = ElementwiseAffine(dim)
         self.initialized = Buffer(jnp.asarray(False))
         self.floor = floor
+
+    @staticmethod
+    def planned(dim: int) -> Planned:
+        """The arrays of a layer of so many features."""
+        yield from within("affine", ElementwiseAffine.planned(dim))
+        yield PlannedArray("initialized", (), "bool")
 
     def forward_and_log_det(self, z, context=None):
         """Scale, then shift."""
@@ -82,6 +89,13 @@ class BatchNorm(Bijector):
         self.variance = Buffer(jnp.ones(dim, jnp.result_type(float)))
         self.epsilon = epsilon
         self.use_running_average = True  # the name that `train()` and `eval()` look for
+
+    @staticmethod
+    def planned(dim: int) -> Planned:
+        """The arrays of a layer of so many features."""
+        yield from within("affine", ElementwiseAffine.planned(dim))
+        for vector in ("mean", "variance"):
+            yield PlannedArray(vector, (dim,))
 
     def forward_and_log_det(self, z, context=None):
         """Undo the trained scale and shift, then restore the mean and the variance of the training set."""

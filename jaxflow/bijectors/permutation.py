@@ -9,6 +9,7 @@ from jaxtyping import ArrayLike, Int
 
 from jaxflow.bijectors.bijector import Bijector
 from jaxflow.networks.buffer import Buffer
+from jaxflow.networks.planned import Planned, PlannedArray
 
 
 class Permutation(Bijector):
@@ -31,6 +32,12 @@ class Permutation(Bijector):
                 raise ValueError(f"order must be a permutation of 0..{given.size - 1}, got {given.tolist()}")
         self.order = Buffer(jnp.asarray(order))
         self.inverse_order = Buffer(jnp.argsort(self.order[...]))
+
+    @staticmethod
+    def planned(dim: int) -> Planned:
+        """The arrays of an order of so many features."""
+        for order in ("order", "inverse_order"):
+            yield PlannedArray(order, (dim,), "int")
 
     @classmethod
     def random(cls, dim: int, *, rngs: nnx.Rngs) -> "Permutation":

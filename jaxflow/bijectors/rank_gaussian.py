@@ -8,6 +8,9 @@ from scipy.special import ndtri
 
 from jaxflow.bijectors.bijector import Bijector
 from jaxflow.networks.buffer import Buffer
+from jaxflow.networks.planned import Planned, PlannedArray
+
+KNOTS = 128  # of a feature, by default
 
 
 class RankGaussian(Bijector):
@@ -33,13 +36,19 @@ class RankGaussian(Bijector):
         ValueError: if there are fewer than two knots.
     """
 
-    def __init__(self, dim: int, knots: int = 128):
+    def __init__(self, dim: int, knots: int = KNOTS):
         if knots < 2:
             raise ValueError(f"knots must be at least 2, got {knots}")
         self.dim = dim
         line = jnp.tile(jnp.linspace(-1.0, 1.0, knots), (dim, 1))
         self.x_knots = Buffer(line)
         self.z_knots = Buffer(line)
+
+    @staticmethod
+    def planned(dim: int, knots: int = KNOTS) -> Planned:
+        """The arrays of a layer of so many features."""
+        for name in ("x_knots", "z_knots"):
+            yield PlannedArray(name, (dim, knots))
 
     def fit(self, x: Float[Array | np.ndarray, "n dim"]) -> None:
         """Place the knots by the ranks of these rows, in place; a feature that is constant is only shifted to 0."""

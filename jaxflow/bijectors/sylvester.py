@@ -1,6 +1,7 @@
 """The Sylvester layer."""
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +37,8 @@ class Sylvester(Bijector):
         ValueError: if `rank` is not in 1 to `dim`, or one of `conditioner` and `context_dim` is given without the
             other.
     """
+
+    option_ranges: ClassVar = {"rank": (1, 1024)}
 
     def __init__(
         self,

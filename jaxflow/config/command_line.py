@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from jax.errors import JaxRuntimeError
+
 from jaxflow.config.compiled_programs import keep_compiled_programs
 from jaxflow.config.overrides import collect_overrides, merge, override_arguments
 from jaxflow.config.spec import parse_spec
@@ -179,6 +181,11 @@ def _exit_code(main: Callable[[Sequence[str] | None], None]) -> Any:
         return _complain(f"{stopped}; --resume goes on from there", 0)
     except MemoryError as error:
         return _complain(f"error: not enough memory: {error}", FAILED_SYSTEM_CALL)
+    except JaxRuntimeError as error:
+        # JAX has no class of its own for what a device, or a host's allocator, has no room for.
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return _complain(f"error: not enough memory: {_first_line(error)}", FAILED_SYSTEM_CALL)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -188,6 +195,10 @@ def _exit_code(main: Callable[[Sequence[str] | None], None]) -> Any:
         files = " -> ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
         return _complain(f"error: {files}{': ' if files else ''}{error.strerror}", FAILED_SYSTEM_CALL)
     return 0
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0][:200]
 
 
 def _complain(message: str, code: int) -> int:

@@ -136,7 +136,9 @@ class Encoding:
         parts = []
         for index in self._order:
             column, values, gap = self._filled(x, index)
-            parts.append(column.expand(values))
+            # What overflows is infinitely far.
+            with np.errstate(over="ignore", invalid="ignore"):
+                parts.append(column.expand(values))
             if column.indicator:
                 parts.append(gap[:, None].astype(np.float64))
         return x.__array_namespace__().concatenate(parts, axis=1)
@@ -159,7 +161,8 @@ class Encoding:
             return None
         xp = x.__array_namespace__()
         filled = (self._filled(x, index) for index in range(len(self.maps)))
-        slopes = xp.stack([column.log_slopes(values) for column, values, _ in filled], axis=1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            slopes = xp.stack([column.log_slopes(values) for column, values, _ in filled], axis=1)
         if self.missing == "model":
             slopes = xp.where(xp.isnan(x), 0.0, slopes)
         # Where a column of numbers comes with an indicator, that has none.

@@ -46,12 +46,14 @@ class Affine:
         return len(self.shift)
 
     def transform(self, x: Float64[AnyArray, "*batch dim"]) -> Float64[AnyArray, "*batch dim"]:
-        """(x - shift) / scale."""
-        return (x - self.shift) / self.scale
+        """(x - shift) / scale; what overflows is infinitely far."""
+        with np.errstate(over="ignore"):
+            return (x - self.shift) / self.scale
 
     def inverse_transform(self, z: Float64[np.ndarray, "*batch dim"]) -> Float64[np.ndarray, "*batch dim"]:
-        """z * scale + shift."""
-        return z * self.scale + self.shift
+        """z * scale + shift; what overflows is infinitely far."""
+        with np.errstate(over="ignore"):
+            return z * self.scale + self.shift
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What `restored` needs."""

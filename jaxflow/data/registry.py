@@ -53,7 +53,10 @@ class DataSpec(Spec):
         description="read the path through a buffer instead of into memory; all its rows count as normal",
     )
     buffer_rows: int | None = Field(
-        default=None, ge=1, description="stream: rows in memory at once, shuffled among each other (default 262144)"
+        default=None,
+        ge=1,
+        le=1_000_000_000,
+        description="stream: rows in memory at once, shuffled among each other (default 262144)",
     )
     label: str | None = Field(
         default=None, description="label column of your file, 0 normal and 1 anomaly (default: label; null: no labels)"

@@ -32,6 +32,7 @@ from jaxflow.detection.scoring import draw_rows
 from jaxflow.detection.thresholds import ThresholdRule, checked_labels
 from jaxflow.errors import InputError, NonFiniteLoss
 from jaxflow.models.model import Density, Model, ModelSpec
+from jaxflow.models.model_size import require_memory
 from jaxflow.training.fit import FitResult
 from jaxflow.training.precision import float_type, floats_of
 from jaxflow.training.sources import Source
@@ -195,6 +196,7 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
     def _learn(self, x: Frame, rng: np.random.Generator, numbers: Int[np.ndarray, "n"]) -> NonFiniteLoss | None:
         """Fit a new model to rows of these numbers in `X`; the error that ended it early if there is a model still."""
         z, context = self.inputs_.training_rows(self.inputs_.encoding.codes(x), rng)
+        require_memory(self.model_spec_, self.inputs_.dim)
         model = self.model_spec_.build(self.inputs_.dim, rngs=nnx.Rngs(int(rng.integers(2**31))))
         model.prepare(z)  # all of them: some values may be missing in the part that is fitted
         result, stopped = finished(

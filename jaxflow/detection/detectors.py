@@ -34,6 +34,7 @@ from jaxflow.models import (
     PrincipalComponentsSpec,
     VariationalAutoEncoderSpec,
 )
+from jaxflow.models.model_size import require_memory
 from jaxflow.training.batch import Batch
 from jaxflow.training.checkpoints import Checkpoints
 from jaxflow.training.fit import fit
@@ -126,6 +127,7 @@ class GradientDetector(Detector):
         prepare = Frame(rows[np.isin(needed, parts.prepare)], source.columns)
         self.inputs_ = inputs = fit_inputs(prepare, columns_spec(self), steps)
         self.model_spec_ = inputs.adapted(spec)
+        require_memory(self.model_spec_, inputs.dim)
         model = self.model_spec_.build(inputs.dim, rngs=nnx.Rngs(int(rng.integers(2**31))))
         model.prepare(inputs.model_rows(prepare.x)[0])
 

@@ -15,9 +15,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 
 from jaxflow.errors import InputError
+from jaxflow.models.model_size import memory_bytes
 
 MOST_JSON_BYTES = 1 << 24  # a hundred thousand columns take a few MiB
-"""The largest description that is written, and read; parsed, it takes about fifty times as much."""
+"""The largest description that is written, and read."""
+MOST_JSON_VALUES = 1 << 21
+"""The most values in one; parsed, each takes about a hundred bytes, however few it takes in the file."""
 
 
 def read_regular(file: Path, most_bytes: int | None = None) -> bytes:
@@ -39,7 +42,7 @@ def read_regular(file: Path, most_bytes: int | None = None) -> bytes:
             if not stat.S_ISREG(about.st_mode):
                 raise InputError(f"{file} is no regular file, expected one that save wrote")
             # A file with holes takes no room on a disk, however long it is.
-            most = _memory_bytes() if most_bytes is None else most_bytes
+            most = memory_bytes() if most_bytes is None else most_bytes
             if about.st_size > most:
                 raise InputError(f"{file} has {about.st_size} bytes, expected at most {most}")
             return opened.read(about.st_size)
@@ -50,14 +53,20 @@ def read_regular(file: Path, most_bytes: int | None = None) -> bytes:
 
 
 def read_json(file: Path) -> Any:
-    """What a JSON file holds: UTF-8, every key once, and no token that is not JSON, such as NaN.
+    """What a JSON file holds: UTF-8, every key once, text that UTF-8 can hold, and no other token, such as NaN.
 
     Raises:
-        InputError: if it is none, or cannot be read as `read_regular` reads.
+        InputError: if it is none, holds too many values, or cannot be read as `read_regular` reads.
     """
     text = read_regular(file, MOST_JSON_BYTES)
+    # Each value but the first follows one of these; in texts there may be more of them.
+    if sum(text.count(mark) for mark in b",:[{") > MOST_JSON_VALUES:
+        raise InputError(f"{file} is damaged: it holds more than {MOST_JSON_VALUES} values")
     try:
-        return json.loads(text.decode("utf-8"), object_pairs_hook=_distinct, parse_constant=_refuse_token)
+        values = json.loads(text.decode("utf-8"), object_pairs_hook=_distinct, parse_constant=_refuse_token)
+        if b"\\u" in text:
+            _require_unicode(values)
+        return values
     except (ValueError, RecursionError) as error:
         raise InputError(f"{file} is damaged: it is no JSON ({error})") from None
 
@@ -88,13 +97,21 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
+def _require_unicode(value: Any) -> None:
+    """Refuse half of a pair of escapes that stand for one letter: no name with it could be printed or written."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _require_unicode(key)
+            _require_unicode(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _require_unicode(inner)
+    elif isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"the text {value!a:.80} is half of a letter") from None
+
+
 def _refuse_token(token: str) -> NoReturn:
     raise ValueError(f"it holds {token}")
-
-
-def _memory_bytes() -> int:
-    """The memory of the machine."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # a system that does not say
-        return 1 << 62

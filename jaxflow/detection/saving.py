@@ -44,7 +44,7 @@ from jaxflow.detection.saved_history import history_arrays, restored_history
 from jaxflow.detection.saved_reasons import reasons_arrays, restore_reasons
 from jaxflow.detection.thresholds import AnyThresholdRule
 from jaxflow.errors import InputError
-from jaxflow.models import AnyModelSpec, require_arrays_of, restore_state, state_arrays
+from jaxflow.models import AnyModelSpec, require_planned, restore_state, state_arrays
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.precision import floats_of
 
@@ -64,17 +64,17 @@ class SavedDetector(Spec):
     the other file.
     """
 
-    format_version: int = Field(ge=1)
+    format_version: int = Field(ge=1, le=1_000_000)
     jaxflow_version: str
     detector: str
     model: AnyModelSpec
     train: FitSpec | None
     preprocessing: tuple[PreprocessingStep, ...]
-    validation_fraction: float | None
-    calibration_fraction: float
-    calibration_folds: int | None
+    validation_fraction: float | None = Field(ge=-1e9, le=1e9)
+    calibration_fraction: float = Field(ge=-1e9, le=1e9)
+    calibration_folds: int | None = Field(ge=0, le=1 << 53)
     calibration_source: Literal["held_out", "out_of_fold", "training", "given"]
-    random_state: int | None
+    random_state: int | None = Field(ge=-(1 << 63), le=1 << 63)
     threshold_rule: AnyThresholdRule
     threshold: float = Field(allow_inf_nan=True)
     n_train: int = Field(ge=1, le=1 << 53)
@@ -297,12 +297,8 @@ def _restore(detector: Any, description: SavedDetector, arrays: dict[str, np.nda
     detector.model_spec_ = description.model
     detector.float_type_ = description.float_type
     with floats_of(description.float_type):
-
-        def build() -> Any:
-            return description.model.build(inputs.dim, rngs=nnx.Rngs(0))
-
-        require_arrays_of(build, parts["model"])
-        detector.model_ = build()
+        require_planned(description.model.planned(inputs.dim), parts["model"])
+        detector.model_ = _built(description.model, inputs.dim)
         restore_state(detector.model_, parts["model"])
     detector.history_ = restored_history(parts["history"])
     detector.contamination_ = None  # a warning is given once, to whoever fits
@@ -317,6 +313,17 @@ def _restore(detector: Any, description: SavedDetector, arrays: dict[str, np.nda
     detector.threshold_rule_ = description.threshold_rule
     detector.threshold_ = description.threshold
     detector.offset_ = -description.threshold
+
+
+def _built(spec: Any, dim: int) -> Any:
+    try:
+        return spec.build(dim, rngs=nnx.Rngs(0))
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:
+        # Of what a description asks for, a constructor may refuse anything.
+        reason = (str(error).splitlines() or [""])[0]
+        raise InputError(f"no model can be built as described ({type(error).__name__}: {reason:.200})") from error
 
 
 def _calibration(arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:

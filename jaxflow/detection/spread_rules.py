@@ -21,7 +21,7 @@ class MedianAbsoluteDeviation(ThresholdRule):
     """
 
     kind: Literal["mad"] = "mad"
-    factor: float = Field(default=3.0, gt=0, description="robust standard deviations above the median")
+    factor: float = Field(default=3.0, gt=0, le=1e9, description="robust standard deviations above the median")
 
     def derive(self, scores, labels=None):
         """From the scores of the normal rows; labelled anomalies are left out."""
@@ -43,7 +43,7 @@ class InterquartileRange(ThresholdRule):
     """
 
     kind: Literal["iqr"] = "iqr"
-    factor: float = Field(default=1.5, gt=0, description="interquartile ranges above the upper quartile")
+    factor: float = Field(default=1.5, gt=0, le=1e9, description="interquartile ranges above the upper quartile")
 
     def derive(self, scores, labels=None):
         """From the scores of the normal rows; labelled anomalies are left out."""

@@ -46,6 +46,7 @@ class DetectionSpec(Spec):
     calibration_folds: int | None = Field(
         default=None,
         ge=0,
+        le=100_000,
         description="calibrate with all training rows instead, each scored by a model that has not seen its fold; "
         "0 for never (default: 5 where calibration_fraction is fewer than 100 rows)",
     )

@@ -28,7 +28,7 @@ from jaxflow.models.linear_gaussian import LinearGaussian
 from jaxflow.models.model import Density, DirectlyFitted, Model, ModelSpec, weighted_mean
 from jaxflow.models.principal_components import PrincipalComponents, PrincipalComponentsSpec
 from jaxflow.models.specs import AnyFlowSpec, AnyModelSpec
-from jaxflow.models.state import require_arrays_of, restore_state, state_arrays
+from jaxflow.models.state import require_planned, restore_state, state_arrays
 from jaxflow.models.terms import TermsMethod, score_terms, term_methods
 from jaxflow.models.variational_autoencoder import VariationalAutoEncoder, VariationalAutoEncoderSpec
 
@@ -87,7 +87,7 @@ __all__ = [
     "UniformBase",
     "VariationalAutoEncoder",
     "VariationalAutoEncoderSpec",
-    "require_arrays_of",
+    "require_planned",
     "restore_state",
     "score_terms",
     "state_arrays",

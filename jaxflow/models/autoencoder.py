@@ -9,8 +9,9 @@ from jaxtyping import Array, Float
 from pydantic import Field
 
 from jaxflow.errors import InputError
-from jaxflow.models.model import MOST_LAYERS, Model, ModelSpec, Width, weighted_mean
+from jaxflow.models.model import MOST_LAYERS, ContextWidth, Model, ModelSpec, Width, weighted_mean
 from jaxflow.networks.mlp import MLP
+from jaxflow.networks.planned import Planned, within
 
 
 class AutoEncoder(Model):
@@ -45,6 +46,13 @@ class AutoEncoder(Model):
         self.latent = max(1, dim // 2) if latent is None else latent
         self.encoder = MLP(dim, self.latent, tuple(hidden), context_dim=context_dim, rngs=rngs)
         self.decoder = MLP(self.latent, dim, tuple(reversed(hidden)), context_dim=context_dim, rngs=rngs)
+
+    @staticmethod
+    def planned(dim: int, hidden: Sequence[int], latent: int | None, *, context_dim: int = 0) -> Planned:
+        """The arrays of an autoencoder of these sizes."""
+        latent = max(1, dim // 2) if latent is None else latent
+        yield from within("encoder", MLP.planned(dim, latent, hidden, context_dim=context_dim))
+        yield from within("decoder", MLP.planned(latent, dim, tuple(reversed(hidden)), context_dim=context_dim))
 
     def encode(
         self, x: Float[Array, "*batch dim"], context: Float[Array, "*batch context_dim"] | None = None
@@ -92,11 +100,15 @@ class AutoEncoderSpec(ModelSpec):
         max_length=MOST_LAYERS,
         description="widths of the encoder's hidden layers; the decoder has them in reverse",
     )
-    latent: int | None = Field(
-        default=None, ge=1, description="number of latent features; by default half of the features, at least 1"
+    latent: Width | None = Field(
+        default=None, description="number of latent features; by default half of the features, at least 1"
     )
-    context_dim: int = Field(default=0, ge=0, description="number of context features")
+    context_dim: ContextWidth = Field(default=0, description="number of context features")
 
     def build(self, dim: int, *, rngs: nnx.Rngs) -> AutoEncoder:
         """An autoencoder for rows of `dim` features, with random weights."""
         return AutoEncoder(dim, self.hidden, self.latent, context_dim=self.context_dim, rngs=rngs)
+
+    def planned(self, dim):
+        """The arrays of the two networks."""
+        return AutoEncoder.planned(dim, self.hidden, self.latent, context_dim=self.context_dim)

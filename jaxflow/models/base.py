@@ -14,6 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxflow.models.student_t import StudentTDistribution
+from jaxflow.networks.planned import Planned, PlannedArray
 
 
 class Base(nnx.Module):
@@ -67,6 +68,11 @@ class StudentT(Base):
         start = above + math.log(-math.expm1(-above))
         self.raw_degrees_of_freedom = nnx.Param(jnp.full(dim, start, jnp.result_type(float)))
 
+    @staticmethod
+    def planned(dim: int) -> Planned:
+        """The arrays of a base of so many features."""
+        yield PlannedArray("raw_degrees_of_freedom", (dim,))
+
     @property
     def degrees_of_freedom(self) -> Float[Array, "dim"]:
         """The degrees of freedom of each feature."""
@@ -107,6 +113,13 @@ class MixtureOfGaussians(Base):
         self.means = nnx.Param(jax.random.normal(rngs.params(), (components, dim), dtype))
         self.raw_log_scales = nnx.Param(jnp.zeros((components, dim), dtype))
         self.logits = nnx.Param(jnp.zeros(components, dtype))
+
+    @staticmethod
+    def planned(dim: int, components: int) -> Planned:
+        """The arrays of a base of these sizes."""
+        for name in ("means", "raw_log_scales"):
+            yield PlannedArray(name, (components, dim))
+        yield PlannedArray("logits", (components,))
 
     def distribution(self, context=None):
         """The mixture, whatever the context."""

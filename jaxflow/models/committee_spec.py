@@ -5,6 +5,7 @@ from typing import Annotated, Literal, TypeAlias
 from flax import nnx
 from pydantic import Field
 
+from jaxflow.bijectors import RankGaussian
 from jaxflow.config.spec import Spec
 from jaxflow.models.any_flow import FlowSpecs
 from jaxflow.models.committee import Committee, View
@@ -13,7 +14,8 @@ from jaxflow.models.gaussian_mixture import GaussianMixtureSpec
 from jaxflow.models.gaussian_spec import GaussianSpec
 from jaxflow.models.kernel_density import KernelDensitySpec
 from jaxflow.models.model import ModelSpec
-from jaxflow.models.score_tail import SHAPE
+from jaxflow.models.score_tail import QUANTILES, SHAPE
+from jaxflow.networks.planned import PlannedArray, in_list, within
 
 MemberSpec: TypeAlias = Annotated[
     FlowSpecs | GaussianSpec | GaussianMixtureSpec | KernelDensitySpec, Field(discriminator="kind")
@@ -36,7 +38,7 @@ class CommitteeMember(Spec):
         description="members with the same voice are averaged before they are heard (default: a voice of its own)",
     )
     weight: float = Field(
-        default=1.0, gt=0, allow_inf_nan=False, description="how much it counts; a voice counts as its members together"
+        default=1.0, gt=0, le=1e9, description="how much it counts; a voice counts as its members together"
     )
 
 
@@ -96,6 +98,13 @@ class CommitteeSpec(ModelSpec):
             power=self.power,
             tail_shape=self.tail_shape,
         )
+
+    def planned(self, dim):
+        """The arrays of the members, the ranks of the training rows, and the yardsticks of all."""
+        yield from in_list("members", (member.model.planned(dim) for member in self.members))
+        yield from within("ranks", RankGaussian.planned(dim))
+        yield PlannedArray("quantiles", (len(self.members), QUANTILES))
+        yield PlannedArray("excess", (len(self.members),))
 
     def voices(self) -> tuple[int, ...]:
         """The number of each member's voice, in the order in which they are first heard."""

@@ -3,16 +3,29 @@
 import importlib
 import inspect
 import sys
-from typing import Any, Literal, TypeAlias
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Annotated, Any, Literal, TypeAlias
 
+import jax
+import jax.numpy as jnp
 from flax import nnx
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from jaxflow.bijectors import Bijector
 from jaxflow.errors import InputError
 from jaxflow.models.flow_spec import FlowSpec
+from jaxflow.networks.planned import PlannedArray
 
-Scalar: TypeAlias = bool | int | float | str | None
+# Of an option: what a seed may be, and more than any number of units or layers.
+Whole = Annotated[int, Field(ge=-(1 << 32), le=1 << 32)]
+Real = Annotated[float, Field(ge=-1e300, le=1e300)]
+Text = Annotated[str, Field(max_length=1000)]
+Scalar: TypeAlias = bool | Whole | Real | Text | None
+MOST_OPTIONS = 100
+MOST_DRAWS = 1000  # of initial weights that one layer may ask for
+# Of whole numbers and lists among the options of the package's own layers.
+MOST_OF_OWN, MOST_IN_OWN_LIST = 16_384, 100
 
 
 class CustomFlow(FlowSpec):
@@ -31,7 +44,7 @@ class CustomFlow(FlowSpec):
         description="import path of its class, such as my_layers.Cubic",
     )
     options: tuple[tuple[str, Scalar | tuple[Scalar, ...]], ...] = Field(
-        default=(), description="further arguments of the class"
+        default=(), max_length=MOST_OPTIONS, description="further arguments of the class"
     )
 
     @field_validator("options", mode="before")
@@ -39,6 +52,22 @@ class CustomFlow(FlowSpec):
     def _as_pairs(cls, value: Any) -> Any:
         # A mapping cannot be part of a spec, which is hashable; in a config it reads better.
         return tuple(value.items()) if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _options_of_our_layers_in_range(self):
+        # A layer of the user's may take any arguments, but those of this package are there for every file to name.
+        layer = vars(sys.modules.get(self.layer.rpartition(".")[0]) or object).get(self.layer.rpartition(".")[2])
+        if not (isinstance(layer, type) and issubclass(layer, Bijector) and layer.__module__.startswith("jaxflow.")):
+            return self
+        for name, value in self.options:
+            least, most = layer.option_ranges.get(name, (-MOST_OF_OWN, MOST_OF_OWN))
+            values = value if isinstance(value, tuple) else (value,)
+            if len(values) > MOST_IN_OWN_LIST:
+                raise ValueError(f"options.{name} must have at most {MOST_IN_OWN_LIST} entries, got {len(values)}")
+            for one in values:
+                if isinstance(one, int | float) and not least <= one <= most:
+                    raise ValueError(f"options.{name} must be from {least:g} to {most:g}, got {one:g}")
+        return self
 
     def import_layer(self) -> type[Bijector]:
         """Import the class.
@@ -83,3 +112,44 @@ class CustomFlow(FlowSpec):
             called = ", ".join(["dim", *(f"{name}=..." for name in arguments)])
             raise InputError(f"layer = {self.layer!r} cannot be made as {self.layer}({called}): {error}") from None
         return layer(dim, **arguments)
+
+    def planned_layer(self, dim, index) -> Iterator[PlannedArray]:
+        """The arrays of one layer of the class, which is traced to see them; no numbers are computed."""
+        return iter(_traced_arrays(self, dim, str(jnp.result_type(float))))
+
+
+@lru_cache(maxsize=16)
+def _traced_arrays(spec: CustomFlow, dim: int, float_type: str) -> tuple[PlannedArray, ...]:
+    """The arrays of a layer, under a default type of numbers which is known to be `float_type`."""
+
+    def state(key: jax.Array) -> Any:
+        layer = spec.transforming_layer(dim, 0, rngs=_LimitedRngs(key))
+        return nnx.state(layer, nnx.Not(nnx.RngState))
+
+    try:
+        found = nnx.to_flat_state(jax.eval_shape(state, jax.random.key(0)))
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:
+        # What a description asks for may fail anywhere: in a size that no array can have, in arguments of a layer.
+        reason = (str(error).splitlines() or [""])[0]
+        raise InputError(f"no model can be built as described ({type(error).__name__}: {reason:.200})") from error
+    return tuple(
+        PlannedArray(".".join(map(str, path)), variable.get_value().shape, str(variable.get_value().dtype))
+        for path, variable in found
+    )
+
+
+class _LimitedRngs(nnx.Rngs):
+    """Random keys, but not for a number of arrays that would never be made."""
+
+    def __init__(self, key: jax.Array):
+        super().__init__(key)
+        self._draws = 0
+
+    def __getattr__(self, name: str):
+        if not name.startswith("_"):
+            self._draws += 1
+            if self._draws > MOST_DRAWS:
+                raise InputError(f"a layer asks for more than {MOST_DRAWS} random keys, expected fewer")
+        return super().__getattr__(name)

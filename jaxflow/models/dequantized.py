@@ -16,8 +16,10 @@ from jaxflow.models.model import Density, weighted_mean
 from jaxflow.networks import MaskedMLP
 from jaxflow.networks.buffer import Buffer
 from jaxflow.networks.mlp import join_context
+from jaxflow.networks.planned import Planned, PlannedArray, in_list, within
 
 Noise: TypeAlias = Literal["none", "uniform", "variational"]
+HIDDEN = (32, 32)  # widths of the networks of q, by default
 
 
 class Dequantized(Density):
@@ -65,7 +67,7 @@ class Dequantized(Density):
         noise: Noise | Sequence[Noise] = "uniform",
         *,
         draws: int = 16,
-        hidden: Sequence[int] = (32, 32),
+        hidden: Sequence[int] = HIDDEN,
         rngs: nnx.Rngs,
     ):
         dim = density.dim
@@ -90,6 +92,19 @@ class Dequantized(Density):
         keys = jax.random.split(rngs.params(), dim)
         self.draws = Buffer(jax.vmap(jax.random.permutation, (0, None), 1)(keys, pieces))
         self.shape = self._make_shape(hidden, rngs) if self.learned else None
+
+    @staticmethod
+    def planned(
+        density: Planned, dim: int, draws: int, learned: int, *, context_dim: int = 0, hidden: Sequence[int] = HIDDEN
+    ) -> Planned:
+        """The arrays around those of a density of `dim` columns, of which so many get learned noise."""
+        yield from within("density", density)
+        for name, shape in (("step", (dim,)), ("origin", (dim,)), ("draws", (draws, dim))):
+            yield PlannedArray(name, shape)
+        if learned:
+            networks = (MaskedMLP.planned(learned, 2, hidden, context_dim=dim + context_dim) for _ in range(2))
+            layers = (within("bijector.conditioner", network) for network in networks)
+            yield from within("shape", in_list("layers", layers))
 
     def _make_shape(self, hidden: Sequence[int], rngs: nnx.Rngs) -> Chain:
         """The flow that shapes uniform noise; the identity on the unit cube, up to rounding, at first."""

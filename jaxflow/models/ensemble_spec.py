@@ -8,9 +8,12 @@ from pydantic import Field, model_validator
 from jaxflow.models.any_flow import AnyFlowSpec
 from jaxflow.models.ensemble import Combination, Ensemble
 from jaxflow.models.model import ModelSpec
+from jaxflow.models.score_tail import QUANTILES
+from jaxflow.networks.planned import PlannedArray, planned_stack, within
 
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
+# As those of a `FitSpec`.
+Positive = Annotated[float, Field(gt=0, le=1e9)]
+NotNegative = Annotated[float, Field(ge=0, le=1e9)]
 
 
 class EnsembleSpec(ModelSpec):
@@ -69,3 +72,10 @@ class EnsembleSpec(ModelSpec):
             input_noises=self.input_noises,
             rngs=rngs,
         )
+
+    def planned(self, dim):
+        """The arrays of the members, stacked, and the yardsticks of all."""
+        yield from within("member", planned_stack(self.members, self.member.planned(dim)))
+        yield PlannedArray("kept", (self.members,), "bool")
+        yield PlannedArray("quantiles", (self.members, QUANTILES))
+        yield PlannedArray("excess", (self.members,))

@@ -1,6 +1,7 @@
 """What ready-made flows have in common: the order of their layers and their conditioners."""
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -25,9 +26,10 @@ from jaxflow.errors import InputError
 from jaxflow.models.base_specs import AnyBaseSpec, NormalBase
 from jaxflow.models.dequantized import Dequantized, Noise
 from jaxflow.models.flow import Flow
-from jaxflow.models.model import MOST_LAYERS, ModelSpec, Width
+from jaxflow.models.model import MOST_DRAWS, MOST_LAYERS, ContextWidth, ModelSpec, Width
 from jaxflow.networks import MLP, Activation, MaskedMLP, ResidualMLP
 from jaxflow.networks.masks import HiddenDegrees
+from jaxflow.networks.planned import Planned, in_list, planned_stack, within
 
 # From this many layers on, equal layers are stacked and compiled as one.
 STACK_FROM = 12
@@ -54,7 +56,7 @@ class FlowSpec(ModelSpec):
         "or the mean and deviation of the batch and, after training, of the training set (batch_norm)",
     )
     base: AnyBaseSpec = Field(default=NormalBase(), description="distribution of the latents")
-    context_dim: int = Field(default=0, ge=0, description="number of context features; 0 for an unconditional flow")
+    context_dim: ContextWidth = Field(default=0, description="number of context features; 0 for an unconditional flow")
     context_embedding: tuple[Width, ...] = Field(
         default=(),
         max_length=MOST_LAYERS,
@@ -66,7 +68,9 @@ class FlowSpec(ModelSpec):
         description="noise for columns whose values lie on a grid, such as counts and flags: none, uniform, or "
         "variational (learned); one word for all columns, or one for each",
     )
-    draws: int = Field(default=16, ge=1, description="draws of the noise with which dequantized rows are scored")
+    draws: int = Field(
+        default=16, ge=1, le=MOST_DRAWS, description="draws of the noise with which dequantized rows are scored"
+    )
 
     @model_validator(mode="after")
     def _draws_of_a_noise(self):
@@ -105,6 +109,21 @@ class FlowSpec(ModelSpec):
             return flow
         return Dequantized(flow, self.dequantize, draws=self.draws, rngs=rngs)
 
+    def planned(self, dim: int) -> Planned:
+        """The arrays of what `build` makes."""
+        noise = (self.dequantize,) * dim if isinstance(self.dequantize, str) else self.dequantize
+        if set(noise) <= {"none"}:
+            return self._planned_flow(dim)
+        learned = noise.count("variational")
+        return Dequantized.planned(self._planned_flow(dim), dim, self.draws, learned, context_dim=self.context_dim)
+
+    def _planned_flow(self, dim: int) -> Planned:
+        yield from within("base", self.base.planned(dim))
+        yield from within("bijector", in_list("layers", self._planned_layers(dim)))
+        if self.context_embedding:
+            *hidden, last = self.context_embedding
+            yield from within("embedding", MLP.planned(self.context_dim, last, hidden))
+
     def _embedding(self, rngs: nnx.Rngs) -> MLP | None:
         if not self.context_embedding:
             return None
@@ -137,12 +156,48 @@ class FlowSpec(ModelSpec):
             step.append(ActNorm(dim) if self.normalization == "act_norm" else BatchNorm(dim))
         return step
 
+    def _planned_layers(self, dim: int) -> Iterator[Planned]:
+        """The arrays of each layer that `build` chains."""
+
+        def group(indices: range) -> Iterator[Planned]:
+            for index in indices:
+                yield from self._planned_step(dim, index)
+
+        if self.layers < STACK_FROM:
+            yield from group(range(self.layers))
+        else:
+            pairs = (self.layers - 1) // 2
+            yield from group(range(1))
+            yield within("layer", planned_stack(pairs, in_list("layers", group(range(1, 3)))))
+            yield from group(range(1 + 2 * pairs, self.layers))
+        if self.permutation == "random":
+            yield Permutation.planned(dim)
+        yield from self.planned_last_layers(dim)
+
+    def _planned_step(self, dim: int, index: int) -> Iterator[Planned]:
+        """The arrays of each layer of `_step`."""
+        if index:
+            yield iter(()) if self.permutation == "reverse" else Permutation.planned(dim)
+        if self.permutation == "lu":
+            yield LULinear.planned(dim)
+        yield self.planned_layer(dim, index)
+        if self.normalization != "none":
+            yield (ActNorm if self.normalization == "act_norm" else BatchNorm).planned(dim)
+
     @abstractmethod
     def transforming_layer(self, dim: int, index: int, *, rngs: nnx.Rngs) -> Bijector:
         """The `index`-th layer; it may depend on whether the index is even, and on nothing else of it."""
 
+    @abstractmethod
+    def planned_layer(self, dim: int, index: int) -> Planned:
+        """The arrays of what `transforming_layer` makes."""
+
     def last_layers(self, dim: int) -> list[Bijector]:
         """Layers nearest to the data; none unless a subclass has some."""
+        return []
+
+    def planned_last_layers(self, dim: int) -> list[Planned]:
+        """The arrays of each of these."""
         return []
 
 
@@ -188,11 +243,26 @@ class CouplingFlowSpec(ConditionedFlowSpec):
         """A coupling layer."""
         if dim < 2:
             raise InputError(f"{self.kind} needs at least 2 features to couple, n_features = {dim}")
-        flip = index % 2 if dim % 2 else 0
+        flip = self._flip(dim, index)
         mask = np.arange(dim) % 2 == flip
         kept = (dim + 1 - flip) // 2
         transformer = self.transformer()
         return Coupling(mask, transformer, self._conditioner(kept, (dim - kept) * transformer.num_parameters, rngs))
+
+    def planned_layer(self, dim, index):
+        """The arrays of a coupling layer."""
+        kept = (dim + 1 - self._flip(dim, index)) // 2
+        outputs, context_dim = (dim - kept) * self.transformer().num_parameters, self.layer_context_dim
+        if self.residual:
+            width, blocks = self.hidden[0], len(self.hidden) - 1
+            conditioner = ResidualMLP.planned(kept, outputs, width, blocks, context_dim=context_dim)
+        else:
+            conditioner = MLP.planned(kept, outputs, self.hidden, context_dim=context_dim)
+        return Coupling.planned(kept, dim - kept, conditioner)
+
+    def _flip(self, dim: int, index: int) -> int:
+        """Whether the odd features of the `index`-th layer condition the others."""
+        return index % 2 if dim % 2 else 0
 
     def _conditioner(self, inputs: int, outputs: int, rngs: nnx.Rngs) -> MLP | ResidualMLP:
         common: dict[str, Any] = {
@@ -233,3 +303,9 @@ class MaskedFlowSpec(ConditionedFlowSpec):
             rngs=rngs,
         )
         return MaskedAutoregressive(transformer, conditioner, sampling=self.sampling)
+
+    def planned_layer(self, dim, index):
+        """The arrays of a masked autoregressive layer."""
+        outputs, context_dim = self.transformer().num_parameters, self.layer_context_dim
+        conditioner = MaskedMLP.planned(dim, outputs, self.hidden, context_dim=context_dim, residual=self.residual)
+        return within("conditioner", conditioner)

@@ -13,7 +13,7 @@ from jaxflow.bijectors import (
     RationalQuadratic,
     Shift,
 )
-from jaxflow.bijectors.continuous import Solver
+from jaxflow.bijectors.continuous import LEAST_TOLERANCE, MOST_PROBES, MOST_STEPS, Solver
 from jaxflow.models.flow_spec import (
     ConditionedFlowSpec,
     CouplingFlowSpec,
@@ -22,6 +22,7 @@ from jaxflow.models.flow_spec import (
     Normalization,
 )
 from jaxflow.models.model import MOST_LAYERS, Width
+from jaxflow.networks.planned import within
 
 
 class MAF(MaskedFlowSpec):
@@ -53,6 +54,10 @@ class IAF(MaskedFlowSpec):
         """A masked autoregressive layer turned round."""
         return Inverse(super().transforming_layer(dim, index, rngs=rngs))
 
+    def planned_layer(self, dim, index):
+        """The arrays of a masked autoregressive layer turned round."""
+        return within("bijector", super().planned_layer(dim, index))
+
 
 class NICE(CouplingFlowSpec):
     """Couplings that only shift, with one scale per feature at the end (Dinh et al. 2015)."""
@@ -66,6 +71,10 @@ class NICE(CouplingFlowSpec):
     def last_layers(self, dim):
         """The scales, without which the flow would preserve volume."""
         return [ElementwiseAffine(dim)]
+
+    def planned_last_layers(self, dim):
+        """The arrays of the scales."""
+        return [ElementwiseAffine.planned(dim)]
 
 
 class RealNVP(CouplingFlowSpec):
@@ -95,7 +104,7 @@ class SplineFlowSpec(ConditionedFlowSpec):
 
     bins: int = Field(default=8, ge=2, le=128, description="number of pieces of each spline")
     bound: float = Field(
-        default=5.0, gt=0, description="the splines act on [-bound, bound] and are the identity outside"
+        default=5.0, gt=0, le=1e6, description="the splines act on [-bound, bound] and are the identity outside"
     )
 
     @model_validator(mode="after")
@@ -139,6 +148,11 @@ class BNAF(FlowSpec):
             dim, self.hidden_factor, self.hidden_layers, context_dim=self.layer_context_dim, rngs=rngs
         )
 
+    def planned_layer(self, dim, index):
+        """The arrays of that network."""
+        sizes = dim, self.hidden_factor, self.hidden_layers
+        return BlockAutoregressive.planned(*sizes, context_dim=self.layer_context_dim)
+
 
 class CNF(FlowSpec):
     """Continuous flow (Chen et al. 2018; Grathwohl et al. 2019): a learned velocity field, solved in both directions.
@@ -152,10 +166,15 @@ class CNF(FlowSpec):
         default=(64, 64), min_length=1, max_length=MOST_LAYERS, description="widths of each velocity's hidden layers"
     )
     probes: int | None = Field(
-        default=None, ge=1, description="random vectors that estimate the trace; null for the exact trace"
+        default=None,
+        ge=1,
+        le=MOST_PROBES,
+        description="random vectors that estimate the trace; null for the exact trace",
     )
-    tolerance: float = Field(default=1e-5, gt=0, le=0.1, description="relative and absolute error of a solver's step")
-    max_steps: int = Field(default=4096, ge=16, description="most steps of a solve")
+    tolerance: float = Field(
+        default=1e-5, ge=LEAST_TOLERANCE, le=0.1, description="relative and absolute error of a solver's step"
+    )
+    max_steps: int = Field(default=4096, ge=16, le=MOST_STEPS, description="most steps of a solve")
     solver: Solver = Field(
         default="tsit5", description="tsit5, of order 5, or dopri8, of order 8, for tight tolerances"
     )
@@ -173,3 +192,7 @@ class CNF(FlowSpec):
             solver=self.solver,
             rngs=rngs,
         )
+
+    def planned_layer(self, dim, index):
+        """The arrays of the velocity field."""
+        return Continuous.planned(dim, self.hidden, context_dim=self.layer_context_dim, probes=self.probes)

@@ -14,6 +14,7 @@ from jaxflow.models.covariance import estimate_gaussian
 from jaxflow.models.minimum_covariance_determinant import robust_weight
 from jaxflow.models.model import Density, DirectlyFitted, Model
 from jaxflow.networks.buffer import Buffer
+from jaxflow.networks.planned import Planned, PlannedArray
 
 GaussianCovariance = Literal["full", "diagonal", "ledoit_wolf", "robust"]
 SUPPORT_FRACTION = 0.75
@@ -61,6 +62,12 @@ class Gaussian(Density, DirectlyFitted):
         self.support_fraction = support_fraction
         self.mean = Buffer(jnp.zeros(dim))
         self.factor = Buffer(jnp.ones(dim) if covariance == "diagonal" else jnp.eye(dim))
+
+    @staticmethod
+    def planned(dim: int, covariance: GaussianCovariance) -> Planned:
+        """The arrays of a density of so many features."""
+        yield PlannedArray("mean", (dim,))
+        yield PlannedArray("factor", (dim,) if covariance == "diagonal" else (dim, dim))
 
     def log_prob(self, x, context=None):
         """Log-density in nats, `(*batch,)`; raises `InputError` if given a context, which it cannot use."""

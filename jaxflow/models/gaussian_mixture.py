@@ -20,8 +20,9 @@ from jaxflow.models.expectation_maximization import (
 )
 from jaxflow.models.gaussian import refuse_context, refuse_values_not_finite, times_factor, usable_weight
 from jaxflow.models.kmeans import kmeans, nearest_centre
-from jaxflow.models.model import Density, DirectlyFitted, ModelSpec
+from jaxflow.models.model import MOST_COMPONENTS, Density, DirectlyFitted, ModelSpec
 from jaxflow.networks.buffer import Buffer
+from jaxflow.networks.planned import PlannedArray
 
 MixtureCovariance = Literal["full", "diagonal"]
 
@@ -151,10 +152,11 @@ class GaussianMixtureSpec(ModelSpec):
     """Hyperparameters of `GaussianMixture`."""
 
     kind: Literal["gaussian_mixture"] = "gaussian_mixture"
-    components: int = Field(default=8, ge=1, description="number of Gaussians")
+    components: int = Field(default=8, ge=1, le=MOST_COMPONENTS, description="number of Gaussians")
     rows_each: int | None = Field(
         default=None,
         ge=1,
+        le=1_000_000_000,
         description="least training rows for each Gaussian, on average; where there are fewer rows, there are fewer "
         "Gaussians (default: as many Gaussians as `components` says)",
     )
@@ -162,11 +164,13 @@ class GaussianMixtureSpec(ModelSpec):
     regularization: float = Field(
         default=1e-2, ge=0, le=1, description="fraction of the mean variance that is added to each diagonal; 0 = none"
     )
-    max_iterations: int = Field(default=200, ge=1, description="most iterations of expectation-maximization")
-    tolerance: float = Field(
-        default=1e-4, ge=0, description="stop once the mean log-likelihood changes by less than this, in nats"
+    max_iterations: int = Field(
+        default=200, ge=1, le=100_000, description="most iterations of expectation-maximization"
     )
-    starts: int = Field(default=1, ge=1, description="number of k-means starts, of which the best is kept")
+    tolerance: float = Field(
+        default=1e-4, ge=0, le=1e6, description="stop once the mean log-likelihood changes by less than this, in nats"
+    )
+    starts: int = Field(default=1, ge=1, le=1024, description="number of k-means starts, of which the best is kept")
 
     def for_rows(self, count: int) -> "GaussianMixtureSpec":
         """The same with as many Gaussians as `count` rows are enough for, one at least."""
@@ -177,6 +181,13 @@ class GaussianMixtureSpec(ModelSpec):
     def build(self, dim: int, *, rngs: nnx.Rngs) -> GaussianMixture:
         """A mixture of standard normals over `dim` features, ready to be fitted."""
         return GaussianMixture(dim, **self.model_dump(exclude={"kind", "rows_each"}))
+
+    def planned(self, dim):
+        """Weights, means and factors."""
+        yield PlannedArray("log_weights", (self.components,))
+        yield PlannedArray("means", (self.components, dim))
+        factor = (dim,) if self.covariance == "diagonal" else (dim, dim)
+        yield PlannedArray("factors", (self.components, *factor))
 
 
 @partial(jax.jit, static_argnames="sample_shape")

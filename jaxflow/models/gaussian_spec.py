@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from jaxflow.models.gaussian import Gaussian, GaussianCovariance
 from jaxflow.models.linear_gaussian import LinearGaussian
-from jaxflow.models.model import Density, ModelSpec
+from jaxflow.models.model import ContextWidth, Density, ModelSpec
 
 
 class GaussianSpec(ModelSpec):
@@ -25,8 +25,8 @@ class GaussianSpec(ModelSpec):
         description="for a robust covariance, the share of the training rows that are surely clean, by default 0.75",
     )
 
-    context_dim: int = Field(
-        default=0, ge=0, description="number of context features, on which the mean depends linearly; 0 for none"
+    context_dim: ContextWidth = Field(
+        default=0, description="number of context features, on which the mean depends linearly; 0 for none"
     )
 
     @model_validator(mode="after")
@@ -43,3 +43,9 @@ class GaussianSpec(ModelSpec):
         if self.context_dim:
             return LinearGaussian(dim, self.context_dim, *shape)
         return Gaussian(dim, *shape)
+
+    def planned(self, dim):
+        """The arrays of the density."""
+        if self.context_dim:
+            return LinearGaussian.planned(dim, self.context_dim, self.covariance)
+        return Gaussian.planned(dim, self.covariance)

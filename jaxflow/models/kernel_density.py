@@ -13,6 +13,7 @@ from jaxflow.models.gaussian import refuse_context, refuse_values_not_finite, us
 from jaxflow.models.model import Density, DirectlyFitted, ModelSpec
 from jaxflow.models.size_class import size_class
 from jaxflow.networks.buffer import Buffer
+from jaxflow.networks.planned import PlannedArray
 from jaxflow.networks.row_blocks import in_row_blocks
 
 BANDWIDTHS = np.geomspace(0.01, 2.0, 24)  # that are tried, in mean standard deviations of the features
@@ -131,6 +132,7 @@ class KernelDensitySpec(ModelSpec):
     bandwidth: float | None = Field(
         default=None,
         gt=0,
+        le=1e6,
         description="standard deviation of the kernels, in mean standard deviations of the features (default: "
         "chosen by the likelihood of rows under the others)",
     )
@@ -142,6 +144,12 @@ class KernelDensitySpec(ModelSpec):
     def build(self, dim: int, *, rngs: nnx.Rngs) -> KernelDensity:
         """A density over `dim` features, ready to be fitted."""
         return KernelDensity(dim, self.rows, self.bandwidth)
+
+    def planned(self, dim):
+        """Rows, weights and the width."""
+        yield PlannedArray("centres", (self.rows, dim))
+        yield PlannedArray("weights", (self.rows,))
+        yield PlannedArray("width", ())
 
 
 def _log_density(fitted: Any, rows: Float[Array, "n dim"]) -> Float[Array, "n 1"]:

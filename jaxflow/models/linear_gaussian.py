@@ -9,6 +9,7 @@ from jaxflow.errors import InputError
 from jaxflow.models.gaussian import Gaussian, GaussianCovariance, refuse_values_not_finite, usable_weight
 from jaxflow.models.model import Density, DirectlyFitted
 from jaxflow.networks.buffer import Buffer
+from jaxflow.networks.planned import Planned, PlannedArray, within
 
 
 class LinearGaussian(Density, DirectlyFitted):
@@ -41,6 +42,12 @@ class LinearGaussian(Density, DirectlyFitted):
         self.context_dim = context_dim
         self.slopes = Buffer(jnp.zeros((context_dim, dim)))
         self.residual = Gaussian(dim, covariance, regularization, support_fraction)
+
+    @staticmethod
+    def planned(dim: int, context_dim: int, covariance: GaussianCovariance) -> Planned:
+        """The arrays of a density of these sizes."""
+        yield PlannedArray("slopes", (context_dim, dim))
+        yield from within("residual", Gaussian.planned(dim, covariance))
 
     def log_prob(self, x, context=None):
         """Log-density in nats; raises `InputError` if the context is missing or of another width."""

@@ -10,10 +10,15 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from pydantic import Field
 
 from jaxflow.config.spec import Spec
+from jaxflow.networks.planned import Planned
 
 # Of a hidden layer. A square one at the upper limit takes 1 GiB.
 Width = Annotated[int, Field(ge=1, le=16_384)]
-MOST_LAYERS = 100  # of those; the time to build them grows faster than their number
+MOST_LAYERS = 100  # of those; the time to compile them grows faster than their number
+MOST_DRAWS = 1 << 16  # with which a row is scored
+MOST_COMPONENTS = 16_384  # of a mixture
+# Of context features.
+ContextWidth = Annotated[int, Field(ge=0, le=16_384)]
 
 
 class Model(nnx.Module):
@@ -133,6 +138,10 @@ class ModelSpec(Spec):
     @abstractmethod
     def build(self, dim: int, *, rngs: nnx.Rngs) -> Model:
         """The model for data of `dim` features, freshly initialised from `rngs`."""
+
+    @abstractmethod
+    def planned(self, dim: int) -> Planned:
+        """The arrays of what `build` makes, parameters and buffers alike, without making it."""
 
     def for_rows(self, count: int) -> Any:
         """The same for a model that is fitted to `count` rows: with no more places for rows than it needs."""

@@ -14,6 +14,7 @@ from jaxflow.models.covariance import centre
 from jaxflow.models.gaussian import Gaussian, refuse_context, refuse_values_not_finite, usable_weight
 from jaxflow.models.model import DirectlyFitted, ModelSpec, weighted_mean
 from jaxflow.networks.buffer import Buffer
+from jaxflow.networks.planned import PlannedArray
 
 ComponentScore: TypeAlias = Literal["reconstruction", "mahalanobis"]
 VARIANCE = 0.95
@@ -194,7 +195,10 @@ class PrincipalComponentsSpec(ModelSpec):
         default=VARIANCE, gt=0, le=1, description="share of the variance that the kept directions have at least"
     )
     components: int | None = Field(
-        default=None, ge=0, description="number of directions that are kept, instead of a share of the variance"
+        default=None,
+        ge=0,
+        le=1 << 20,
+        description="number of directions that are kept, instead of a share of the variance",
     )
     score: ComponentScore = Field(
         default="reconstruction",
@@ -214,3 +218,10 @@ class PrincipalComponentsSpec(ModelSpec):
     def build(self, dim: int, *, rngs: nnx.Rngs) -> PrincipalComponents:
         """The model for rows of `dim` features, ready to be fitted; raises `InputError` for too many components."""
         return PrincipalComponents(dim, self.variance, self.components, score=self.score, floor=self.floor)
+
+    def planned(self, dim):
+        """Mean and directions, the variance along each, and which are kept."""
+        yield PlannedArray("mean", (dim,))
+        yield PlannedArray("directions", (dim, dim))
+        yield PlannedArray("variances", (dim,))
+        yield PlannedArray("kept", (dim,), "bool")

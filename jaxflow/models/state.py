@@ -1,6 +1,6 @@
 """The state of a module as named arrays, and back."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -9,6 +9,7 @@ import numpy as np
 from flax import nnx
 
 from jaxflow.errors import InputError
+from jaxflow.networks.planned import PlannedArray, dtype_of
 
 
 def state_arrays(module: nnx.Module) -> dict[str, np.ndarray]:
@@ -17,21 +18,17 @@ def state_arrays(module: nnx.Module) -> dict[str, np.ndarray]:
     return {name: np.asarray(variable[...]) for name, variable in variables.items()}
 
 
-def require_arrays_of(build: Callable[[], nnx.Module], arrays: Mapping[str, np.ndarray]) -> None:
-    """Check that arrays are those of the module that `build` makes, without making it: that might take any memory.
+def require_planned(planned: Iterable[PlannedArray], arrays: Mapping[str, np.ndarray]) -> None:
+    """Check that arrays are those of a module that is yet to be made: its plan is read no further than they reach.
 
     Raises:
-        InputError: as `restore_state`, and if no module can be built.
+        InputError: as `restore_state`.
     """
-    try:
-        module = nnx.eval_shape(build)
-    except InputError:
-        raise
-    except Exception as error:
-        # What a description asks for may fail anywhere: in a size that no array can have, in arguments of a layer.
-        reason = (str(error).splitlines() or [""])[0]
-        raise InputError(f"no model can be built as described ({type(error).__name__}: {reason:.200})") from error
-    _require_fitting(_named(nnx.state(module, nnx.Not(nnx.RngState))), arrays)
+    left = dict(arrays)
+    for name, shape, dtype in planned:
+        _require_like(name, left.pop(name, None), shape, dtype_of(dtype))
+    if left:
+        raise InputError(f"the array {min(left):.80} belongs to no part of this model")
 
 
 def restore_state(module: nnx.Module, arrays: Mapping[str, np.ndarray]) -> None:
@@ -57,14 +54,18 @@ def _named(state: Any) -> dict[str, Any]:
 
 def _require_fitting(variables: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     for name in sorted(variables.keys() | arrays.keys()):
-        if name not in arrays:
-            raise InputError(f"the array {name} is missing")
         if name not in variables:
             raise InputError(f"the array {name:.80} belongs to no part of this model")
-        expected, given = variables[name].get_value(), arrays[name]
-        if expected.shape != given.shape:
-            raise InputError(f"the array {name} has shape {given.shape}, expected {expected.shape}")
-        if expected.dtype != given.dtype:
-            raise InputError(f"the array {name} is {given.dtype}, expected {expected.dtype}")
-        if np.issubdtype(given.dtype, np.floating) and not np.all(np.isfinite(given)):
-            raise InputError(f"the array {name} holds values that are not finite")
+        expected = variables[name].get_value()
+        _require_like(name, arrays.get(name), expected.shape, expected.dtype)
+
+
+def _require_like(name: str, given: np.ndarray | None, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    if given is None:
+        raise InputError(f"the array {name} is missing")
+    if shape != given.shape:
+        raise InputError(f"the array {name} has shape {given.shape}, expected {shape}")
+    if dtype != given.dtype:
+        raise InputError(f"the array {name} is {given.dtype}, expected {dtype}")
+    if np.issubdtype(given.dtype, np.floating) and not np.all(np.isfinite(given)):
+        raise InputError(f"the array {name} holds values that are not finite")

@@ -12,9 +12,10 @@ from pydantic import Field
 
 from jaxflow.bijectors.transformers import soft_clamp
 from jaxflow.errors import InputError
-from jaxflow.models.model import MOST_LAYERS, Model, ModelSpec, Width, weighted_mean
+from jaxflow.models.model import MOST_DRAWS, MOST_LAYERS, ContextWidth, Model, ModelSpec, Width, weighted_mean
 from jaxflow.networks.buffer import Buffer
 from jaxflow.networks.mlp import MLP
+from jaxflow.networks.planned import Planned, PlannedArray, within
 
 VariationalScore: TypeAlias = Literal["reconstruction_probability", "elbo", "importance"]
 MAX_LOG_SCALE = 5.0  # of the normal distribution that the encoder gives, in size
@@ -98,6 +99,15 @@ class VariationalAutoEncoder(Model):
         self.decoder = MLP(self.latent, dim, tuple(reversed(hidden)), context_dim=context_dim, rngs=rngs)
         self.raw_variance = nnx.Param(jnp.zeros(dim))
         self.draws = Buffer(latin_hypercube_normal(rngs.params(), draws, self.latent))
+
+    @staticmethod
+    def planned(dim: int, hidden: Sequence[int], latent: int | None, draws: int, *, context_dim: int = 0) -> Planned:
+        """The arrays of a variational autoencoder of these sizes."""
+        latent = max(1, dim // 2) if latent is None else latent
+        yield from within("encoder", MLP.planned(dim, 2 * latent, hidden, context_dim=context_dim))
+        yield from within("decoder", MLP.planned(latent, dim, tuple(reversed(hidden)), context_dim=context_dim))
+        yield PlannedArray("raw_variance", (dim,))
+        yield PlannedArray("draws", (draws, latent))
 
     @property
     def variance(self) -> Float[Array, "dim"]:
@@ -251,20 +261,27 @@ class VariationalAutoEncoderSpec(ModelSpec):
         max_length=MOST_LAYERS,
         description="widths of the encoder's hidden layers; the decoder has them in reverse",
     )
-    latent: int | None = Field(
-        default=None, ge=1, description="number of latent features; by default half of the features, at least 1"
+    latent: Width | None = Field(
+        default=None, description="number of latent features; by default half of the features, at least 1"
     )
-    beta: float = Field(default=1.0, ge=0, description="weight of the KL term in training; scores have weight 1")
+    beta: float = Field(
+        default=1.0, ge=0, le=1e6, description="weight of the KL term in training; scores have weight 1"
+    )
     variance_floor: float = Field(
-        default=1e-3, gt=0, description="least variance of a feature under the decoder, of standardised features"
+        default=1e-3,
+        gt=0,
+        le=1e6,
+        description="least variance of a feature under the decoder, of standardised features",
     )
     score: VariationalScore = Field(
         default="reconstruction_probability",
         description="minus what a score is: the mean log-density of the row under decoded draws, the evidence lower "
         "bound, or the importance-weighted bound, which nears the log-density",
     )
-    draws: int = Field(default=16, ge=1, description="draws of the latent features with which a row is scored")
-    context_dim: int = Field(default=0, ge=0, description="number of context features")
+    draws: int = Field(
+        default=16, ge=1, le=MOST_DRAWS, description="draws of the latent features with which a row is scored"
+    )
+    context_dim: ContextWidth = Field(default=0, description="number of context features")
 
     def build(self, dim: int, *, rngs: nnx.Rngs) -> VariationalAutoEncoder:
         """A variational autoencoder for rows of `dim` features, with random weights."""
@@ -279,3 +296,7 @@ class VariationalAutoEncoderSpec(ModelSpec):
             context_dim=self.context_dim,
             rngs=rngs,
         )
+
+    def planned(self, dim):
+        """The arrays of the two networks, and the draws."""
+        return VariationalAutoEncoder.planned(dim, self.hidden, self.latent, self.draws, context_dim=self.context_dim)

@@ -18,6 +18,7 @@ from jaxflow.networks.buffer import Buffer
 from jaxflow.networks.dropout import make_dropout
 from jaxflow.networks.halves import cut_in_halves, joined, linear_in_halves, pays
 from jaxflow.networks.mlp import join_context
+from jaxflow.networks.planned import Planned, PlannedArray, in_list
 from jaxflow.networks.products import InBfloat16, matmul
 from jaxflow.networks.row_blocks import in_row_blocks
 
@@ -37,6 +38,13 @@ class MaskedLinear(nnx.Module, InBfloat16):
         self.mask = Buffer(mask)
         self.kernel = nnx.Param(initializer(rngs.params(), mask.shape, dtype))
         self.bias = nnx.Param(jnp.zeros(mask.shape[-1], dtype))
+
+    @staticmethod
+    def planned(inputs: int, outputs: int) -> Planned:
+        """The arrays of a layer of these sizes."""
+        yield PlannedArray("mask", (inputs, outputs), "bool")
+        yield PlannedArray("kernel", (inputs, outputs))
+        yield PlannedArray("bias", (outputs,))
 
     def weights(self) -> Float[Array, "inputs outputs"]:
         """The kernel with zeros where the mask forbids a connection."""
@@ -165,6 +173,18 @@ class MaskedMLP(nnx.Module):
                 # Features in another order than their own have their parameters in both halves.
                 features = highest + 1 if natural else 0
                 self.lower = (*units, *units[-1:] * blocks, features * outputs_per_feature)
+
+    @staticmethod
+    def planned(
+        dim: int, outputs_per_feature: int, hidden: Sequence[int], *, context_dim: int = 0, residual: bool = False
+    ) -> Planned:
+        """The arrays of a network of these sizes."""
+        units = [hidden[0]] * (2 * len(hidden) - 1) if residual else list(hidden)
+        yield PlannedArray("degrees", (dim,), "int")
+        for index, width in enumerate(units):
+            yield PlannedArray(f"units.{index}", (width,), "int")
+        sizes = pairwise([dim + context_dim, *units, dim * outputs_per_feature])
+        yield from in_list("linears", (MaskedLinear.planned(*pair) for pair in sizes))
 
     def __call__(
         self, x: Float[Array, "*batch dim"], context: Float[Array, "*#batch context_dim"] | None = None

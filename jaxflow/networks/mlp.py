@@ -9,6 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxflow.networks.activations import ACTIVATIONS, Activation
+from jaxflow.networks.planned import Planned, PlannedArray, in_list
 from jaxflow.networks.products import dot_general
 
 
@@ -43,6 +44,13 @@ class MLP(nnx.Module):
         layers = [linear(inputs, outputs, rngs=rngs) for inputs, outputs in pairwise(widths)]
         self.layers = nnx.List([*layers, linear(widths[-1], dim_out, zero=zero_last, rngs=rngs)])
 
+    @staticmethod
+    def planned(dim_in: int, dim_out: int, hidden: Sequence[int], *, context_dim: int = 0) -> Planned:
+        """The arrays of a network of these sizes."""
+        return in_list(
+            "layers", (planned_linear(*sizes) for sizes in pairwise([dim_in + context_dim, *hidden, dim_out]))
+        )
+
     def __call__(
         self, x: Float[Array, "*batch dim_in"], context: Float[Array, "*#batch context_dim"] | None = None
     ) -> Float[Array, "*batch dim_out"]:
@@ -65,6 +73,12 @@ def linear(inputs: int, outputs: int, *, zero: bool = False, rngs: nnx.Rngs) -> 
         dot_general=dot_general,
         rngs=rngs,
     )
+
+
+def planned_linear(inputs: int, outputs: int) -> Planned:
+    """The arrays of a `linear` layer."""
+    yield PlannedArray("kernel", (inputs, outputs))
+    yield PlannedArray("bias", (outputs,))
 
 
 def join_context(

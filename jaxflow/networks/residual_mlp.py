@@ -5,7 +5,8 @@ from jaxtyping import Array, Float
 
 from jaxflow.networks.activations import ACTIVATIONS, Activation
 from jaxflow.networks.dropout import make_dropout
-from jaxflow.networks.mlp import join_context, linear
+from jaxflow.networks.mlp import join_context, linear, planned_linear
+from jaxflow.networks.planned import Planned, in_list, within
 
 
 class DropoutBlock(nnx.Module):
@@ -74,6 +75,18 @@ class ResidualMLP(nnx.Module):
         self.blocks = nnx.List([DropoutBlock(width, activation, rngs=rngs) for _ in range(blocks)])
         self.last = linear(width, dim_out, zero=zero_last, rngs=rngs)
         self.dropout = make_dropout(dropout, rngs=rngs)
+
+    @staticmethod
+    def planned(dim_in: int, dim_out: int, width: int, blocks: int, *, context_dim: int = 0) -> Planned:
+        """The arrays of a network of these sizes."""
+
+        def block() -> Planned:
+            for layer in ("first", "second"):
+                yield from within(layer, planned_linear(width, width))
+
+        yield from within("first", planned_linear(dim_in + context_dim, width))
+        yield from in_list("blocks", (block() for _ in range(blocks)))
+        yield from within("last", planned_linear(width, dim_out))
 
     def __call__(
         self, x: Float[Array, "*batch dim_in"], context: Float[Array, "*#batch context_dim"] | None = None

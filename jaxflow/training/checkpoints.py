@@ -36,10 +36,11 @@ class Checkpoints(Spec):
     seconds: float = Field(
         default=60.0,
         ge=0,
+        le=1e9,
         description="least time between two checkpoints; they are written at the end of an epoch, or of a block "
         "of rows that come from files",
     )
-    keep: int = Field(default=2, ge=1, description="number of checkpoints that are kept")
+    keep: int = Field(default=2, ge=1, le=1_000_000, description="number of checkpoints that are kept")
     resume: bool = Field(default=False, description="go on from the last checkpoint, if there is one")
 
 

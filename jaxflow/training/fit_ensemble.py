@@ -11,6 +11,7 @@ from jaxtyping import PRNGKeyArray
 
 from jaxflow.models import EnsembleSpec, FlowSpec
 from jaxflow.models.ensemble import Combination
+from jaxflow.models.model_size import require_memory
 from jaxflow.training.batch import Batch
 from jaxflow.training.checkpoints import Checkpoints
 from jaxflow.training.fit import FitResult, fit
@@ -84,6 +85,7 @@ def fit_ensemble(
         }
     )
     rows = data.x if isinstance(data, Batch) else data
+    require_memory(ensemble, np.shape(rows)[-1])
     model = ensemble.build(np.shape(rows)[-1], rngs=nnx.Rngs(build_key))
     how = {"progress": progress, "mesh": mesh, "checkpoints": checkpoints, "watchers": watchers}
     return fit(model, data, valid, fit_spec, key=fit_key, **how)

@@ -27,31 +27,35 @@ class FitSpec(Spec):
     one that lies among normal rows is not found by its likelihood.
     """
 
-    epochs: int = Field(default=200, ge=1, description="largest number of passes over the training data")
+    epochs: int = Field(default=200, ge=1, le=1_000_000, description="largest number of passes over the training data")
     steps: int | None = Field(
         default=None,
         ge=1,
+        le=1_000_000_000,
         description="largest number of training steps: with many rows there are fewer epochs, one at least (default: "
         "as many as the epochs have)",
     )
-    batch_size: int = Field(default=128, ge=1, description="rows a step; all rows if there are fewer")
-    learning_rate: float = Field(default=1e-3, gt=0, description="peak learning rate, reached after the warm-up")
+    batch_size: int = Field(default=128, ge=1, le=1_000_000_000, description="rows a step; all rows if there are fewer")
+    learning_rate: float = Field(
+        default=1e-3, gt=0, le=1e9, description="peak learning rate, reached after the warm-up"
+    )
     warmup: float = Field(
         default=0.05, ge=0, lt=1, description="share of all steps in which the learning rate rises from 0"
     )
     final_learning_rate: float = Field(
         default=0.01, ge=0, le=1, description="learning rate at the end, as a share of the peak"
     )
-    weight_decay: float = Field(default=1e-4, ge=0, description="decoupled weight decay of the weight matrices")
+    weight_decay: float = Field(default=1e-4, ge=0, le=1e9, description="decoupled weight decay of the weight matrices")
     clip_norm: float | None = Field(
-        default=5.0, gt=0, description="largest norm of a step's gradient; null to leave it alone"
+        default=5.0, gt=0, le=1e30, description="largest norm of a step's gradient; null to leave it alone"
     )
     input_noise: float = Field(
-        default=0.0, ge=0, description="standard deviation of the Gaussian noise added to the rows of each step"
+        default=0.0, ge=0, le=1e9, description="standard deviation of the Gaussian noise added to the rows of each step"
     )
     final_input_noise: float = Field(
         default=1.0,
         ge=0,
+        le=1e9,
         description="input noise at the end, as a share of that at the start; falls or rises linearly",
     )
     average_decay: float = Field(
@@ -79,6 +83,7 @@ class FitSpec(Spec):
     patience: int | None = Field(
         default=30,
         ge=1,
+        le=1_000_000,
         description="stop after so many epochs without a lower held-out loss; null to never stop early",
     )
 

@@ -224,7 +224,7 @@ DESCRIPTIONS = {
             "model",
             {"kind": "ensemble", "members": 1024, "member": {"kind": "maf", "layers": 1000, "hidden": HUGE_WIDTHS}},
         ),
-        "belongs to no part of this model",
+        "the array member.bijector.layers.0.conditioner.degrees is missing",
     ),
     "hidden layers without end": (
         "flow",
@@ -234,17 +234,17 @@ DESCRIPTIONS = {
     "a base that would take 4 TB": (
         "flow",
         lambda saved: saved.description["model"].update(base={"kind": "mixture", "components": 10**11}),
-        "weights.safetensors is damaged: ",
+        "model.base.components = 100000000000: expected a value less than or equal to 16384",
     ),
     "draws that would take 4 TB": (
         "flow",
         lambda saved: saved.description["model"].update(dequantize="uniform", draws=10**12),
-        "weights.safetensors is damaged: ",
+        "model.draws = 1000000000000: expected a value less than or equal to 65536",
     ),
     "a mixture of 4 TB": (
         "gaussian",
         setting("model", {"kind": "gaussian_mixture", "components": 10**11}),
-        "weights.safetensors is damaged: ",
+        "model.components = 100000000000: expected a value less than or equal to 16384",
     ),
     "kernels of 4 TB": (
         "gaussian",
@@ -261,10 +261,11 @@ DESCRIPTIONS = {
         setting("model", {"kind": "committee", "members": [{"model": {"kind": "custom", "layer": "planted.Layer"}}]}),
         "import planted first",
     ),
-    "a latent of 4 TB": ("autoencoder", setting("model", "latent", 10**12), "expected (1000000000000, 4)"),
-    "a latent beyond numbers": ("autoencoder", setting("model", "latent", 10**40), "weights.safetensors is damaged: "),
-    "a variational latent of 4 TB": ("vae", setting("model", "latent", 10**12), "weights.safetensors is damaged: "),
-    "variational draws of 4 TB": ("vae", setting("model", "draws", 10**12), "weights.safetensors is damaged: "),
+    "a latent of 4 TB": ("autoencoder", setting("model", "latent", 10**12), "model.latent = 1000000000000: expected"),
+    "a latent beyond numbers": ("autoencoder", setting("model", "latent", 10**40), "model.latent = 1000000000000000"),
+    "a wide latent": ("autoencoder", setting("model", "latent", 16_384), "has shape (4, 1), expected (4, 16384)"),
+    "a variational latent of 4 TB": ("vae", setting("model", "latent", 10**12), "model.latent = 1000000000000: exp"),
+    "variational draws of 4 TB": ("vae", setting("model", "draws", 10**12), "model.draws = 1000000000000: expected a"),
     "variational widths of 1 GiB": (
         "vae",
         setting("model", "hidden", HUGE_WIDTHS),
@@ -293,7 +294,7 @@ DESCRIPTIONS = {
         "needs a density, and a principal component analysis is none",
     ),
     "more components than features": ("pca", setting("model", "components", 3), "components = 3 of 3 features"),
-    "components without end": ("pca", setting("model", "components", 10**40), "weights.safetensors is damaged: "),
+    "components without end": ("pca", setting("model", "components", 10**40), "model.components = 10000000000000"),
 }
 
 
@@ -332,7 +333,15 @@ TEXTS = {
     "brackets without end": (lambda text: text.replace('"n_train": 60', f'"n_train": {"[" * 10**6}'), "is no JSON ("),
     "two values": (lambda text: text + text, "is no JSON (Extra data"),
     "nothing": (lambda text: "", "is no JSON (Expecting value"),
-    "a lone surrogate": (lambda text: text.replace('"x0"', '"\\ud800"'), "checksum does not match"),
+    "half of a letter": (lambda text: text.replace('"x0"', '"\\ud800"'), "the text '\\ud800' is half of a letter"),
+    "half of a letter in a key": (
+        lambda text: text.replace('"n_train"', '"\\uDFFF"'),
+        "the text '\\udfff' is half of a letter",
+    ),
+    "values without end": (
+        lambda text: text.replace('"n_train": 60', f'"n_train": [{"1," * (1 << 21)}1]'),
+        "more than",
+    ),
     "too long": (lambda text: text + " " * MOST_JSON_BYTES, f"expected at most {MOST_JSON_BYTES}"),
 }
 
