@@ -115,7 +115,8 @@ class CustomFlow(FlowSpec):
 
     def planned_layer(self, dim, index) -> Iterator[PlannedArray]:
         """The arrays of one layer of the class, which is traced to see them; no numbers are computed."""
-        return iter(_traced_arrays(self, dim, str(jnp.result_type(float))))
+        # Frozen, so hashable.
+        return iter(_traced_arrays(self, dim, str(jnp.result_type(float))))  # pyright: ignore[reportArgumentType]
 
 
 @lru_cache(maxsize=16)
