@@ -3,6 +3,8 @@
 import csv
 import json
 import os
+import shutil
+import threading
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -10,6 +12,29 @@ from pathlib import Path
 from typing import Any
 
 from jaxflow.errors import InputError
+
+_unfinished: set[Path] = set()
+_changing = threading.RLock()  # held by who begins, and for ever by who ends the process
+
+
+@contextmanager
+def unfinished(path: Path) -> Iterator[None]:
+    """Let `remove_unfinished` know of a file or folder that nobody is to find if the process ends within the block."""
+    with _changing:
+        _unfinished.add(path)
+    try:
+        yield
+    finally:
+        _unfinished.discard(path)
+
+
+def remove_unfinished() -> None:
+    """Remove all that is unfinished, and let nothing be begun from then on: the process is about to end."""
+    _changing.acquire()
+    for path in list(_unfinished):
+        with suppress(OSError):
+            path.unlink()
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager
@@ -24,16 +49,18 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     # Not `tempfile`: its files are readable by their owner only, and the rename would keep that.
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        # After the rename there is nothing left to remove, and what kept the file from being written may keep it here.
-        with suppress(OSError):
-            temporary.unlink()
+    with unfinished(temporary):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            temporary.replace(path)
+        except OSError as error:
+            raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
+        finally:
+            # After the rename there is nothing left to remove, and what kept the file from being written may keep it
+            # here.
+            with suppress(OSError):
+                temporary.unlink()
 
 
 def write_text(text: str, path: str | os.PathLike[str]) -> None:

@@ -5,6 +5,7 @@ from copy import copy
 from typing import Any
 
 NAMED_ROWS = 5  # the others are counted
+GAP = " [...] "
 LONGEST_SENTENCE = 1000
 """How many letters of a message are shown; of a longer one, which quotes something long, the beginning and the end."""
 
@@ -19,24 +20,37 @@ def shown(value: Any, most: int = 60) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
+def one_line(text: object, longest: int = LONGEST_SENTENCE) -> str:
+    r"""Return `text` as a line that any terminal can show.
+
+    Line ends become spaces, control characters of a terminal, lone surrogates and what else cannot be printed become
+    escapes, and of a long text the middle is left out.
+
+    >>> one_line("a\nb \x1b[2J"), one_line("much" * 1000, 20)
+    ('a b \\x1b[2J', 'muchmuchmuch [...] h')
+    """
+    line = _cut(" ".join(_cut(str(text), 4 * longest).splitlines()), longest)
+    return _cut("".join(char if char.isprintable() else ascii(char)[1:-1] for char in line), longest)
+
+
+def _cut(text: str, longest: int) -> str:
+    """The beginning and the end, since sentences often end with what helps."""
+    if len(text) <= longest:
+        return text
+    last = (longest - len(GAP)) // 8
+    return text[: longest - len(GAP) - last] + GAP + text[len(text) - last :]
+
+
 class InputError(ValueError):
     """Something the user handed in is wrong: a file, a column, a cell, a key or a value.
 
     The message is a single sentence that names what is wrong, its value and what was expected, so that a script can
-    print it as it is: what it quotes of a file may hold line ends, which become spaces, or a terminal's control
-    characters, which are written as escapes, and what is longer than `LONGEST_SENTENCE` is left out of its middle.
-    Anything else that escapes from a script is a defect of jaxflow and keeps
-    its traceback.
+    print it as it is: it may quote a file, so it is made `one_line`. Anything else that escapes from a script is a
+    defect of jaxflow and keeps its traceback.
     """
 
     def __init__(self, sentence: str):
-        line = _without_middle(" ".join(str(sentence).splitlines()))
-        super().__init__(_without_middle("".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)))
-
-
-def _without_middle(line: str) -> str:
-    left_out = len(line) - LONGEST_SENTENCE
-    return line if left_out <= 0 else f"{line[: LONGEST_SENTENCE // 2]} [...] {line[-(LONGEST_SENTENCE // 2) :]}"
+        super().__init__(one_line(sentence))
 
 
 class Preempted(Exception):

@@ -47,6 +47,7 @@ from broken_flow import FlowScores, demonstrate
 
 from jaxflow.atomic_write import write_csv
 from jaxflow.config.command_line import ScriptParser, run_script
+from jaxflow.config.printing import say, show
 from jaxflow.data.adbench import adbench_files, load_adbench
 from jaxflow.errors import InputError
 from jaxflow.evaluation import print_table, provenance, save_figure, write_report
@@ -113,23 +114,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         provenance=made,
     )
     print_table(*shown[0])
-    print(f"summary: {options.out / 'summary.md'}")
+    show(f"summary: {options.out / 'summary.md'}")
 
 
 def flow_scores(names: Sequence[str], seeds: int) -> list[FlowScores]:
     """What planar layers give on each set and seed."""
     if not names:
-        print("no --flow-sets: the published score and the corrected one are not compared", file=sys.stderr)
+        say("no --flow-sets: the published score and the corrected one are not compared")
     found = []
     for name in names:
         dataset = load_adbench(name)
         for seed in range(seeds):
             found.append(demonstrate(dataset, seed))
-            print(
+            say(
                 f"{name}, planar layers, seed {seed}: ROC-AUC {found[-1].broken_roc_auc:.2f} by the published score, "
-                f"{found[-1].roc_auc:.2f} by the corrected one",
-                file=sys.stderr,
-                flush=True,
+                f"{found[-1].roc_auc:.2f} by the corrected one"
             )
     return found
 

@@ -27,6 +27,7 @@ from adbench_tables import summary, tables
 from jaxflow.atomic_write import write_csv, write_json
 from jaxflow.config.command_line import ScriptParser, run_script
 from jaxflow.config.compiled_programs import release_compiled_programs
+from jaxflow.config.printing import say, show
 from jaxflow.data import Dataset
 from jaxflow.data.adbench import load_adbench
 from jaxflow.data.benchmark_splits import Protocol
@@ -101,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         each = (time.perf_counter() - started) / (done + len(chosen))
         for result in found:
             done += 1
-            print(_line(result, done, len(left), each), file=sys.stderr, flush=True)
+            say(_line(result, done, len(left), each))
 
     results = [result for result in results if result.cell in wanted]
     shown = tables(results, {name: DETECTORS[name].title for name in detectors})
@@ -113,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"no run worked: {options.out / TABLE} has the errors, of which the first is {results[0].error}"
         )
     print_table(*shown[0])
-    print(f"summary: {options.out / 'summary.md'}")
+    show(f"summary: {options.out / 'summary.md'}")
 
 
 def read_results(file: Path) -> list[Result]:

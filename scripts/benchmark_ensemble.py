@@ -19,6 +19,7 @@ from flax import nnx
 
 from jaxflow.atomic_write import write_csv
 from jaxflow.config.command_line import ScriptParser, run_script
+from jaxflow.config.printing import say, show
 from jaxflow.errors import InputError
 from jaxflow.evaluation import format_number, print_table, provenance, write_report
 from jaxflow.models import MAF
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         costs[members] = measure(options, members)
         for way, cost in costs[members].items():
             seconds = format_number(statistics.median(cost.again))
-            print(f"{members} members: {way}: {seconds} s, {format_number(cost.first)} s at first", file=sys.stderr)
+            say(f"{members} members: {way}: {seconds} s, {format_number(cost.first)} s at first")
         # After each, so that a run that is broken off leaves what it has.
         write_costs(costs, options)
 
@@ -78,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write_report(page, title=title, summary=summary(options), tables=shown, figures=[], provenance=made)
     for heading, header, rows in shown:
         print_table(heading, header, rows)
-    print(f"summary: {page}")
+    show(f"summary: {page}")
 
 
 def measure(options: Namespace, members: int) -> dict[str, Cost]:

@@ -27,6 +27,7 @@ from sklearn.ensemble import IsolationForest
 
 from jaxflow.atomic_write import write_csv
 from jaxflow.config.command_line import ScriptParser, run_script
+from jaxflow.config.printing import say, show
 from jaxflow.detection import AutoencoderDetector, Detector, FlowDetector, GaussianDetector
 from jaxflow.errors import InputError
 from jaxflow.evaluation import format_number, print_table, provenance, write_report
@@ -135,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write_report(page, title="Scoring in service", summary=text, tables=shown, figures=[], provenance=made)
     for heading, header, cells in shown:
         print_table(heading, header, cells)
-    print(f"summary: {page}")
+    show(f"summary: {page}")
 
 
 def drawn(seed: int, rows: int, dim: int) -> Float[np.ndarray, "rows dim"]:
@@ -179,7 +180,7 @@ def score_file(options: Namespace, folder: Path) -> FileWork:
             writer.write_table(pa.Table.from_arrays(list(part.T.copy()), schema=schema), row_group_size=GROUP_ROWS)
     command = [sys.executable, str(SCRIPTS / "score.py"), "--model", str(folder / "flow")]
     command += ["--input", str(source), "--output", str(answers)]
-    print(f"scoring {options.rows:,} rows", file=sys.stderr)
+    say(f"scoring {options.rows:,} rows")
     done = subprocess.run(
         [sys.executable, "-S", "-c", MEASURE, *command], stdout=subprocess.PIPE, text=True, check=True
     )
@@ -214,7 +215,7 @@ def answer_events(options: Namespace, folder: Path, rows: Float[np.ndarray, "row
 
 def follow(command: Sequence[str], lines: Sequence[str]) -> tuple[list[float], list[bool]]:
     """Ask a process, kept to one core, line after line: the seconds that each answer took, and whether it is a flag."""
-    print(" ".join([Path(command[0]).name, *command[1:]]), file=sys.stderr)
+    say(" ".join([Path(command[0]).name, *command[1:]]))
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with one_core():  # the process inherits it, threads and all
         process = subprocess.Popen([sys.executable, *command], text=True, bufsize=1, **pipes)

@@ -24,6 +24,7 @@ from speed_work import FLOWS, Jaxflow, Library, Work
 
 from jaxflow.atomic_write import write_text
 from jaxflow.config.command_line import ScriptParser, run_script
+from jaxflow.config.printing import say, show
 from jaxflow.errors import InputError
 from jaxflow.evaluation import format_number, print_table, provenance, save_figure
 from jaxflow.evaluation.report import write_report
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         libraries = [kind(Work.random(dim, *shape, seed=SEED)) for kind in kinds]
         parameters = {library.name: library.parameter_count() for library in libraries}
         counts = ", ".join(f"{name} {count:,}" for name, count in parameters.items())
-        print(f"dim {dim}: trained parameters: {counts}", file=sys.stderr)
+        say(f"dim {dim}: trained parameters: {counts}")
         for task in dict.fromkeys(options.tasks):
             rates = in_turn(contestants(task, libraries, options.seconds), options.repeats)
             if not rates:
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             timings.append(Timing(dim, task, rates))
             for name, values in rates.items():
                 median = format_number(statistics.median(values))
-                print(f"dim {dim}: {task}: {name}: {median} {UNITS[task]}", file=sys.stderr)
+                say(f"dim {dim}: {task}: {name}: {median} {UNITS[task]}")
         # After each, so that a run that is broken off leaves what it has.
         write_text(csv_text(timings, shape), options.out / "speed.csv")
         shown += tables(dim, timings, parameters)
@@ -84,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write_report(page, title="Speed of flow libraries", summary=text, tables=shown, figures=figures, provenance=made)
     for heading, header, rows in shown:
         print_table(heading, header, rows)
-    print(f"summary: {page}")
+    show(f"summary: {page}")
 
 
 def contestants(task: str, libraries: Sequence[Library], seconds: float) -> dict[str, Callable[[], float]]:

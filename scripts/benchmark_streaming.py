@@ -24,6 +24,7 @@ from pyarrow import parquet
 from jaxflow import load
 from jaxflow.atomic_write import replacing, write_csv, write_text
 from jaxflow.config.command_line import ScriptParser, run_script
+from jaxflow.config.printing import say, show
 from jaxflow.detection import Detector
 from jaxflow.errors import InputError
 from jaxflow.evaluation import format_number, print_table, provenance, write_report
@@ -84,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder = make_files(options)
     files = sorted(folder.glob("*.parquet"))
     size = sum(file.stat().st_size for file in files)
-    print(f"{len(files)} files, {size / 2**30:.2f} GiB", file=sys.stderr)
+    say(f"{len(files)} files, {size / 2**30:.2f} GiB")
     works, quality = measure(options, folder, files)
     write_csv(options.out / "streaming.csv", (*Work._fields, "rate"), ((*work, work.rate) for work in works))
     shown = [table(works)]
@@ -93,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write_report(page, title="Data larger than memory", summary=text, tables=shown, figures=[], provenance=made)
     for heading, header, rows in shown:
         print_table(heading, header, rows)
-    print(f"summary: {page}")
+    show(f"summary: {page}")
 
 
 def draw(rng: np.random.Generator, rows: int, dim: int) -> Float[np.ndarray, "rows dim"]:

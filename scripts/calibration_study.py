@@ -19,6 +19,7 @@ from calibration_tables import MODELS, RATES, RULES, pooled, summary, tables
 from jaxflow.atomic_write import write_csv
 from jaxflow.config.command_line import ScriptParser, run_script
 from jaxflow.config.compiled_programs import release_compiled_programs
+from jaxflow.config.printing import say, show
 from jaxflow.data import Dataset, SplitSpec, split_dataset
 from jaxflow.data.adbench import DEVELOPMENT_SETS, adbench_files, load_adbench
 from jaxflow.data.splits import hold_out
@@ -102,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 results += found
                 write_results(results, options)
                 at_1 = " ".join(f"{r.rule} {r.flagged / r.n_test:.2%}" for r in found if r.rate == 0.01)
-                print(f"{name}, seed {seed}, {model}: at 1 %: {at_1}", file=sys.stderr, flush=True)
+                say(f"{name}, seed {seed}, {model}: at 1 %: {at_1}")
 
     results = [result for result in results if result.set in options.sets and result.seed < options.seeds]
     earlier = sum((result.set, result.seed, result.model) in done for result in results)
@@ -118,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         provenance=made,
     )
     print_table(*shown[0])
-    print(f"summary: {options.out / 'summary.md'}")
+    show(f"summary: {options.out / 'summary.md'}")
 
 
 def measure(dataset: Dataset, name: str, seed: int, model: str, options: Namespace) -> Iterator[Result]:

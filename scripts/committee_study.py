@@ -27,6 +27,7 @@ from jaxtyping import Array, Float
 from jaxflow.atomic_write import write_csv, write_json
 from jaxflow.config.command_line import ScriptParser, run_script
 from jaxflow.config.compiled_programs import release_compiled_programs
+from jaxflow.config.printing import say, show
 from jaxflow.data.adbench import load_adbench
 from jaxflow.data.benchmark_splits import Protocol
 from jaxflow.errors import InputError
@@ -87,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             write_json(record, options.out / RECORD)  # first, since rows without it are not added to
             write_csv(options.out / TABLE, Result._fields, results)
             said = f": {found[0].error}" if found[0].error else ""
-            print(f"{name} ({number}/{len(datasets)}), seed {seed}{said}", file=sys.stderr, flush=True)
+            say(f"{name} ({number}/{len(datasets)}), seed {seed}{said}")
     wanted = {(name, way.title, options.protocol, 0.0, seed) for name in datasets for way in ways for seed in seeds}
     results = [result for result in results if result.cell in wanted]
     failed = sorted({result.dataset for result in results if result.error})
@@ -103,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     title = f"The default detector in parts, protocol {options.protocol}"
     write_report(options.out / "summary.md", title=title, summary=text, tables=tables, figures=[], provenance=made)
     print_table(*tables[0])
-    print(f"summary: {options.out / 'summary.md'}")
+    show(f"summary: {options.out / 'summary.md'}")
 
 
 def all_ways() -> list[Way]:

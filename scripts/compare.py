@@ -20,6 +20,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from jaxflow.atomic_write import write_csv
 from jaxflow.config.command_line import ScriptParser, read_config, run_script
+from jaxflow.config.printing import say, show
 from jaxflow.config.spec import parse_spec
 from jaxflow.data import ColumnsSpec, Frame, Split, hold_out
 from jaxflow.detection import GivenThreshold
@@ -138,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         provenance=made,
     )
     print_table(options.title, ["detector", *HEADER[:PRINTED]], [row[: 1 + PRINTED] for row in table])
-    print(f"summary: {options.out / 'summary.md'}")
+    show(f"summary: {options.out / 'summary.md'}")
 
 
 def _measured(experiments: Mapping[str, Experiment], split: Split) -> tuple[dict[str, Result], dict[str, Run]]:
@@ -148,10 +149,10 @@ def _measured(experiments: Mapping[str, Experiment], split: Split) -> tuple[dict
     columns = _peer_columns(experiments.values())
     results, runs = {}, {}
     for peer, (fit, all_rows) in PEERS.items():
-        print(f"{peer} on {split.name}, seed {first.seed}", file=sys.stderr)
+        say(f"{peer} on {split.name}, seed {first.seed}")
         results[peer] = _peer(fit, split, first, columns, all_rows)
     for name, experiment in experiments.items():
-        print(f"{name} on {split.name}, seed {first.seed}", file=sys.stderr)
+        say(f"{name} on {split.name}, seed {first.seed}")
         runs[name] = run = run_experiment(experiment, progress=True)
         assert run.metrics is not None
         assert run.fit_seconds is not None

@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxflow.atomic_write import write_csv
 from jaxflow.config.command_line import ScriptParser, load_spec, override_arguments, run_script
+from jaxflow.config.printing import say, show
 from jaxflow.errors import InputError
 from jaxflow.evaluation import plot_density_panels, print_table, provenance, save_figure, write_report
 from jaxflow.experiment.run import run_experiment
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     runs = {}
     for name, variant in zip(names, variants, strict=True):
-        print(f"{name}", file=sys.stderr)
+        say(f"{name}")
         runs[name] = run_experiment(variant, progress=True)
         if runs[name].x.shape[1] != 2:
             raise InputError(f"{options.config}: the data has {runs[name].x.shape[1]} features, expected 2 to draw")
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         provenance=provenance(["python", *command], experiment.seed),
     )
     print_table(experiment.title, HEADER, table)
-    print(f"summary: {out / 'summary.md'}")
+    show(f"summary: {out / 'summary.md'}")
 
 
 if __name__ == "__main__":

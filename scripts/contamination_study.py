@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from jaxflow.atomic_write import write_csv
 from jaxflow.config.command_line import ScriptParser, run_script
+from jaxflow.config.printing import say, show
 from jaxflow.data import ColumnsSpec
 from jaxflow.data.adbench import DEVELOPMENT_SETS, adbench_files, load_adbench
 from jaxflow.detection import ContaminationWarning, GaussianDetector
@@ -76,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     for heading, header, rows in shown:
         print_table(heading, header, rows)
-    print(f"summary: {options.out / 'summary.md'}")
+    show(f"summary: {options.out / 'summary.md'}")
 
 
 def kinds() -> dict[str, Callable[[np.random.Generator], Any]]:
@@ -112,7 +113,7 @@ def simulated(seeds: int) -> Iterator[Result]:
         for seed in range(seeds):
             found = warning_of(draw(np.random.default_rng(seed)), seed)
             yield result(SIMULATED + name, 0.0, seed, SIMULATED_ROWS, 0, found)
-        print(f"{name}: done", file=sys.stderr)
+        say(f"{name}: done")
 
 
 def mixed_in(sets: Sequence[str], seeds: int) -> Iterator[Result]:
@@ -129,7 +130,7 @@ def mixed_in(sets: Sequence[str], seeds: int) -> Iterator[Result]:
                 rng = np.random.default_rng(seed)
                 x = np.concatenate([rng.permutation(anomalies)[:count], rng.permutation(normal)[:n]])
                 yield result(name, rate, seed, len(x), count, warning_of(x, seed))
-        print(f"{name}: done", file=sys.stderr)
+        say(f"{name}: done")
 
 
 def warning_of(x: Any, seed: int) -> ContaminationWarning | None:

@@ -24,11 +24,13 @@ from jaxflow.config.command_line import (
     override_arguments,
     run_script,
 )
+from jaxflow.config.printing import show
 from jaxflow.config.spec import Spec, parse_spec
 from jaxflow.data import DataSpec, Frame, SplitSpec, load_dataset, split_dataset
 from jaxflow.detection import Detector, load
 from jaxflow.errors import InputError
 from jaxflow.evaluation import metrics_table, print_table, provenance
+from jaxflow.experiment.earlier_results import Results, files_there, made_of, require_own_results, weights_of
 from jaxflow.experiment.run import experiment_rows, rows_for, score_run
 from jaxflow.experiment.run_files import require_writable, write_run
 from jaxflow.experiment.spec import Experiment
@@ -57,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_saved_model()
     parser.add_argument("--config", type=Path, help="judge on the test rows of this experiment")
     parser.add_argument("--out", type=Path, help="directory for the results (default: evaluation/ beside the model)")
+    parser.add_overwrite()
     parser.add_reasons_method()
     override_arguments(parser, EvaluationSpec)
     options = parser.parse_args(arguments)
@@ -64,7 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     import_modules(options.modules)
     detector = load(options.model)
     require_writable(out)
-    rows = _rows_of_experiment(options) if options.config else _rows_of_data_set(options, detector)
+    asked = _asked(options)
+    results_of = made_of("evaluate.py", asked.data, detector.model_spec_.kind) | {"weights": weights_of(options.model)}
+    if not options.overwrite:
+        require_own_results(out, results_of)
+    rows = _rows_of_experiment(asked) if isinstance(asked, Experiment) else _rows_of_data_set(asked, detector)
     if rows.y is None:
         raise InputError(f"{rows.name} has no labels to judge by, expected them in the column that --data.label names")
 
@@ -72,19 +79,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     assert run.metrics is not None
     command = sys.argv if arguments is None else ["scripts/evaluate.py", *arguments]
     made = provenance(["python", *command], rows.seed)
-    write_run(run, out, title=f"{rows.name}, saved detector", provenance=made, reasons_method=options.reasons_method)
+    results = Results(out, files_there(out), made, results_of)
+    title = f"{rows.name}, saved detector"
+    write_run(run, out, title=title, provenance=made, reasons_method=options.reasons_method, results=results)
     print_table(f"{rows.name}: {type(detector).__name__}", *metrics_table(run.metrics))
-    print(f"report: {out / 'report.md'}")
+    show(f"report: {out / 'report.md'}")
 
 
-def _rows_of_experiment(options: Namespace) -> LabelledRows:
-    experiment = load_spec(Experiment, options.config, options)
+def _asked(options: Namespace) -> Experiment | EvaluationSpec:
+    if options.config:
+        return load_spec(Experiment, options.config, options)
+    return parse_spec(EvaluationSpec, merge({}, collect_overrides(options), EvaluationSpec), "the options given")
+
+
+def _rows_of_experiment(experiment: Experiment) -> LabelledRows:
     rows = experiment_rows(experiment)
     return LabelledRows(rows.name, rows.x_test, rows.y_test, experiment.seed)
 
 
-def _rows_of_data_set(options: Namespace, detector: Detector) -> LabelledRows:
-    spec = parse_spec(EvaluationSpec, merge({}, collect_overrides(options), EvaluationSpec), "the options given")
+def _rows_of_data_set(spec: EvaluationSpec, detector: Detector) -> LabelledRows:
     dataset = load_dataset(spec.data, seed=spec.seed, columns=detector.columns)
     x, y = Frame(dataset.x, dataset.feature_names, dataset.categories), dataset.y
     if spec.split is not None:

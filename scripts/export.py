@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxflow.config.command_line import ScriptParser, import_modules, run_script
+from jaxflow.config.printing import show
 from jaxflow.detection import load
 
 
@@ -19,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     import_modules(options.modules)
     load(options.model).export(options.output)
-    print(f"exported: {options.output}")
+    show(f"exported: {options.output}")
 
 
 if __name__ == "__main__":

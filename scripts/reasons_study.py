@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from jaxflow.atomic_write import write_csv
 from jaxflow.config.command_line import ScriptParser, run_script
+from jaxflow.config.printing import say, show
 from jaxflow.data.asd import MACHINES, AsdMachine, load_asd
 from jaxflow.detection import AutoencoderDetector, Detector, FlowDetector, GaussianDetector
 from jaxflow.errors import InputError
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for way, detector, method in ways(options.epochs):
             started = time.perf_counter()
             found.setdefault(way, []).append(rates(machine, detector, method))
-            print(f"{machine.name}: {way}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
+            say(f"{machine.name}: {way}: {time.perf_counter() - started:.0f} s")
 
     write_rates(found, machines, options.out / "reasons.csv")
     save_figure(plot(found), options.out / "hit_rate.png")
@@ -87,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     for heading, header, rows in shown:
         print_table(heading, header, rows)
-    print(f"summary: {options.out / 'summary.md'}")
+    show(f"summary: {options.out / 'summary.md'}")
 
 
 def ways(epochs: int) -> list[Way]:

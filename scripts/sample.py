@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from jaxflow.config.command_line import ScriptParser, import_modules, run_script
+from jaxflow.config.printing import show
 from jaxflow.data.table_writer import write_batches
 from jaxflow.detection import Detector, load
 from jaxflow.errors import InputError
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     detector = load(options.model)
     schema = pa.schema([(column, pa.float64()) for column in detector.columns_])
     write_batches(_drawn(detector, options.count, options.seed, schema), schema, options.output)
-    print(f"{options.count:,} rows drawn: {options.output}")
+    show(f"{options.count:,} rows drawn: {options.output}")
 
 
 def _drawn(detector: Detector, count: int, seed: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:

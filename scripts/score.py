@@ -33,6 +33,7 @@ import numpy as np
 import pyarrow as pa
 
 from jaxflow.config.command_line import ScriptParser, import_modules, run_script
+from jaxflow.config.printing import answer, require_output, say, show
 from jaxflow.data.table_writer import write_batches
 from jaxflow.data.tabular import table_files
 from jaxflow.detection import DriftSpot, Spot, load
@@ -151,16 +152,16 @@ def _score_file(detector: Detector, source: Path, output: Path, chunk_rows: int,
     def counted(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         nonlocal rows, flagged
         # Only a terminal can go back to the start of a line.
-        show = sys.stderr.isatty()
+        counting = sys.stderr is not None and sys.stderr.isatty()
         try:
             for batch in batches:
                 rows += batch.num_rows
                 flagged += int(np.sum(batch.column("anomaly").to_numpy()))
-                if show:
+                if counting:
                     print(f"\r{rows:,} rows scored", end="", file=sys.stderr, flush=True)
                 yield batch
         finally:
-            if show and rows:
+            if counting and rows:
                 print(file=sys.stderr)
 
     kept = kept_texts(detector) if reasons else None
@@ -170,7 +171,7 @@ def _score_file(detector: Detector, source: Path, output: Path, chunk_rows: int,
         answered = answer_chunks(detector, read, reasons, kept, options.reasons_method)
         with closing(read_ahead(answered)) as answers:
             write_batches(counted(answers), answer_schema(reasons), output)
-    print(f"{flagged:,} of {rows:,} rows flagged; answers: {output}")
+    show(f"{flagged:,} of {rows:,} rows flagged; answers: {output}")
 
 
 def _adaptive_options(options: Namespace) -> dict[str, float]:
@@ -189,18 +190,26 @@ def _adaptive_options(options: Namespace) -> dict[str, float]:
 def _follow(detector: Detector, reasons: int, method: str, adaptive: Spot | DriftSpot | None) -> None:
     if sys.stdin is None:
         raise InputError("--follow: standard input is closed, expected a stream of JSON lines")
-    answer = RecordAnswers(detector, reasons, method, adaptive)
+    require_output("answers of --follow")
+    answers = RecordAnswers(detector, reasons, method, adaptive)
     # What is there by now stays to the end: looking through it for garbage would hold up an answer now and then.
     gc.collect()
     gc.freeze()
-    print("ready", file=sys.stderr, flush=True)
+    say("ready")
     lines = refused = 0
-    for found in answer_lines(answer, sys.stdin.buffer.readline):
-        print(json.dumps(found), flush=True)
+    for found in answer_lines(answers, _read_line):
+        answer(json.dumps(found))
         lines += 1
         refused += "error" in found
     if refused:
         raise InputError(f"{refused} of {lines} lines of standard input could not be scored, their answers say why")
+
+
+def _read_line(limit: int) -> bytes:
+    try:
+        return sys.stdin.buffer.readline(limit)
+    except OSError as error:
+        raise InputError(f"standard input cannot be read: {error.strerror or error}") from error
 
 
 if __name__ == "__main__":

@@ -4,25 +4,32 @@ Writes the saved detector `model/`, `metrics.json`, `history.csv` and `.jsonl` (
 `figures/*.png`, `report.md` and `provenance.json`.
 A config with variants makes one more run for each, in a folder of its own beneath. While a fit lasts, its state is
 saved in `checkpoints/`, from which --resume goes on after an interruption; SIGTERM saves it at once and ends the run.
+A folder with results of other data or of another kind of model is left alone, unless --overwrite says otherwise.
 """
 
 import math
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jaxflow.config.command_line import ScriptParser, load_spec, override_arguments, run_script
+from jaxflow.config.ending import advising
+from jaxflow.config.printing import say, show
 from jaxflow.detection.saving import require_free_place
 from jaxflow.errors import InputError
 from jaxflow.evaluation import format_number, metrics_table, print_table, provenance
+from jaxflow.experiment.earlier_results import Results, files_there, made_of, require_own_results
 from jaxflow.experiment.run import Run, StoppedRun, run_experiment
 from jaxflow.experiment.run_files import TableEntry, has_density_figure, require_writable, write_run
 from jaxflow.experiment.spec import Experiment
 from jaxflow.training import Checkpoints, LiveFile, TensorBoard, Trace, Watcher
 from jaxflow.training.checkpoints import discard, has_checkpoints
 from jaxflow.training.hosts import is_first, join_as_told, wait_for_all
+from jaxflow.training.kept_checkpoints import require_place_for_checkpoints
 from jaxflow.training.preemption import listening
 
 COMPARED = ("roc_auc", "pr_auc", "precision", "recall", "f1", "false_positive_rate")
@@ -35,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--config", type=Path, required=True, help="the experiment, a YAML file such as those in configs/"
     )
     parser.add_argument("--out", type=Path, help="directory for the results (default: out/<config name>)")
+    parser.add_overwrite()
     parser.add_argument("--quiet", action="store_true", help="show no progress while fitting")
     parser.add_argument(
         "--devices", type=int, help="number of devices to fit on; -1 for all that JAX sees (default: 1)"
@@ -61,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.distributed and options.devices is not None:
         raise InputError(f"--devices {options.devices}: expected no value, as --distributed uses all devices")
     join_as_told(options)
-    with listening():
+    # Of several processes none may leave the others alone; a single one may end at any point but in a fit, which saves.
+    with listening() if options.distributed else nullcontext():
         _run(options, arguments)
 
 
@@ -71,28 +80,54 @@ def _run(options: Namespace, arguments: Sequence[str] | None) -> None:
     for option in ("tensorboard", "profile"):
         if experiment.fits_itself and getattr(options, option):
             raise InputError(f"--{option}: a {experiment.model.kind} fits itself: there are no epochs to watch")
-    title = experiment.title or options.config.stem
     variants = {name: experiment.variant(name, str(options.config)) for name in experiment.variants}
-    for folder in (out, *(out / name for name in variants)):
-        require_writable(folder)
-        require_free_place(folder / "model")
-        if not options.resume and has_checkpoints(folder / "checkpoints"):
-            raise InputError(
-                f"{folder / 'checkpoints'} holds checkpoints of a run that was interrupted: go on from there with "
-                "--resume, or remove the directory to begin anew"
-            )
+    folders = {out: experiment} | {out / name: changed for name, changed in variants.items()}
+    for folder, changed in folders.items():
+        _require_place(folder, changed, options)
     made = provenance(
         ["python", *(sys.argv if arguments is None else ["scripts/train.py", *arguments])], experiment.seed
     )
+    with advising(partial(_advice, folders)):
+        _carry_out(experiment, out, variants, made, options)
 
-    def say(text: str) -> None:
+
+def _require_place(folder: Path, experiment: Experiment, options: Namespace) -> None:
+    """Refuse a folder where this run would replace what is not an earlier run of the like."""
+    kept = folder / "checkpoints"
+    require_writable(folder)
+    require_free_place(folder / "model")
+    if not experiment.fits_itself:
+        require_place_for_checkpoints(kept)
+    if not options.resume and has_checkpoints(kept):
+        raise InputError(
+            f"{kept} holds checkpoints of a run that was interrupted: go on from there with "
+            "--resume, or remove the directory to begin anew"
+        )
+    if not options.overwrite:
+        require_own_results(folder, made_of("train.py", experiment.data, experiment.model.kind))
+
+
+def _advice(folders: Iterable[Path]) -> str:
+    """How to go on, if there is something to go on from."""
+    kept = [folder / "checkpoints" for folder in folders if has_checkpoints(folder / "checkpoints")]
+    return f"--resume goes on from {', '.join(map(str, kept))}" if kept else ""
+
+
+def _carry_out(
+    experiment: Experiment, out: Path, variants: Mapping[str, Experiment], made: dict[str, Any], options: Namespace
+) -> None:
+    title = experiment.title or options.config.stem
+
+    there = {folder: files_there(folder) for folder in (out, *(out / name for name in variants))}
+
+    def tell(text: str) -> None:
         if is_first():
-            print(text, file=sys.stderr)
+            say(text)
 
     def carry_out(changed: Experiment, folder: Path) -> Run:
         kept = folder / "checkpoints"
         if options.resume and not has_checkpoints(kept):
-            say(f"no checkpoints in {kept}: beginning from the start")
+            tell(f"no checkpoints in {kept}: beginning from the start")
         checkpoints = Checkpoints(directory=kept, seconds=options.checkpoint_seconds, resume=options.resume)
         watchers = [] if changed.fits_itself or not is_first() else _watchers(folder, options)
         devices = -1 if options.distributed else 1 if options.devices is None else options.devices
@@ -103,27 +138,31 @@ def _run(options: Namespace, arguments: Sequence[str] | None) -> None:
             stops.append(stopped)
             return stopped.run
 
-    def keep(run: Run, folder: Path, **how: Any) -> None:
+    def keep(run: Run, changed: Experiment, folder: Path, provenance: dict[str, Any], **how: Any) -> None:
         if is_first():
+            results_of = made_of("train.py", changed.data, changed.model.kind)
+            results = Results(folder, there[folder], provenance, results_of, variants if folder == out else ())
+            results.begin()
             run.detector.save(folder / "model")
+            how |= {"provenance": provenance, "results": results}
             write_run(run, folder, **how, reasons_method=options.reasons_method)
 
     runs: dict[str, Run] = {}
     stops: list[StoppedRun] = []
     for name, changed in variants.items():
-        say(f"{title}: variant {name}")
+        tell(f"{title}: variant {name}")
         runs[name] = carry_out(changed, out / name)
-        keep(runs[name], out / name, title=f"{title}: {name}", provenance={**made, "seed": changed.seed})
-    say(f"{title}: {experiment.model.kind} on {experiment.data.name or experiment.data.path}")
+        keep(runs[name], changed, out / name, {**made, "seed": changed.seed}, title=f"{title}: {name}")
+    tell(f"{title}: {experiment.model.kind} on {experiment.data.name or experiment.data.path}")
     run = carry_out(experiment, out)
-    say(f"columns: {run.detector.inputs_.summary()}")
+    tell(f"columns: {run.detector.inputs_.summary()}")
     tables = [_comparison({"(main)": run, **runs})] if runs else []
     figures = [
         (f"Density: {name}", f"{name}/figures/density.png", "The same figure for this variant.")
         for name, changed in runs.items()
         if has_density_figure(changed)
     ]
-    keep(run, out, title=title, provenance=made, tables=tables, figures=figures)
+    keep(run, experiment, out, made, title=title, tables=tables, figures=figures)
     if is_first():
         for folder in (out, *(out / name for name in variants)):
             discard(folder / "checkpoints")  # all that they could bring back is written
@@ -140,7 +179,7 @@ def _show(run: Run, title: str, tables: Sequence[TableEntry], out: Path) -> None
         print_table(title, *metrics_table(run.metrics))
     for heading, header, rows in tables:
         print_table(heading, header, rows)
-    print(f"report: {out / 'report.md'}")
+    show(f"report: {out / 'report.md'}")
 
 
 def _watchers(folder: Path, options: Namespace) -> list[Watcher]:

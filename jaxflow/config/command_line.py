@@ -2,11 +2,11 @@
 
 import argparse
 import difflib
+import errno
 import importlib
 import os
 import re
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,7 +14,9 @@ from typing import Any, NoReturn
 from jax.errors import JaxRuntimeError
 
 from jaxflow.config.compiled_programs import keep_compiled_programs
+from jaxflow.config.ending import INTERRUPTED, end_on_signals, last_words
 from jaxflow.config.overrides import collect_overrides, merge, override_arguments
+from jaxflow.config.printing import output_failure, print_for_scripts, say, use_standard_streams
 from jaxflow.config.spec import parse_spec
 from jaxflow.config.yaml_file import read_config
 from jaxflow.errors import InputError, Preempted
@@ -30,10 +32,9 @@ __all__ = [
     "run_script",
 ]
 
-# Exit codes. The last two are what a shell reports for a program ended by SIGINT or SIGPIPE.
+# Exit codes. The last is what a shell reports for a program ended by SIGPIPE.
 BAD_INPUT = 2
 FAILED_SYSTEM_CALL = 1
-INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 
@@ -81,6 +82,14 @@ class ScriptParser(argparse.ArgumentParser):
             help="where reasons come from: auto for what the model gives by itself (squared errors of an autoencoder, "
             "densities of Gaussians and flows), replacement for how much the score falls when a column takes its best "
             "normal value, which takes longer and for autoencoders is more to the point (default: auto)",
+        )
+
+    def add_overwrite(self) -> None:
+        """Add --overwrite, for results of other data or models."""
+        self.add_argument(
+            "--overwrite",
+            action="store_true",
+            help="replace what is in the directory of the results even if it is of other data or another kind of model",
         )
 
     def add_distributed(self) -> None:
@@ -147,24 +156,26 @@ def run_script(main: Callable[[Sequence[str] | None], None]) -> NoReturn:
     """Run the main function of a script and leave the process.
 
     What the user can mend ends in one line on standard error: an `InputError` with exit code 2, a failed system call
-    (a disk that is full, a file that may not be written) with 1, Ctrl-C with 130. A fit that SIGTERM stopped and that
-    has saved its state ends with 0. A reader of standard output that goes away (`... | head`) ends the script quietly
-    with 141. Anything else is a defect of jaxflow and keeps its traceback. Compiled programs are kept for the next run,
-    see `keep_compiled_programs`.
+    (a disk that is full, a file that may not be written) with 1, Ctrl-C with 130, SIGTERM and SIGHUP with 143 and 129.
+    A fit that SIGTERM stopped and that has saved its state ends with 0. Streams that are closed or full do not keep a
+    script from its work; where standard output took less than there was, the code is 1 at the end, and 141 without a
+    word where its reader went away (`... | head`). Anything else is a defect of jaxflow and keeps its traceback.
+    Compiled programs are kept for the next run, see `keep_compiled_programs`.
 
     Args:
         main: called with None, which means the command line of the process.
     """
-    # A warning is a sentence for the user, who does not care which line of which module it came from.
-    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+    use_standard_streams()
+    print_for_scripts()
+    end_on_signals()
     keep_compiled_programs()
-    try:
-        code = _exit_code(main)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The interpreter flushes once more while it ends, and would complain about the same pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = BROKEN_PIPE
+    code = _exit_code(main)
+    sys.stdout.flush()
+    if not code and (failure := output_failure()) is not None:
+        if failure.errno == errno.EPIPE:
+            code = BROKEN_PIPE
+        else:
+            code = _complain(f"error: standard output cannot be written: {failure.strerror}", FAILED_SYSTEM_CALL)
     sys.exit(code)
 
 
@@ -176,7 +187,7 @@ def _exit_code(main: Callable[[Sequence[str] | None], None]) -> Any:
     except InputError as error:
         return _complain(f"error: {error}", BAD_INPUT)
     except KeyboardInterrupt:
-        return _complain("interrupted", INTERRUPTED)
+        return _complain(last_words("interrupted"), INTERRUPTED)
     except Preempted as stopped:
         return _complain(f"{stopped}; --resume goes on from there", 0)
     except MemoryError as error:
@@ -187,7 +198,7 @@ def _exit_code(main: Callable[[Sequence[str] | None], None]) -> Any:
             raise
         return _complain(f"error: not enough memory: {_first_line(error)}", FAILED_SYSTEM_CALL)
     except BrokenPipeError:
-        raise
+        return BROKEN_PIPE
     except OSError as error:
         # Without an error number it is a library's own exception that happens to be an OSError.
         if error.errno is None:
@@ -202,7 +213,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _complain(message: str, code: int) -> int:
-    print(" ".join(message.splitlines()), file=sys.stderr)
+    say(message)
     return code
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jaxflow.errors import InputError
+from jaxflow.errors import InputError, one_line
 from jaxflow.evaluation.metrics import Metrics
 
 PLAIN_WIDTH = 200  # columns where the output is no terminal
@@ -69,16 +69,20 @@ def print_table(
         InputError: when a row has another number of cells than the header.
     """
     check_widths(title, header, rows)
-    # Wrapped in Text, because rich reads square brackets in plain strings as markup.
-    table = Table(title=Text(title), title_justify="left")
+    table = Table(title=_text(title), title_justify="left")
     for index, name in enumerate(header):
-        table.add_column(Text(name), justify="left" if index == 0 else "right")
+        table.add_column(_text(name), justify="left" if index == 0 else "right")
     for row in rows:
-        table.add_row(*(Text(format_cell(cell)) for cell in row))
+        table.add_row(*(_text(format_cell(cell)) for cell in row))
     console = console or Console()
     if not console.is_terminal:
         console.width = PLAIN_WIDTH  # a file or a pipe has no edge at which cells would have to be cut
     console.print(table)
+
+
+def _text(text: str) -> Text:
+    """Wrapped, because rich reads square brackets in plain strings as markup; what terminals obey is escaped."""
+    return Text(one_line(text, PLAIN_WIDTH))
 
 
 def check_widths(title: str, header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:

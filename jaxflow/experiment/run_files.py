@@ -17,11 +17,10 @@ from jaxflow.evaluation.plots import plot_confusion, plot_loss, plot_score_histo
 from jaxflow.evaluation.report import write_report
 from jaxflow.evaluation.tables import metrics_table
 from jaxflow.experiment.calibration import calibration_facts, threshold_origin
+from jaxflow.experiment.earlier_results import FIGURES, Results
 from jaxflow.experiment.run import Run
 from jaxflow.experiment.run_reasons import DrawnFigure, TableEntry, run_reasons
 from jaxflow.models import Density
-
-FIGURES = frozenset({"loss", "scores", "roc", "precision_recall", "confusion", "density", "reasons"})
 
 FigureEntry = tuple[str, str, str]
 
@@ -35,6 +34,7 @@ def write_run(
     figures: Sequence[FigureEntry] = (),
     tables: Sequence[TableEntry] = (),
     reasons_method: str = "auto",
+    results: Results | None = None,
 ) -> None:
     """Write `metrics.json`, `history.csv` and `.jsonl` (if the run fitted), figures, `provenance.json` and `report.md`.
 
@@ -48,9 +48,14 @@ def write_run(
         figures: more figures for the report, as `write_report` takes them; they are already there.
         tables: more tables for the report.
         reasons_method: where the reasons come from, see `Detector.explain`.
+        results: what keeps account of the results in `out`, so that of earlier ones only those go that a run wrote;
+            without it, figures of the same names as those of a run go in any case.
     """
+    if results is None:
+        write_json(dict(provenance), out / "provenance.json")
+    else:
+        results.begin()
     write_json(run_metrics(run), out / "metrics.json")
-    write_json(dict(provenance), out / "provenance.json")
     if run.fit_seconds is not None:
         run.detector.history_.write_csv(out / "history.csv")
         run.detector.history_.write_json_lines(out / "history.jsonl")
@@ -60,9 +65,11 @@ def write_run(
         title=title,
         summary=_summary(run),
         tables=[*_tables(run), *reasons, *tables, _columns(run)],
-        figures=[*_write_figures(run, out, reason_figures), *figures],
+        figures=[*_write_figures(run, out, reason_figures, keep_others=results is not None), *figures],
         provenance=provenance,
     )
+    if results is not None:
+        results.end()
 
 
 def require_writable(out: Path) -> None:
@@ -129,7 +136,7 @@ def _columns(run: Run) -> TableEntry:
     return "What the columns were taken for", ("column", "kind"), list(zip(run.detector.columns_, kinds, strict=True))
 
 
-def _write_figures(run: Run, out: Path, more: Sequence[DrawnFigure]) -> list[FigureEntry]:
+def _write_figures(run: Run, out: Path, more: Sequence[DrawnFigure], *, keep_others: bool) -> list[FigureEntry]:
     detector, history = run.detector, run.detector.history_
     density = isinstance(detector.model_, Density)
     unit = "nats" if density else "mean squared error"
@@ -161,7 +168,7 @@ def _write_figures(run: Run, out: Path, more: Sequence[DrawnFigure]) -> list[Fig
     for _, name, _, figure in drawn:
         save_figure(figure, out / "figures" / f"{name}.png")
     # What an earlier run drew here and this one does not would be taken for its own.
-    for name in FIGURES - {name for _, name, _, _ in drawn}:
+    for name in () if keep_others else FIGURES - {name for _, name, _, _ in drawn}:
         (out / "figures" / f"{name}.png").unlink(missing_ok=True)
     return [(heading, f"figures/{name}.png", caption) for heading, name, caption, _ in drawn]
 

@@ -5,9 +5,11 @@ the process, the last checkpoint that was finished can be read.
 """
 
 import hashlib
+import logging
 import re
-import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -24,8 +26,17 @@ from jaxflow.errors import InputError, Preempted
 from jaxflow.training import preemption
 from jaxflow.training.history import History
 from jaxflow.training.hosts import any_host
+from jaxflow.training.kept_checkpoints import (
+    discard,
+    discard_unfinished,
+    has_checkpoints,
+    require_place_for_checkpoints,
+)
+
+__all__ = ["CheckpointWriter", "Checkpoints", "Restored", "discard", "fit_identity", "has_checkpoints"]
 
 DIGESTS = frozenset({"model", "training data", "held-out data", "random key"})
+LONGEST_REASON = 200  # characters
 COMPARED_ROWS = 4096  # rows of the training data that are compared when a fit goes on
 
 
@@ -56,20 +67,6 @@ class Restored(NamedTuple):
     histories: list[History]
 
 
-def has_checkpoints(directory: Path) -> bool:
-    """Whether a directory holds a checkpoint that was finished; those that were not have longer names."""
-    return directory.is_dir() and any(file.name.isdigit() for file in directory.iterdir())
-
-
-def discard(directory: Path) -> None:
-    """Remove checkpoints that are no longer needed; what an interruption leaves of them is no checkpoint any more."""
-    rest = directory.with_name(f".{directory.name}-discarded")
-    shutil.rmtree(rest, ignore_errors=True)
-    if directory.is_dir():
-        directory.rename(rest)
-        shutil.rmtree(rest, ignore_errors=True)
-
-
 class CheckpointWriter:
     """Saves one fit, and finds what was saved of it before; a context, at whose end all has been written.
 
@@ -78,13 +75,15 @@ class CheckpointWriter:
         identity: what makes the fit this one and no other, by name; values that JSON can hold.
 
     Raises:
-        InputError: if the directory holds checkpoints and they are not to be resumed, or are of another fit.
+        InputError: if the directory holds checkpoints and they are not to be resumed, or are of another fit; or it is
+            a file, or holds what has a checkpoint's name and is none.
     """
 
     def __init__(self, checkpoints: Checkpoints, identity: dict[str, Any]):
         self.place = checkpoints.directory.absolute()
         self.checkpoints, self.identity = checkpoints, identity
         self.saved_at, self.saved_position, self.stopping = time.perf_counter(), -1, False
+        require_place_for_checkpoints(checkpoints.directory)
         if not checkpoints.resume and has_checkpoints(self.place):
             raise InputError(
                 f"{checkpoints.directory} holds checkpoints of an earlier fit: resume it, or remove the directory"
@@ -103,14 +102,37 @@ class CheckpointWriter:
 
     def __enter__(self) -> "CheckpointWriter":
         """Begin."""
+        logging.getLogger("absl").addFilter(_not_of_orbax)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Wait until all is written."""
-        if "_manager" in self.__dict__:
-            self._manager.close()
+        """Wait until all is written, and leave nothing that is not.
+
+        Raises:
+            InputError: if the last checkpoint could not be written, unless an error ends the fit already.
+        """
+        try:
+            if "_manager" in self.__dict__:
+                with self._in_one_sentence():
+                    self._manager.close()
+        except InputError:
+            if error is None:
+                raise
+        finally:
+            logging.getLogger("absl").removeFilter(_not_of_orbax)
+
+    @contextmanager
+    def _in_one_sentence(self) -> Iterator[None]:
+        """Say what Orbax has to say of files as an `InputError`, and remove what it could not finish."""
+        try:
+            yield
+        except Exception as error:  # whatever its many parts raise
+            gone = not self.place.is_dir()
+            discard_unfinished(self.place)
+            why = "it was removed while the fit lasted" if gone else _reason(error)
+            raise InputError(f"{self.checkpoints.directory}: a checkpoint cannot be written: {why}") from error
 
     def restore(self, state: Any) -> Restored | None:
         """The last checkpoint; None if there is none.
@@ -160,6 +182,7 @@ class CheckpointWriter:
 
         Raises:
             Preempted: when it is written, if the process has been asked to stop.
+            InputError: if this one, or the one before, cannot be written.
         """
         args = self._orbax.args
         if position != self.saved_position:
@@ -167,10 +190,13 @@ class CheckpointWriter:
             rows = [list(history.rows) for history in histories]
             about = {"identity": self.identity, "histories": rows}
             arguments = {"state": args.StandardSave(_storable(state)), "fit": args.JsonSave(about)}
-            self._manager.save(position, args=args.Composite(**arguments), force=True)
+            with self._in_one_sentence():
+                self.place.mkdir(parents=True, exist_ok=True)  # who removed it since may have had reasons
+                self._manager.save(position, args=args.Composite(**arguments), force=True)
         self.saved_at, self.saved_position = time.perf_counter(), position
         if self.stopping:
-            self._manager.wait_until_finished()
+            with self._in_one_sentence():
+                self._manager.wait_until_finished()
             raise Preempted(f"stopped {when}, saved in {self.checkpoints.directory}")
 
 
@@ -230,6 +256,19 @@ def _put_back(arrays: dict[str, jax.Array], like: Any) -> Any:
 
 def _description(array: jax.Array) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=array.sharding)
+
+
+def _not_of_orbax(record: logging.LogRecord) -> bool:
+    """Whether a record is none of Orbax's errors, which its threads report at length besides raising them."""
+    return record.levelno < logging.ERROR or "orbax" not in record.pathname
+
+
+def _reason(error: Exception) -> str:
+    """Why a file cannot be written, in the words of the operating system where they are in the message."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    found = re.search(r"OS error \d+: ([^\]]*)", str(error))
+    return found[1] if found else f"{error}"[:LONGEST_REASON]
 
 
 def _is_key(leaf: Any) -> bool:

@@ -10,6 +10,7 @@ from typing import IO, cast
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from jaxflow.config.printing import Nowhere, write_line
 from jaxflow.training.history import Row
 from jaxflow.training.watchers import Watcher
 
@@ -26,7 +27,7 @@ class FitProgress(Watcher):
 
     def __init__(self, epochs: int, stream: TextIOBase | None = None):
         self.epochs = epochs
-        self.stream = sys.stderr if stream is None else stream
+        self.stream = stream or sys.stderr or Nowhere()  # None would mean standard output, where answers may go
         self.bar: Progress | None = None
         self.last_row: Row | None = None
         self.last_line = 0.0
@@ -53,7 +54,7 @@ class FitProgress(Watcher):
         """Say from where the fit goes on."""
         self.made_before = int(rows[-1]["epoch"] or 0) if rows else 0
         if self.bar is None and rows:
-            print(f"going on after epoch {self.made_before}/{self.epochs}", file=self.stream, flush=True)
+            write_line(self.stream, f"going on after epoch {self.made_before}/{self.epochs}")
 
     def update(self, row: Row) -> None:
         """Show an epoch; without a terminal, only the first, the last and one every few seconds."""
@@ -75,7 +76,7 @@ class FitProgress(Watcher):
             self.bar.update(self.task, completed=epoch - 1 + share)
         elif time.perf_counter() - self.last_line > SECONDS_BETWEEN_LINES:
             self.last_line = time.perf_counter()
-            print(f"epoch {epoch}/{self.epochs}  {share:.0%} of it done", file=self.stream, flush=True)
+            write_line(self.stream, f"epoch {epoch}/{self.epochs}  {share:.0%} of it done")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -98,7 +99,7 @@ class FitProgress(Watcher):
         else:
             rest = ""
         loss, best = _number(_watched(row)), _number(row["best_loss"])
-        print(f"epoch {epoch}/{self.epochs}  loss {loss}  best {best}{rest}", file=self.stream, flush=True)
+        write_line(self.stream, f"epoch {epoch}/{self.epochs}  loss {loss}  best {best}{rest}")
 
 
 def _watched(row: Row) -> float | int | None:

@@ -1,10 +1,11 @@
 """What looks at a fit, epoch by epoch, while it lasts."""
 
 import csv
+import io
 import os
 import warnings
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -87,13 +88,13 @@ class LiveFile(Watcher):
         self.path = Path(path)
         if self.path.suffix not in (".csv", ".jsonl"):
             raise InputError(f"{path}: expected a name that ends in .csv or .jsonl")
-        self.file: IO[str] | None = None
+        self.file: IO[bytes] | None = None
 
     def __enter__(self) -> "LiveFile":
         """Open the file."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.file = self.path.open("w", newline="")
+            self.file = self.path.open("wb", buffering=0)
         except OSError as error:
             raise InputError(f"{self.path} cannot be written: {error.strerror or error}") from error
         self.columns: list[str] = []
@@ -106,18 +107,31 @@ class LiveFile(Watcher):
 
     def update(self, row: Row) -> None:
         """Add a line; whoever reads the file sees it at once."""
-        assert self.file is not None
         if self.path.suffix == ".jsonl":
-            self.file.write(json_line(row))
-        else:
-            writer = csv.writer(self.file)
-            if not self.columns:
-                self.columns = list(row)
-                writer.writerow(self.columns)
-            writer.writerow([row[name] for name in self.columns])
-        self.file.flush()
+            self._append(json_line(row))
+            return
+        line = io.StringIO(newline="")
+        writer = csv.writer(line)
+        if not self.columns:
+            self.columns = list(row)
+            writer.writerow(self.columns)
+        writer.writerow([row[name] for name in self.columns])
+        self._append(line.getvalue())
+
+    def _append(self, text: str) -> None:
+        """Write all of the text, or what was there before stays."""
+        assert self.file is not None
+        rest, before = memoryview(text.encode()), self.file.tell()
+        try:
+            while rest:
+                rest = rest[self.file.write(rest) :]
+        except OSError as error:
+            with suppress(OSError):
+                self.file.truncate(before)
+            raise InputError(f"{self.path} cannot be written: {error.strerror or error}") from error
 
 
+EVENTS = "events.out.tfevents.*"
 TAGS = {"train_loss": "loss/train", "valid_loss": "loss/valid", "best_loss": "loss/best"}
 
 
@@ -139,7 +153,14 @@ class TensorBoard(Watcher):
 
     def __enter__(self) -> "TensorBoard":
         """Open a new event file."""
-        self.writer: Any = self.make(str(self.directory))
+        before = set(self.directory.glob(EVENTS))
+        try:
+            self.writer: Any = self.make(str(self.directory))
+        except OSError as error:
+            raise InputError(f"{self.directory} cannot be written: {error.strerror or error}") from error
+        for made in set(self.directory.glob(EVENTS)) - before:
+            # Its name ends with the machine's, which is nobody's business.
+            made.rename(made.with_name(f"{'.'.join(made.name.split('.')[:4])}.{os.getpid()}.jaxflow"))
         return self
 
     def __exit__(self, *error: object) -> None:

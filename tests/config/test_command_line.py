@@ -98,8 +98,10 @@ def test_a_mistake_in_the_result_names_where_it_came_from(parser, tmp_path):
 
 # jaxflow without what its __init__ imports: JAX, scikit-learn and all models take seconds, and no test here needs them.
 PREAMBLE = f"""
-import os, sys, time, types
+import os, signal, sys, time, types
 
+# A shell that runs its jobs in the background makes them deaf to Ctrl-C, and Python then leaves them so.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.modules["jaxflow"] = types.ModuleType("jaxflow")
 sys.modules["jaxflow"].__path__ = [{str(Path(errors.__file__).parent)!r}]
 from jaxflow.config.command_line import *
@@ -107,13 +109,14 @@ from jaxflow.errors import InputError
 """
 
 
-def start(tmp_path, body, **pipes):
+def start(tmp_path, body, redirection="", **pipes):
     script = tmp_path / "script.py"
     body = textwrap.indent(body, "    ")
     script.write_text(f"{PREAMBLE}\ndef main(arguments=None):\n{body}\n\nrun_script(main)\n")
     # What is printed waits in a buffer, as it does unless someone asks otherwise.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    return subprocess.Popen([sys.executable, script], text=True, env=environment, stderr=subprocess.PIPE, **pipes)
+    command = ["sh", "-c", f'exec "$0" "$1" {redirection}', sys.executable, script]
+    return subprocess.Popen(command, text=True, env=environment, stderr=subprocess.PIPE, cwd=tmp_path, **pipes)
 
 
 @pytest.mark.parametrize(
@@ -166,11 +169,94 @@ def test_a_reader_that_goes_away_ends_the_script_quietly(tmp_path, body):
     assert script.wait(timeout=60) == 141
 
 
+# A script as they all are: it opens files, says what it does, prints results, and its library prints too.
+WORK = """
+import contextlib
+from pathlib import Path
+from jaxflow.config.printing import say, show
+with open("answers.txt", "w") as file:
+    say("at work")
+    with contextlib.suppress(OSError):
+        os.write(2, b"a library's own words\\n")
+    file.write("all of them")
+    file.flush()
+    show("done")
+    sys.stdout.flush()
+    file.write(", twice")
+"""
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "stdout", "stderr"),
+    [
+        (">&-", 0, "", "at work\na library's own words\n"),
+        ("2>&-", 0, "done\n", ""),
+        (">&- 2>&- <&-", 0, "", ""),
+        ("2>/dev/full", 0, "done\n", ""),
+        (
+            ">/dev/full",
+            1,
+            "",
+            "at work\na library's own words\nerror: standard output cannot be written: No space left on device\n",
+        ),
+        (">/dev/full 2>&1", 1, "", ""),
+        (">/dev/full 2>&-", 1, "", ""),
+    ],
+)
+@pytest.mark.end_to_end
+def test_the_work_is_done_whatever_becomes_of_the_streams(tmp_path, redirection, code, stdout, stderr):
+    script = start(tmp_path, WORK, stdout=subprocess.PIPE, redirection=redirection)
+    assert script.communicate(timeout=60) == (stdout, stderr)
+    assert script.returncode == code
+    assert (tmp_path / "answers.txt").read_text() == "all of them, twice"
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "stderr"),
+    [
+        (">&-", 2, "error: standard output is closed, expected a place for the answers\n"),
+        (">/dev/full", 2, "error: standard output cannot be written: No space left on device\n"),
+        (">&- 2>&-", 2, ""),
+    ],
+)
+@pytest.mark.end_to_end
+def test_answers_that_cannot_be_given_end_the_script(tmp_path, redirection, code, stderr):
+    body = "from jaxflow.config.printing import answer\nwhile True:\n    answer('{}')"
+    script = start(tmp_path, body, stdout=subprocess.PIPE, redirection=redirection)
+    assert script.communicate(timeout=60) == ("", stderr)
+    assert script.returncode == code
+
+
+@pytest.mark.end_to_end
+def test_what_ends_a_script_leaves_nothing_half_written(tmp_path):
+    # The main thread is where Python cannot reach it, as it is while a compiled program runs.
+    body = """
+import ctypes
+from jaxflow.atomic_write import replacing
+from jaxflow.config.ending import advising
+with replacing("answers.csv") as temporary, advising(lambda: "there is a way on"):
+    temporary.write_text("half")
+    print("ready", flush=True)
+    mutex = ctypes.create_string_buffer(64)
+    ctypes.CDLL(None).pthread_mutex_lock(mutex)
+    ctypes.CDLL(None).pthread_mutex_lock(mutex)  # waits for itself
+"""
+    for number, said in ((signal.SIGTERM, "terminated"), (signal.SIGHUP, "terminated"), (signal.SIGINT, "interrupted")):
+        script = start(tmp_path, body, stdout=subprocess.PIPE)
+        assert script.stdout
+        assert script.stdout.readline() == "ready\n"
+        assert len(list(tmp_path.glob(".answers.csv.*"))) == 1
+        started = time.monotonic()
+        script.send_signal(number)
+        assert script.communicate(timeout=60) == ("", f"{said}; there is a way on\n")
+        assert script.returncode == 128 + number
+        assert time.monotonic() - started < 20
+        assert [file.name for file in tmp_path.iterdir()] == ["script.py"]
+
+
 @pytest.mark.end_to_end
 def test_ctrl_c_ends_in_one_line(tmp_path):
-    # A shell that runs its jobs in the background makes them deaf to Ctrl-C, and Python then leaves them so.
-    listen = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)"
-    script = start(tmp_path, f"{listen}\nprint('ready', flush=True)\ntime.sleep(60)", stdout=subprocess.PIPE)
+    script = start(tmp_path, "print('ready', flush=True)\ntime.sleep(60)", stdout=subprocess.PIPE)
     assert script.stdout
     assert script.stdout.readline() == "ready\n"
     started = time.monotonic()

@@ -1,6 +1,7 @@
 import csv
 import json
 import re
+import socket
 
 import numpy as np
 import pytest
@@ -114,6 +115,50 @@ def test_a_second_run_replaces_the_first(script, config, tmp_path, strict_json):
     assert load(tmp_path / "out" / "model").random_state == 5
 
 
+def test_what_was_not_written_by_a_run_keeps_its_place(script, config, tmp_path):
+    out, mine = (
+        tmp_path / "out",
+        {"checkpoints/notes.txt", "checkpoints/1/model.pt", "evaluation/notes.txt", "notes.txt"},
+    )
+    for name in mine:
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text(name)
+    script("train", "--config", config, "--out", out)
+    script("evaluate", "--model", out / "model", "--config", config)
+    assert (out / "evaluation" / "metrics.json").is_file()
+    script("train", "--config", config, "--out", out)
+    assert mine < files_in(out)
+    assert {name for name in files_in(out) if name.startswith("evaluation")} == {"evaluation/notes.txt"}
+    flow = ("--model.kind", "maf", "--model.layers", "1", "--train.epochs", "1", "--quiet", "--overwrite")
+    with pytest.raises(InputError, match="checkpoints holds 1, which has the name of a checkpoint and is none that"):
+        script("train", "--config", config, "--out", out, *flow)
+    (out / "checkpoints" / "1" / "model.pt").unlink()
+    (out / "checkpoints" / "1").rmdir()
+    script("train", "--config", config, "--out", out, "--checkpoint-seconds", "0", *flow)
+    assert {name for name in files_in(out) if name.startswith("checkpoints")} == {"checkpoints/notes.txt"}
+
+
+@pytest.mark.parametrize("other", [("--data.name", "two_moons"), ("--model.kind", "pca")])
+def test_results_of_other_data_or_models_are_not_replaced_unasked(script, config, tmp_path, other):
+    out = tmp_path / "out"
+    script("train", "--config", config, "--out", out)
+    before = {name: (out / name).read_bytes() for name in files_in(out)}
+    with pytest.raises(InputError, match=r"results of train.py on rings \(gaussian\), expected none or those of"):
+        script("train", "--config", config, "--out", out, *other)
+    with pytest.raises(InputError, match=r"out holds results of train.py on rings .* or --overwrite to replace them"):
+        script("evaluate", "--model", out / "model", "--config", config, "--out", out)
+    assert {name: (out / name).read_bytes() for name in files_in(out)} == before
+    script("train", "--config", config, "--out", out, *other, "--overwrite")
+    assert (out / "model" / "detector.json").read_bytes() != before["model/detector.json"]
+
+
+def test_checkpoints_are_not_looked_for_in_a_file(script, config, tmp_path):
+    (tmp_path / "checkpoints").write_text("mine")
+    options = ("--model.kind", "maf", "--model.layers", "1", "--resume")
+    with pytest.raises(InputError, match="checkpoints is a file, expected a directory for checkpoints or a new place"):
+        script("train", "--config", config, "--out", tmp_path, *options)
+
+
 def test_every_variant_is_a_run_of_its_own(script, config, tmp_path, strict_json, capsys):
     config.write_text(RINGS + "variants:\n  diagonal: {model.covariance: diagonal}\n  more: {data.size: 300}\n")
     out = tmp_path / "out"
@@ -161,7 +206,9 @@ def test_a_fit_can_be_watched_and_profiled(script, config, tmp_path):
     out = tmp_path / "out"
     flow = ("--model.kind", "maf", "--model.layers", "1", "--train.epochs", "4")
     script("train", "--config", config, "--out", out, "--quiet", "--tensorboard", "--profile", *flow)
-    assert len(list((out / "tensorboard").iterdir())) == 1
+    [events] = (out / "tensorboard").iterdir()
+    assert socket.gethostname() not in events.name
+    assert events.stat().st_size > 500
     assert list((out / "profile").rglob("*.xplane.pb"))
     epochs = [json.loads(line)["epoch"] for line in (out / "history.jsonl").read_text().splitlines()]
     assert epochs == list(range(1, len(epochs) + 1))
