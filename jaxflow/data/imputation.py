@@ -34,6 +34,18 @@ class Pattern(NamedTuple):
     covariance: Float64[np.ndarray, "missing missing"]
 
 
+def rows_alike(
+    gaps: Bool[np.ndarray, "n dim"],
+) -> Iterator[tuple[Int64[np.ndarray, "rows"], Int64[np.ndarray, "missing"]]]:
+    """The numbers of the rows that lack the same features, and these features, for each set that some row lacks."""
+    rows = np.flatnonzero(gaps.any(axis=1))
+    kinds, kind = np.unique(gaps[rows], axis=0, return_inverse=True)
+    order = np.argsort(kind.reshape(-1), kind="stable")
+    ends = np.cumsum(np.bincount(kind.reshape(-1), minlength=len(kinds)))
+    for lacking, end, start in zip(kinds, ends, np.append(0, ends), strict=False):
+        yield rows[order[start:end]], np.flatnonzero(lacking)
+
+
 @dataclass(frozen=True, eq=False)
 class Imputer:
     """A normal density of rows of which some features are missing.
@@ -78,16 +90,14 @@ class Imputer:
 
     def patterns(self, gaps: Bool[np.ndarray, "n dim"]) -> Iterator[Pattern]:
         """The rows with gaps, those with the same ones together."""
-        rows = np.flatnonzero(gaps.any(axis=1))
-        kinds, kind = np.unique(gaps[rows], axis=0, return_inverse=True)
-        for number, lacking in enumerate(kinds):
-            missing, present = np.flatnonzero(lacking), np.flatnonzero(~lacking)
+        for rows, missing in rows_alike(gaps):
+            present = np.setdiff1d(np.arange(gaps.shape[1]), missing)
             cross = self.covariance[np.ix_(present, missing)]
             slopes = cross
             if present.size:
                 slopes = cho_solve(cho_factor(self.covariance[np.ix_(present, present)]), cross)
             covariance = self.covariance[np.ix_(missing, missing)] - cross.T @ slopes
-            yield Pattern(rows[kind.reshape(-1) == number], missing, present, slopes, covariance)
+            yield Pattern(rows, missing, present, slopes, covariance)
 
     def expected(self, pattern: Pattern, z: Float64[np.ndarray, "n dim"]) -> Float64[np.ndarray, "n missing"]:
         """The mean of the missing features given the others."""

@@ -10,7 +10,7 @@ from jaxflow.data.arrays import AnyArray
 from jaxflow.detection.frozen import Frozen
 from jaxflow.detection.inputs import NEVER_SEEN, Inputs, grid_of, snapped
 from jaxflow.detection.marginal import expected_scores
-from jaxflow.detection.scoring import score_rows
+from jaxflow.detection.scoring import log_probs_of_rows, score_rows
 from jaxflow.models.model import Density, Model
 
 
@@ -26,6 +26,11 @@ class RowScorer:
         self._score = partial(score_rows, Frozen.of(model))
         self._snap = partial(snapped, model)
         self._grid = counted_grid(model)
+        self._normals = self._log_prob = None
+        if inputs.imputer is not None and isinstance(model, Density):
+            self._normals = model.as_normals()
+            if not model.scores_in_nats:
+                self._log_prob = partial(log_probs_of_rows, Frozen.of(model))
         self._log_slopes = None
         if inputs.encoding.has_slopes and self._grid is not None:
             self._log_slopes = partial(inputs.log_slopes_at, grid=self._grid)
@@ -52,6 +57,8 @@ class RowScorer:
                 inputs.imputer,
                 self._snap,
                 self._log_slopes,
+                normals=self._normals,
+                log_prob=self._log_prob,
             )
         return table_scores(scores, inputs, self._grid, x)
 

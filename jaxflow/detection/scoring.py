@@ -1,5 +1,6 @@
 """Many rows through a model, scored or drawn, at bounded memory and with few compilations."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -32,11 +33,7 @@ def score_rows(
         FloatingPointError: if the model holds a parameter that is not finite.
     """
     frozen = Frozen.of(model)
-    scores = np.empty(len(z))
-    for start in range(0, len(z), CHUNK_ROWS):
-        part = slice(start, min(start + CHUNK_ROWS, len(z)))
-        given = None if context is None else padded(context[part])
-        scores[part] = np.asarray(_score(frozen, padded(z[part]), given))[: part.stop - start]
+    scores = _in_chunks(_score, frozen, z, context)
     unknown = np.isnan(scores)
     if unknown.any():
         _require_finite(frozen.state)
@@ -44,6 +41,14 @@ def score_rows(
         # after an overflow. The inverse of a flow may explode even for rows of moderate size (Behrmann et al. 2021).
         scores[unknown] = np.inf
     return scores
+
+
+def log_probs_of_rows(
+    model: Model | Frozen, z: Float[np.ndarray, "n dim"], context: Float[np.ndarray, "n context_dim"] | None = None
+) -> Float[np.ndarray, "n"]:
+    """The log-densities of rows, as float64, for a model whose scores are something else; as `score_rows` otherwise."""
+    log_probs = _in_chunks(_log_prob, Frozen.of(model), z, context)
+    return np.where(np.isnan(log_probs), -np.inf, log_probs)
 
 
 def draw_rows(model: Density, key: PRNGKeyArray, count: int) -> Float[np.ndarray, "count dim"]:
@@ -76,6 +81,18 @@ def padded_length(rows: int, least: int = SMALLEST_SHAPE) -> int:
     return max(least, 1 << (rows - 1).bit_length())
 
 
+def _in_chunks(
+    program: Callable[[Frozen, Any, Any], Array], frozen: Frozen, z: np.ndarray, context: np.ndarray | None
+) -> np.ndarray:
+    """What a program makes of each row, as float64."""
+    found = np.empty(len(z))
+    for start in range(0, len(z), CHUNK_ROWS):
+        part = slice(start, min(start + CHUNK_ROWS, len(z)))
+        given = None if context is None else padded(context[part])
+        found[part] = np.asarray(program(frozen, padded(z[part]), given))[: part.stop - start]
+    return found
+
+
 def _require_finite(state: Any) -> None:
     for path, variable in nnx.to_flat_state(state):
         if not np.isfinite(np.asarray(variable[...])).all():
@@ -88,6 +105,13 @@ def _score(
     frozen: Frozen, rows: Float[Array, "n dim"], context: Float[Array, "n context_dim"] | None
 ) -> Float[Array, "n"]:
     return frozen.model.score(rows, context)
+
+
+@jax.jit
+def _log_prob(
+    frozen: Frozen, rows: Float[Array, "n dim"], context: Float[Array, "n context_dim"] | None
+) -> Float[Array, "n"]:
+    return frozen.model.log_prob(rows, context)
 
 
 @partial(jax.jit, static_argnames="count")

@@ -13,6 +13,7 @@ from jaxflow.errors import InputError
 from jaxflow.models.covariance import estimate_gaussian
 from jaxflow.models.minimum_covariance_determinant import robust_weight
 from jaxflow.models.model import Density, DirectlyFitted, Model
+from jaxflow.models.normals import Normals
 from jaxflow.networks.buffer import Buffer
 from jaxflow.networks.planned import Planned, PlannedArray
 
@@ -79,6 +80,11 @@ class Gaussian(Density, DirectlyFitted):
         refuse_context(self, context)
         mean, factor = self.mean[...], self.factor[...]
         return mean + times_factor(jax.random.normal(key, (*sample_shape, self.dim), mean.dtype), factor)
+
+    def as_normals(self):
+        """The density itself, as one term."""
+        mean, factor = (np.asarray(array[...], np.float64) for array in (self.mean, self.factor))
+        return Normals(np.zeros(1), mean[None], factor[None])
 
     def fit_directly(
         self,

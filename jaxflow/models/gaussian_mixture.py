@@ -21,6 +21,7 @@ from jaxflow.models.expectation_maximization import (
 from jaxflow.models.gaussian import refuse_context, refuse_values_not_finite, times_factor, usable_weight
 from jaxflow.models.kmeans import kmeans, nearest_centre
 from jaxflow.models.model import MOST_COMPONENTS, Density, DirectlyFitted, ModelSpec
+from jaxflow.models.normals import Normals
 from jaxflow.networks.buffer import Buffer
 from jaxflow.networks.planned import PlannedArray
 
@@ -90,6 +91,10 @@ class GaussianMixture(Density, DirectlyFitted):
         """Draws of shape `sample_shape + (dim,)`; raises `InputError` if given a context."""
         refuse_context(self, context)
         return sample_mixture(key, self.parameters(), sample_shape)
+
+    def as_normals(self):
+        """The components."""
+        return Normals(*(np.asarray(array, np.float64) for array in self.parameters()))
 
     def fit_directly(
         self,

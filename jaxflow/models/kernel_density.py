@@ -11,6 +11,7 @@ from pydantic import Field
 
 from jaxflow.models.gaussian import refuse_context, refuse_values_not_finite, usable_weight
 from jaxflow.models.model import Density, DirectlyFitted, ModelSpec
+from jaxflow.models.normals import Normals
 from jaxflow.models.size_class import size_class
 from jaxflow.networks.buffer import Buffer
 from jaxflow.networks.planned import PlannedArray
@@ -68,6 +69,13 @@ class KernelDensity(Density, DirectlyFitted):
         centres = self.centres[...]
         noise = jax.random.normal(noise_key, (*sample_shape, self.dim), centres.dtype)
         return centres[row] + self.width[...] * noise
+
+    def as_normals(self):
+        """The kernels on the rows that it holds."""
+        weights, centres = (np.asarray(array[...], np.float64) for array in (self.weights, self.centres))
+        held = weights > 0
+        widths = np.broadcast_to(np.asarray(self.width[...], np.float64), centres[held].shape)
+        return Normals(np.log(weights[held]), centres[held], widths)
 
     def fit_directly(
         self,

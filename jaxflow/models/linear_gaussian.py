@@ -1,5 +1,7 @@
 """The normal density whose mean is a linear function of a context."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -63,6 +65,10 @@ class LinearGaussian(Density, DirectlyFitted):
         """Draws of shape `sample_shape + context.shape[:-1] + (dim,)`."""
         shift = self._shift(context)
         return shift + self.residual.sample(key, (*sample_shape, *shift.shape[:-1]))
+
+    def as_normals(self):
+        """The density itself, as one term whose mean has slopes on the context."""
+        return replace(self.residual.as_normals(), slopes=np.asarray(self.slopes[...], np.float64))
 
     def fit_directly(self, x, weight=None, context=None, *, key):
         """Estimate slopes, intercept and covariance, in place.

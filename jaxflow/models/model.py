@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from pydantic import Field
 
 from jaxflow.config.spec import Spec
+from jaxflow.models.normals import Normals
 from jaxflow.networks.planned import Planned
 
 # Of a hidden layer. A square one at the upper limit takes 1 GiB.
@@ -111,6 +112,10 @@ class Density(Model):
     def score(self, x, context=None):
         """The negative log-density in nats."""
         return -self.log_prob(x, context)
+
+    def as_normals(self) -> Normals | None:
+        """The density as a weighted sum of normal ones, whose marginals have a closed form; None if it is no such."""
+        return None
 
     def loss(self, x, weight=None, context=None, rngs=None):
         """Weighted mean of the negative log-density in nats: the maximum-likelihood objective."""
