@@ -1,9 +1,12 @@
-"""Files that are either the old ones or the new ones, never half of one."""
+"""Files and directories that are either the old ones or the new ones, never half of one."""
 
 import csv
+import ctypes
+import errno
 import json
 import os
 import shutil
+import sys
 import threading
 import uuid
 from collections.abc import Iterable, Iterator
@@ -12,6 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from jaxflow.errors import InputError
+
+HERE = -100  # AT_FDCWD: paths are relative to the working directory
+EXCHANGE = 2  # RENAME_EXCHANGE, see renameat2(2)
+# What systems and file systems say that cannot do it.
+UNABLE = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM}
 
 _unfinished: set[Path] = set()
 _changing = threading.RLock()  # held by who begins, and for ever by who ends the process
@@ -86,3 +94,20 @@ def write_csv(path: str | os.PathLike[str], header: Iterable[str], rows: Iterabl
         temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
     ):
         csv.writer(file).writerows([header, *rows])
+
+
+def exchanged(one: Path, other: Path) -> bool:
+    """Let two paths of one file system change places; false if the system cannot do it at one moment.
+
+    Raises:
+        OSError: if it can, but not these two.
+    """
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if sys.platform == "linux" else None
+    if renameat2 is None:
+        return False
+    if not renameat2(HERE, os.fsencode(one), HERE, os.fsencode(other), EXCHANGE):
+        return True
+    number = ctypes.get_errno()
+    if number in UNABLE:
+        return False
+    raise OSError(number, os.strerror(number), str(one), None, str(other))

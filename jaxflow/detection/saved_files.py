@@ -59,9 +59,8 @@ def read_json(file: Path) -> Any:
         InputError: if it is none, holds too many values, or cannot be read as `read_regular` reads.
     """
     text = read_regular(file, MOST_JSON_BYTES)
-    # Each value but the first follows one of these; in texts there may be more of them.
-    if sum(text.count(mark) for mark in b",:[{") > MOST_JSON_VALUES:
-        raise InputError(f"{file} is damaged: it holds more than {MOST_JSON_VALUES} values")
+    if reason := too_large(text):
+        raise InputError(f"{file} is damaged: it has {reason}")
     try:
         values = json.loads(text.decode("utf-8"), object_pairs_hook=_distinct, parse_constant=_refuse_token)
         if b"\\u" in text:
@@ -69,6 +68,15 @@ def read_json(file: Path) -> Any:
         return values
     except (ValueError, RecursionError) as error:
         raise InputError(f"{file} is damaged: it is no JSON ({error})") from None
+
+
+def too_large(text: bytes) -> str:
+    """What JSON text has too much of; empty if nothing."""
+    if len(text) > MOST_JSON_BYTES:
+        return f"{len(text)} bytes, expected at most {MOST_JSON_BYTES}"
+    # Each value but the first follows one of these; within texts they may stand as well.
+    values = sum(text.count(mark) for mark in b",:[{")
+    return f"{values} values, expected at most {MOST_JSON_VALUES}" if values > MOST_JSON_VALUES else ""
 
 
 def read_arrays(data: bytes) -> dict[str, np.ndarray]:
@@ -79,12 +87,15 @@ def read_arrays(data: bytes) -> dict[str, np.ndarray]:
     Raises:
         InputError: if it is none, or an array is of a type that numpy has not.
     """
+    header = data[8 : 8 + int.from_bytes(data[:8], "little")]
+    if reason := too_large(header):
+        raise InputError(f"its header has {reason}")
     try:
         arrays = load_arrays(data)
         # Of an array that is named twice it has taken the last.
-        json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")], object_pairs_hook=_distinct)
+        json.loads(header, object_pairs_hook=_distinct)
         return arrays
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, ValueError, OverflowError, RecursionError) as error:
         raise InputError(str(error)) from None
     except KeyError as error:
         raise InputError(f"an array is of the type {error}, which no detector holds") from None

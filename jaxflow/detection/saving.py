@@ -16,6 +16,7 @@ import json
 import math
 import os
 import shutil
+import stat
 import uuid
 from dataclasses import replace
 from importlib.metadata import version
@@ -28,6 +29,7 @@ from pydantic import Field
 from safetensors.numpy import save as dump_arrays
 from sklearn.utils.validation import check_is_fitted
 
+from jaxflow.atomic_write import exchanged, unfinished
 from jaxflow.config.spec import Spec, parse_spec
 from jaxflow.data.column_maps import AnyColumnMap
 from jaxflow.data.columns import ColumnsSpec
@@ -39,7 +41,7 @@ from jaxflow.detection.detector import Detector
 from jaxflow.detection.detectors import AutoencoderDetector, FlowDetector, GaussianDetector
 from jaxflow.detection.inputs import Inputs
 from jaxflow.detection.parameters import DEFAULT_STEPS, checked_parameters
-from jaxflow.detection.saved_files import MOST_JSON_BYTES, read_arrays, read_json, read_regular
+from jaxflow.detection.saved_files import read_arrays, read_json, read_regular, too_large
 from jaxflow.detection.saved_history import history_arrays, restored_history
 from jaxflow.detection.saved_reasons import reasons_arrays, restore_reasons
 from jaxflow.detection.thresholds import AnyThresholdRule
@@ -52,6 +54,7 @@ FORMAT_VERSION = 3
 # An array's name begins with one of them.
 PARTS = ("model", "preprocessing", "missing", "history", "reasons", "calibration")
 DESCRIPTION, WEIGHTS = "detector.json", "weights.safetensors"
+MOST_READS = 100  # of a directory that is replaced again and again
 DETECTORS: dict[str, type[Detector]] = {
     kind.__name__: kind for kind in (FlowDetector, GaussianDetector, AutoencoderDetector)
 }
@@ -91,6 +94,9 @@ class SavedDetector(Spec):
 def save_detector(detector: Detector, path: str | os.PathLike[str]) -> None:
     """Write a fitted detector; one saved at `path` before is replaced once the new one is complete.
 
+    Whoever loads it at that moment has the old one or the new one, whole; only where the system cannot exchange two
+    directories is there for a moment none.
+
     The parameters are written as what they stand for (`model=None` as the default model) and the threshold as it is
     now. A `random_state` that is no whole number is not kept.
 
@@ -108,19 +114,20 @@ def save_detector(detector: Detector, path: str | os.PathLike[str]) -> None:
     path = path.resolve()
     weights = dump_arrays(_arrays(detector))
     description = _as_json(_description(detector, hashlib.sha256(weights).hexdigest()))
-    if len(description) > MOST_JSON_BYTES:
-        raise InputError(
-            f"{path}: {DESCRIPTION} would have {len(description)} bytes, expected at most {MOST_JSON_BYTES}"
-        )
+    if reason := too_large(description.encode()):
+        raise InputError(f"{path}: {DESCRIPTION} would have {reason}")
     temporary, old = (path.with_name(f".{path.name}.{uuid.uuid4().hex}.{kind}") for kind in ("tmp", "old"))
     try:
-        temporary.mkdir(parents=True)
-        (temporary / WEIGHTS).write_bytes(weights)
-        (temporary / DESCRIPTION).write_text(description, encoding="utf-8")
-        if path.exists():
+        with unfinished(temporary):
+            temporary.mkdir(parents=True)
+            (temporary / WEIGHTS).write_bytes(weights)
+            (temporary / DESCRIPTION).write_text(description, encoding="utf-8")
+        if not path.exists():
+            temporary.rename(path)
+        elif not exchanged(temporary, path):
             # A directory cannot be renamed onto one that holds files, so the old one steps aside first.
             path.rename(old)
-        temporary.rename(path)
+            temporary.rename(path)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
@@ -153,12 +160,7 @@ def load(path: str | os.PathLike[str]) -> Any:
         InputError: if the directory or one of its files is missing, damaged or edited, or written in a newer format.
     """
     path = Path(path)
-    if not path.is_dir():
-        raise InputError(f"{path} is no directory, expected one with a saved detector")
-    description = _read_description(path / DESCRIPTION)
-    weights = read_regular(path / WEIGHTS)
-    if hashlib.sha256(weights).hexdigest() != description.weights_sha256:
-        raise InputError(f"{path / WEIGHTS} is damaged: it is not the file that {DESCRIPTION} describes")
+    description, weights = _read_both(path)
     detector = _unfitted(description, path / DESCRIPTION)
     try:
         _restore(detector, description, read_arrays(weights))
@@ -208,6 +210,34 @@ def _as_json(description: SavedDetector) -> str:
 def _checksum(values: dict[str, Any]) -> str:
     rest = {name: value for name, value in values.items() if name != "checksum"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _read_both(path: Path) -> tuple[SavedDetector, bytes]:
+    """The description and the bytes of the weights, of one and the same detector."""
+    for _ in range(MOST_READS):
+        before = _identity(path)
+        if before is None:
+            raise InputError(f"{path} is no directory, expected one with a saved detector")
+        try:
+            description = _read_description(path / DESCRIPTION)
+            weights = read_regular(path / WEIGHTS)
+            if hashlib.sha256(weights).hexdigest() != description.weights_sha256:
+                raise InputError(f"{path / WEIGHTS} is damaged: it is not the file that {DESCRIPTION} describes")
+            return description, weights
+        except InputError:
+            # Another detector may have come between the two files.
+            if _identity(path) == before:
+                raise
+    raise InputError(f"{path} is replaced faster than it can be read, expected a saved detector")
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    """What tells a directory from one that takes its place; None if there is none."""
+    try:
+        about = path.stat()
+    except (OSError, ValueError):
+        return None
+    return (about.st_dev, about.st_ino, about.st_mtime_ns, about.st_ctime_ns) if stat.S_ISDIR(about.st_mode) else None
 
 
 def _read_description(file: Path) -> SavedDetector:

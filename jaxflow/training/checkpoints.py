@@ -24,7 +24,7 @@ from pydantic import Field
 from jaxflow.config.spec import Spec
 from jaxflow.errors import InputError, Preempted
 from jaxflow.training import preemption
-from jaxflow.training.history import History
+from jaxflow.training.history import COLUMNS, MAY_LACK, WHOLE, History
 from jaxflow.training.hosts import any_host
 from jaxflow.training.kept_checkpoints import (
     discard,
@@ -134,11 +134,12 @@ class CheckpointWriter:
             why = "it was removed while the fit lasted" if gone else _reason(error)
             raise InputError(f"{self.checkpoints.directory}: a checkpoint cannot be written: {why}") from error
 
-    def restore(self, state: Any) -> Restored | None:
+    def restore(self, state: Any, members: int = 1) -> Restored | None:
         """The last checkpoint; None if there is none.
 
         Args:
             state: a state of the same structure, such as the first; its arrays may be given up.
+            members: number of histories.
 
         Raises:
             InputError: if the checkpoint is of another fit, or cannot be read.
@@ -151,6 +152,7 @@ class CheckpointWriter:
         try:
             about = self._manager.restore(position, args=args.Composite(fit=args.JsonRestore()))["fit"]
             _require_same(where, about["identity"], self.identity)
+            histories = _histories(about["histories"], members)
             like = jax.tree.map(_description, _storable(state))
             arrays = self._manager.restore(position, args=args.Composite(state=args.StandardRestore(like)))
         except InputError:
@@ -158,7 +160,6 @@ class CheckpointWriter:
         except Exception as error:  # Orbax raises whatever its many parts do.
             raise InputError(f"{where} cannot be read, remove it to go on from the one before: {error}") from error
         self.saved_position = position
-        histories = [History(rows) for rows in about["histories"]]
         return Restored(_put_back(arrays["state"], state), histories)
 
     @property
@@ -234,6 +235,25 @@ def _require_same(where: str, saved: dict[str, Any], wanted: dict[str, Any]) -> 
         if saved.get(name) != wanted[name]:
             difference = "differs" if name in DIGESTS else f"was {saved.get(name)!r} and is {wanted[name]!r}"
             raise InputError(f"{where} is of another fit: {name} {difference}; remove the directory to begin anew")
+
+
+def _histories(found: Any, members: int) -> list[History]:
+    """The histories that a checkpoint holds.
+
+    Raises:
+        ValueError: if they are not one of each member, with a row for each epoch from the first on.
+    """
+    if not isinstance(found, list) or len(found) != members or not all(isinstance(rows, list) for rows in found):
+        raise ValueError(f"its histories are {found!r:.80}, expected a list of rows for each of {members}")
+    for rows in found:
+        for epoch, row in enumerate(rows, start=1):
+            if not isinstance(row, dict) or row.keys() != COLUMNS or row["epoch"] != epoch:
+                raise ValueError(f"its histories have {row!r:.80} as row {epoch}, expected columns of that epoch")
+            for name, value in row.items():
+                kinds = (int,) if name in WHOLE else (int, float)
+                if isinstance(value, bool) or not (isinstance(value, kinds) or (value is None and name in MAY_LACK)):
+                    raise ValueError(f"its histories have {name} = {value!r:.80} in epoch {epoch}, expected a number")
+    return [History(rows) for rows in found]
 
 
 def _storable(state: Any) -> dict[str, jax.Array]:

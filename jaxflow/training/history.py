@@ -9,6 +9,10 @@ from typing import Any
 from jaxflow.atomic_write import write_csv, write_text
 
 Row = dict[str, float | int | None]
+WHOLE = frozenset({"epoch", "skipped_steps"})  # columns of whole numbers
+MAY_LACK = frozenset({"valid_loss", "device_memory"})  # columns that may have None
+OTHERS = frozenset({"train_loss", "best_loss", "learning_rate", "gradient_norm", "seconds", "steps_per_second"})
+COLUMNS = WHOLE | MAY_LACK | OTHERS
 
 
 def json_line(row: Row) -> str:

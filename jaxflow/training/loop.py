@@ -59,7 +59,7 @@ def run_epochs(
         if writer is not None:
             contexts.enter_context(writer)
             contexts.enter_context(preemption.listening())
-            restored = writer.restore(state)
+            restored = writer.restore(state, len(histories))
             if restored is not None:
                 state, histories = restored
                 state = place(state)

@@ -1,6 +1,8 @@
+import copy
 import hashlib
 import json
 import shutil
+import threading
 from pathlib import Path
 
 import jax
@@ -10,6 +12,7 @@ from safetensors.numpy import load_file, save
 from sklearn.exceptions import NotFittedError
 
 import jaxflow
+from jaxflow.atomic_write import exchanged
 from jaxflow.data import MinMax
 from jaxflow.data.frame import as_frame
 from jaxflow.detection import (
@@ -261,7 +264,7 @@ def test_a_place_below_a_file_is_refused(gaussian, tmp_path):
     assert names_in(tmp_path) == ["file"]
 
 
-@pytest.mark.parametrize("step", ["mkdir", "write_bytes", "write_text", "first rename", "second rename"])
+@pytest.mark.parametrize("step", ["mkdir", "write_bytes", "write_text", "exchange", "first rename", "second rename"])
 def test_nothing_is_half_written(gaussian, tmp_path, monkeypatch, step):
     place = tmp_path / "model"
     gaussian.save(place)
@@ -277,7 +280,10 @@ def test_nothing_is_half_written(gaussian, tmp_path, monkeypatch, step):
         return full() if next(failures, False) else rename(self, target)
 
     if step.endswith("rename"):
+        monkeypatch.setattr(saving, "exchanged", lambda *_: False)
         monkeypatch.setattr(Path, "rename", failing_rename)
+    elif step == "exchange":
+        monkeypatch.setattr(saving, "exchanged", full)
     else:
         monkeypatch.setattr(Path, step, full)
     gaussian.set_threshold(GivenThreshold(value=before + 1))
@@ -287,6 +293,66 @@ def test_nothing_is_half_written(gaussian, tmp_path, monkeypatch, step):
     # The older one is still there, and nothing else.
     assert load(place).threshold_ == before
     assert names_in(tmp_path) == ["detector.json", "model", "weights.safetensors"]
+
+
+def two_versions(detector):
+    """Two detectors that differ in both files: in threshold and calibration scores."""
+    versions = [copy.copy(detector) for _ in range(2)]
+    for number, version in enumerate(versions):
+        version.calibration_scores_ = detector.calibration_scores_ + number
+        version.set_threshold(GivenThreshold(value=number))
+    return versions
+
+
+def test_a_reader_finds_the_old_detector_or_the_new_one(gaussian, tmp_path):
+    """However often one takes the place of the other while it reads."""
+    place, versions = tmp_path / "model", two_versions(gaussian)
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    if not exchanged(tmp_path / "first", tmp_path / "second"):
+        pytest.skip("this file system exchanges no directories")
+    versions[0].save(place)
+
+    def write():
+        for number in range(100):
+            versions[number % 2].save(place)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    while writer.is_alive():
+        found = load(place)
+        wanted = versions[int(found.threshold_)].calibration_scores_
+        np.testing.assert_array_equal(found.calibration_scores_, wanted)
+    writer.join()
+    assert names_in(tmp_path) == ["detector.json", "first", "model", "second", "weights.safetensors"]
+
+
+def test_a_detector_that_comes_between_the_two_files_is_read_whole(gaussian, tmp_path, monkeypatch):
+    place, (old, new) = tmp_path / "model", two_versions(gaussian)
+    old.save(place)
+    read, replaced = saving._read_description, []
+
+    def read_then_replaced(file):
+        description = read(file)
+        if not replaced:
+            replaced.append(new.save(place))
+        return description
+
+    monkeypatch.setattr(saving, "_read_description", read_then_replaced)
+    found = load(place)
+    assert found.threshold_ == new.threshold_
+    np.testing.assert_array_equal(found.calibration_scores_, new.calibration_scores_)
+
+
+def test_what_is_damaged_for_good_is_not_read_again_and_again(gaussian, tmp_path, monkeypatch):
+    place = tmp_path / "model"
+    gaussian.save(place)
+    (place / "weights.safetensors").write_bytes(b"x")
+    reads, read = [], saving._read_description
+    monkeypatch.setattr(saving, "_read_description", lambda file: reads.append(file) or read(file))
+    with pytest.raises(InputError, match="is damaged: it is not the file that"):
+        load(place)
+    assert len(reads) == 1
 
 
 def test_interrupted_while_writing_leaves_nothing(gaussian, tmp_path, monkeypatch):

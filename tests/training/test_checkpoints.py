@@ -1,5 +1,6 @@
 """A fit that goes on from a checkpoint ends as if it had never been interrupted."""
 
+import json
 import os
 import shutil
 import signal
@@ -12,7 +13,7 @@ from flax import nnx
 
 from jaxflow.errors import InputError, Preempted
 from jaxflow.models import MAF, EnsembleSpec, Gaussian
-from jaxflow.training import Batch, Checkpoints, FitSpec, fit
+from jaxflow.training import Batch, Checkpoints, FitSpec, checkpoints, fit
 from jaxflow.training.checkpoints import discard, has_checkpoints
 from jaxflow.training.preemption import listening
 from jaxflow.training.watchers import Watcher
@@ -112,6 +113,55 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     shutil.rmtree(tmp_path / "4" / "state")
     with pytest.raises(InputError, match=r"checkpoint .*4 cannot be read, remove it to go on from the one before"):
         fitted(MEMBER, Checkpoints(directory=tmp_path, resume=True))
+
+
+def row(epoch, **changed):
+    numbers = dict.fromkeys(["train_loss", "best_loss", "learning_rate", "gradient_norm", "seconds"], 0.5)
+    row = {"epoch": epoch, "skipped_steps": 0, "steps_per_second": 3, "valid_loss": None, "device_memory": None}
+    return {**row, **numbers, **changed}
+
+
+DAMAGED = {
+    "none": [],
+    "no list": {"rows": []},
+    "nothing": None,
+    "a number": [5],
+    "texts": [["x"]],
+    "a column alone": [[{"epoch": 1}]],
+    "more columns": [[row(1, more=1)]],
+    "too many": [[row(1)], [row(1)]],
+    "an epoch left out": [[row(1), row(3)]],
+    "a column that is a list": [[row(1, seconds=[])]],
+    "a loss that is a text": [[row(1, train_loss="0.5")]],
+    "a loss that is not there": [[row(1, train_loss=None)]],
+    "a loss that is true": [[row(1, train_loss=True)]],
+    "half a step": [[row(1, skipped_steps=0.5)]],
+    "an epoch that is a mapping": [[row({})]],
+}
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    kept = tmp_path_factory.mktemp("kept")
+    fitted(MEMBER, Checkpoints(directory=kept, seconds=0, keep=1))
+    return kept
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_damaged_histories_are_named(kept, case):
+    place = kept / "4" / "fit" / "metadata"
+    whole = place.read_text()
+    try:
+        place.write_text(json.dumps(json.loads(whole) | {"histories": DAMAGED[case]}))
+        with pytest.raises(InputError, match=r"checkpoint .*4 cannot be read, remove .*: its histories (are|have) "):
+            fitted(MEMBER, Checkpoints(directory=kept, resume=True))
+    finally:
+        place.write_text(whole)
+
+
+def test_histories_that_are_whole_are_taken():
+    found = checkpoints._histories([[row(1), row(2, train_loss=float("nan"))], []], 2)
+    assert [len(history.rows) for history in found] == [2, 0]
 
 
 def test_what_is_discarded_is_no_checkpoint_at_any_moment(tmp_path, monkeypatch):
