@@ -29,6 +29,13 @@ def test_the_tail_begins_as_the_paper_says():
     assert 0.02 * beyond == pytest.approx(1e-3)
 
 
+def test_infinite_first_scores_are_forgotten_as_alarms_are():
+    scores = stream(0, 1000)
+    clean, mixed = (Spot(given, rate=0.01, level=0.9).arrays() for given in (scores, np.r_[np.inf, scores, np.inf]))
+    for name, array in clean.items():
+        np.testing.assert_array_equal(mixed[name], array)
+
+
 def test_alarms_come_at_about_the_rate():
     shares = [Spot(scores[:1000], rate=0.01, level=0.9).run(scores[1000:]).mean() for scores in map(stream, range(3))]
     assert np.mean(shares) == pytest.approx(0.01, rel=0.3)
@@ -162,12 +169,26 @@ def test_p_values_are_below_the_rate_for_alarms_alone(kind):
     assert spot.p_value(-np.inf) == 1
 
 
+def test_the_tail_is_fitted_again_when_it_has_grown_by_a_fiftieth():
+    scores = stream(3, 1000)
+    spot = Spot(scores, rate=0.001, level=0.8)
+    middle = (spot.level + spot.threshold) / 2
+    expected = 200
+    for size in range(201, 221):
+        spot.step(middle)
+        expected = size if size >= 1.02 * expected else expected
+        assert spot.arrays()["counts"].tolist() == [800 + size, size, expected]
+    assert expected == 219  # after 204, 209 and 214
+
+
 def test_memory_is_bounded(monkeypatch):
     monkeypatch.setattr(streaming_rules, "MOST_EXCESSES", 60)
     scores = stream(6)
     spot = Spot(scores[:1000], rate=0.01, level=0.9)
     first = spot.excesses
     alarms = spot.run(scores[1000:])
+    learned = scores[1000:][~alarms & (scores[1000:] > spot.level)] - spot.level
+    np.testing.assert_array_equal(spot.excesses[first.size :], learned[first.size - spot.excesses.size :])
     assert first.size + 30 <= spot.excesses.size < first.size + 61
     assert spot._tail.shape[1] <= 2 * (first.size + 61)
     np.testing.assert_array_equal(spot.excesses[: first.size], first)

@@ -306,6 +306,9 @@ def test_candidates_are_values_of_normal_rows():
     shares = np.mean(normal[:, :1] < chosen[:, 0], axis=0)
     np.testing.assert_allclose(shares, (np.arange(8) + 0.5) / 8, atol=0.003)
     assert set(chosen[:, 1]) == {0.0, 1.0, 2.0}
+    # A value that many rows have stands for as many quantiles.
+    often = np.where(np.arange(500) < 250, -5.0, rng.normal(size=500))[:, None]
+    assert np.sum(candidate_values(often, [[0]], 8) == -5.0) == 4
     # One-hot columns are replaced together, by one of the three categories.
     assert {tuple(row) for row in chosen[:, 2:].tolist()} == {(1, 0, 0), (0, 1, 0), (0, 0, 1)}
 

@@ -76,6 +76,11 @@ def test_stop_names_epoch_step_and_row():
     )
 
 
+def test_of_several_bad_steps_the_first_is_named():
+    error = stopped(Location(), rows(poisoned=dict.fromkeys(range(64), 1e3)))
+    assert (error.epoch, error.step, len(error.rows)) == (1, 1, 8)
+
+
 def test_nothing_changes_after_the_bad_step():
     """The parameters are those of as many steps as came before it."""
     error = stopped(Location(), rows(poisoned={5: 1000.0}), rows(seed=1))

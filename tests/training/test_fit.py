@@ -143,6 +143,20 @@ def test_the_learning_rate_warms_up_and_decays():
     assert 1e-3 < rates[-1] < 2e-3
 
 
+def test_every_step_has_the_learning_rate_of_its_place_in_the_whole_fit():
+    class Slope(Location):
+        """Its gradient is always one, of which Adam makes steps of just the learning rate."""
+
+        def loss(self, x, weight=None, context=None, rngs=None):
+            return jnp.sum(self.point[...])
+
+    spec = FitSpec(epochs=5, batch_size=25, learning_rate=0.01, warmup=0.2, final_learning_rate=0.1, patience=None)
+    fitted = fit(Slope(), rows(100), None, spec, key=jax.random.key(0)).model
+    step = np.arange(20)
+    share = np.where(step < 4, step / 4, 0.1 + 0.9 * 0.5 * (1 + np.cos(np.pi * (step - 4) / 16)))
+    np.testing.assert_allclose(fitted.point[...], -0.01 * share.sum(), rtol=1e-4)
+
+
 def test_the_gradient_is_clipped():
     """With Adam a scaled gradient makes the same first step, so look at two steps of very different size."""
     x = np.array([[1e4, 1e4], [1.0, 1.0]])
@@ -250,6 +264,19 @@ def test_any_share_of_warm_up_trains(epochs, warmup):
     result = fit(Location(), rows(100), None, spec, key=jax.random.key(0))
     assert len(result.history.rows) == epochs
     assert max(result.history.column("learning_rate")) <= 0.1 + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("epochs", "n", "expected"),
+    [(100, 100, 5), (100, 95, 5), (3, 100, 3), (100, 10_000, 1), (100, 4, 50), (100, 25, 17)],
+)
+def test_steps_leave_as_many_epochs_as_they_make(epochs, n, expected):
+    assert FitSpec(epochs=epochs, steps=50, batch_size=10).for_rows(n).epochs == expected
+
+
+def test_a_fit_has_no_more_epochs_than_its_steps_make():
+    spec = FitSpec(epochs=100, steps=8, batch_size=25, patience=None)
+    assert len(fit(Location(), rows(), None, spec, key=jax.random.key(0)).history.rows) == 2
 
 
 def test_a_batch_beyond_the_rows_is_all_rows():
