@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxflow.bijectors import Affine, MaskedAutoregressive, RationalQuadratic
+from jaxflow.bijectors import Affine, MaskedAutoregressive, RationalQuadratic, Shift
 from jaxflow.networks import MaskedMLP, masked_mlp
 from tests.bijectors.cases import GRAPH, shaken
 from tests.compiled import normal
@@ -141,6 +141,19 @@ def test_jacobi_needs_few_passes_where_features_hardly_depend_on_each_other():
         jax.effects_barrier()
         assert 2 < len(calls) <= most
         np.testing.assert_allclose(x, feature_by_feature(made, z, None)[0], rtol=1e-11, atol=1e-11)
+
+
+def test_jacobi_recovers_from_guesses_that_overflow():
+    # Each feature is shifted by 1e200 times the one before it where that is positive, which only the guesses are.
+    conditioner = MaskedMLP(3, 1, (2,), rngs=nnx.Rngs(0))
+    first, last = conditioner.linears
+    first.kernel[...] = jnp.array([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+    last.kernel[...] = jnp.array([[0.0, 1e200, 0.0], [0.0, 0.0, 1e200]])
+    last.bias[...] = jnp.array([-1.0, 0.0, 0.0])
+    z = jnp.array([[1.0, -1.0, 5.0]])
+    for sampling in ("walk", "jacobi"):
+        made = MaskedAutoregressive(Shift(), conditioner, sampling=sampling)
+        np.testing.assert_array_equal(jax.jit(made.forward)(z), [[0.0, -1.0, 5.0]])
 
 
 def test_refusals():

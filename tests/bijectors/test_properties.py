@@ -215,6 +215,19 @@ def test_every_parameter_matters(name):
         assert np.any(gradient != 0), f"{jax.tree_util.keystr(path)} has no effect"
 
 
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.context_dim])
+@both_directions
+def test_every_context_feature_matters(name, direction):
+    rows = placed(np.random.default_rng(7).normal(size=(3, DIM)), domain(name, direction))
+    context = np.random.default_rng(8).normal(size=(3, CONTEXT_DIM))
+    values, _ = compiled(name, direction)(rows, jnp.asarray(context))
+    for feature in range(CONTEXT_DIM):
+        other = context.copy()
+        other[:, feature] += 2.0
+        moved, _ = compiled(name, direction)(rows, jnp.asarray(other))
+        assert np.all(np.any(np.abs(moved - values) > 1e-6, axis=1)), f"context feature {feature} has no effect"
+
+
 @every_case
 def test_saved_and_loaded_bit_for_bit(name, tmp_path):
     saved = built(name)

@@ -30,6 +30,18 @@ def test_invertible_whatever_the_parameters(make):
         np.testing.assert_allclose(back, -log_det, atol=1e-5)
 
 
+@pytest.mark.parametrize("ratio", [-100.0, -2.0, -1.0, 0.0, 5.0])
+def test_a_radial_layer_never_folds_the_way_from_its_centre(ratio):
+    layer = Radial(DIM, rngs=nnx.Rngs(0))
+    layer.parameters.values[...] = jnp.concatenate([jnp.zeros(DIM), jnp.array([0.5, ratio])])
+    away = jnp.linspace(0, 10, 200)
+    rows = away[:, None] * jnp.ones(DIM) / np.sqrt(DIM)
+    x, log_det = jax.jit(layer.forward_and_log_det)(rows)
+    assert np.all(np.diff(x[:, 0]) > 0)
+    assert np.isfinite(log_det).all()
+    np.testing.assert_allclose(jax.jit(layer.inverse)(x), rows, atol=1e-9)
+
+
 @every_layer
 def test_the_first_step_leaves_the_identity(make):
     graph, params, rest = nnx.split(make(nnx.Rngs(0)), nnx.Param, ...)

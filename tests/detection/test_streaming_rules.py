@@ -169,6 +169,13 @@ def test_p_values_are_below_the_rate_for_alarms_alone(kind):
     assert spot.p_value(-np.inf) == 1
 
 
+def test_p_values_go_on_where_the_tail_begins():
+    spot = Spot(stream(5, 1000), rate=0.01, level=0.9)
+    assert spot.p_value(spot.level) == pytest.approx(spot.p_value(np.nextafter(spot.level, np.inf)), rel=1e-9)
+    lowest = spot.arrays()["below"][0]
+    assert spot.p_value(lowest) < spot.p_value(np.nextafter(lowest, -np.inf)) == 1
+
+
 def test_the_tail_is_fitted_again_when_it_has_grown_by_a_fiftieth():
     scores = stream(3, 1000)
     spot = Spot(scores, rate=0.001, level=0.8)

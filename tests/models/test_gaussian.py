@@ -11,6 +11,7 @@ from flax import nnx
 from jaxflow.config.spec import parse_spec
 from jaxflow.errors import InputError
 from jaxflow.models import GaussianSpec
+from jaxflow.models.covariance import centre
 from jaxflow.models.gaussian import Gaussian
 
 KEY = jax.random.key(0)
@@ -132,6 +133,18 @@ def test_a_large_offset_costs_no_digits():
     moved = (x + 1e4).astype(np.float32)
     expected = np.cov(moved.astype(np.float64).T, ddof=0)
     np.testing.assert_allclose(covariance_of(fitted(moved, regularization=0.0)), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_constant_column_is_centred_to_exactly_zero():
+    rng = np.random.default_rng(12)
+    x = np.stack([np.full(1000, 0.1), rng.normal(size=1000) + 1e6], axis=1).astype(np.float32)
+    weight = rng.uniform(0, 3, 1000).astype(np.float32)
+    centred, mean, shares = jax.jit(centre)(jnp.asarray(x), jnp.asarray(weight))
+    np.testing.assert_array_equal(centred[:, 0], 0)
+    assert mean[0] == np.float32(0.1)
+    exact = x[:, 1].astype(np.float64)
+    np.testing.assert_allclose(centred[:, 1], exact - np.average(exact, weights=weight), atol=1e-4)
+    assert jnp.sum(shares) == pytest.approx(1)
 
 
 def test_ill_conditioned_rows_are_fitted_in_float32():

@@ -55,6 +55,16 @@ def test_skip_leaves_the_step_out_counts_it_and_goes_on():
     assert losses[-1] < losses[0]
 
 
+def test_steps_that_are_left_out_have_no_part_in_the_means_of_an_epoch():
+    x = np.ones((64, 2))
+    x[5] = 1000.0
+    spec = SKIP.model_copy(update={"learning_rate": 1e-12})
+    history = fit(Location(), x, None, spec, key=jax.random.key(0)).history
+    assert history.column("skipped_steps") == [1, 1, 1]
+    assert history.column("train_loss") == [pytest.approx(2.0)] * 3
+    assert history.column("gradient_norm") == [pytest.approx(np.sqrt(8))] * 3
+
+
 def test_a_loss_that_is_never_finite_is_an_error():
     x = np.full((8, 2), 1000.0)
     for valid in (x, rows()):  # also where the held-out loss of the start is finite

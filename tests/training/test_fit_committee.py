@@ -33,6 +33,28 @@ def test_scores_that_are_not_counted_have_no_part_in_the_tail():
         np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+def test_scores_that_are_no_finite_numbers_count_as_the_largest_finite_one():
+    scores = np.random.default_rng(1).gamma(3.0, size=100)
+    odd, as_if = scores.copy(), scores.copy()
+    odd[:9] = [np.inf, np.nan, -np.inf] * 3
+    as_if[:9] = scores[9:].max()
+    for found, expected in zip(score_tail(jnp.asarray(odd)), score_tail(jnp.asarray(as_if)), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+    quantiles, excess = score_tail(jnp.full(5, jnp.inf))
+    np.testing.assert_array_equal(quantiles, 0)
+    assert excess > 0
+
+
+def test_below_the_tail_a_score_is_as_rare_as_held_out_rows_say():
+    known = np.random.default_rng(2).gamma(3.0, size=5000)
+    quantiles, excess = score_tail(jnp.asarray(known))
+    levels = (np.arange(512) + 0.5) / 512
+    np.testing.assert_allclose(quantiles, np.quantile(known, levels), rtol=1e-4)
+    asked = np.array([0, 10, 100, 400])
+    found = negative_log_tail(quantiles[asked], quantiles, excess)
+    np.testing.assert_allclose(found, -np.log(1 - levels[asked]), rtol=1e-4)
+
+
 def test_beyond_the_last_tenth_the_tail_is_that_of_a_pareto_distribution_with_their_mean_excess():
     known = np.random.default_rng(0).gamma(3.0, size=5000)
     quantiles, excess = score_tail(jnp.asarray(known))
