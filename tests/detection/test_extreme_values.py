@@ -66,6 +66,22 @@ def test_a_tail_without_an_end_is_the_most_likely_of_those():
     assert ended > 10
 
 
+@pytest.mark.parametrize(("n", "beyond"), [(2, 1), (3, 1), (7, 3), (12, 6), (19, 9), (30, 10), (400, 20)])
+def test_of_few_scores_the_upper_half_makes_up_the_tail_at_most(n, beyond):
+    scores = np.arange(n) ** 1.5
+    tail = fit_tail(scores, 0.05)
+    assert tail is not None
+    assert (tail.level, tail.share) == (scores[-1 - beyond], beyond / n)
+
+
+@pytest.mark.parametrize("excesses", [[8.0, 9.0, 9.5, 10.0], [3.0, 3.0, 3.0], [0.5]])
+def test_numbers_that_pile_up_at_the_largest_are_uniform_up_to_it(excesses):
+    # Towards shapes below -1 the likelihood would grow without bound.
+    assert fit_generalized_pareto(np.array(excesses)) == (-1.0, pytest.approx(max(excesses)))
+    shape, scale = fit_generalized_pareto(np.array(excesses), endless=True)
+    assert (shape, scale) == (0.0, pytest.approx(np.mean(excesses)))
+
+
 @pytest.mark.parametrize("shape", [-0.5, 0.0, 1e-9, 0.5])
 def test_a_quantile_is_exceeded_by_its_share(shape):
     tail = Tail(10.0, 0.1, shape, 2.0)

@@ -85,6 +85,15 @@ def test_a_surprise_is_how_rare_the_score_is_among_held_out_rows(committee):
         assert one.mean() == pytest.approx(1, abs=0.1)  # about as of a standard exponential variable
 
 
+def test_rows_of_weight_zero_have_no_part_in_the_yardstick():
+    x, weight = rows(1, 50), np.repeat([0.0, 0.5, 2.0], [20, 15, 15])
+    given, without = (Committee(["as_given", "arcsinh"], [Gaussian(2), Gaussian(2)]) for _ in range(2))
+    given.calibrate(x, weight)
+    without.calibrate(x[20:])
+    np.testing.assert_allclose(given.quantiles[...], without.quantiles[...], rtol=1e-9)
+    np.testing.assert_allclose(given.excess[...], without.excess[...], rtol=1e-9)
+
+
 @pytest.mark.parametrize("power", [1.0, 4.0])
 def test_the_score_is_the_power_mean_over_the_voices_of_which_each_is_a_mean(committee, power):
     x = jnp.asarray(np.concatenate([rows(2, 50), [[1e3, 0.0], [0.0, 1e5]]]))
