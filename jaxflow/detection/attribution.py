@@ -77,9 +77,12 @@ class Explanation:
         scores: their anomaly scores.
         method: where the contributions come from, see `jaxflow.models.score_terms`.
         contributions: the term of each row and column, higher = more to blame; for squared errors in the squared unit
-            that preprocessing gives, otherwise in nats. 0 for a column that is not judged: a context, one that is
-            constant in the training rows, or one whose value the model is to fill in. A value never seen has
-            `NEVER_SEEN`, here and on the other scale.
+            that preprocessing gives, otherwise in nats. Of a density they are terms of the score itself, -log p of the
+            data: a column's log-slope under `tails` and preprocessing is its own (no step mixes columns). So those of
+            the chain rule sum to the score, conditional ones are -log p(x_i | all others), and replacements are what
+            the score falls by. 0 for a column that is not judged: a context, one that is constant in the training
+            rows, or one whose value the model is to fill in. A value never seen has `NEVER_SEEN`, here and on the other
+            scale.
         calibrated: -log of the share of normal rows whose term for the column is as high, with an exponential tail;
             see `TermScale`. 0.7 is the median of normal rows, and at most about one in a hundred reaches 4.6. These
             compare between columns, contributions need not.

@@ -17,6 +17,7 @@ from jaxflow.detection.attribution import (
 from jaxflow.detection.frozen import Frozen
 from jaxflow.detection.inputs import NEVER_SEEN
 from jaxflow.detection.normal_range import NormalRange
+from jaxflow.detection.row_scores import counted_grid
 from jaxflow.detection.row_terms import terms_of_rows
 from jaxflow.detection.term_scale import TermScale
 from jaxflow.models.replacement import CANDIDATES, candidate_values
@@ -50,7 +51,14 @@ class Explainer:
         self._columns, sources = np.unique(detector.inputs_.sources, return_inverse=True)
         self._sources = sources.tolist()
         z, context = as_the_model_sees(detector, normal)
+        self._grid = counted_grid(detector.model_)
         self._candidates = candidate_values(z, blocks_of(self._sources))
+        self._candidate_slopes = None
+        if self._grid is not None and detector.inputs_.encoding.has_slopes:
+            # Chosen with the values: beside the knot of a rank-Gaussian column rounding would take another slope.
+            both = np.concatenate([z, detector.inputs_.log_slopes(normal, grid=self._grid)], axis=1)
+            blocks = [(*block, *(len(self._sources) + i for i in block)) for block in blocks_of(self._sources)]
+            self._candidates, self._candidate_slopes = np.split(candidate_values(both, blocks), 2, axis=1)
         self._texts = categories_of(detector)
         maps = detector.inputs_.encoding.maps
         given = [column.context for column in maps]
@@ -102,12 +110,18 @@ class Explainer:
         z: Float[np.ndarray, "n dim"],
         context: Float[np.ndarray, "n context_dim"] | None,
     ) -> Float[np.ndarray, "n columns"]:
-        """The terms of the columns of x: what preprocessing made of one column, z, is judged together."""
-        out = np.zeros(x.shape)
+        """The terms of the columns of x: what preprocessing made of one column, z, is judged together.
+
+        Of a density they are terms of -log p(x), not of what preprocessing made of x: less each column's log-slope.
+        """
+        out, slopes = np.zeros(x.shape), None
+        if self._grid is not None:
+            slopes = self.detector.inputs_.log_slopes(x, grid=self._grid)
         with floats_of(self.detector.float_type_):
             out[:, self._columns] = terms_of_rows(
-                self._model, z, context, method=self.method, sources=self._sources, candidates=self._candidates
-            )
+                self._model, z, context, method=self.method, sources=self._sources, candidates=self._candidates,
+                log_slopes=slopes, candidate_slopes=self._candidate_slopes,
+            )  # fmt: skip
         if self.detector.inputs_.imputer is not None:  # what stands there is not the row's own
             out[np.isnan(x)] = 0.0
         return out

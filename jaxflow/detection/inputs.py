@@ -114,6 +114,19 @@ class Inputs:
             return constant + x.__array_namespace__().zeros_like(x[:, 0])
         return constant + slopes[:, self.preprocessing.kept[: self.dim][counted]].sum(axis=1)
 
+    def log_slopes(
+        self, x: Float[np.ndarray, "n columns"], *, grid: Bool[np.ndarray, "dim"]
+    ) -> Float[np.ndarray, "n dim"]:
+        """The log dz/dx of each feature whose sum is `log_det`, at rows of codes; 0 for those on a `grid`.
+
+        No step mixes columns, so each of them belongs to the column that its feature stems from.
+        """
+        slopes = np.tile(self.preprocessing.log_slopes[: self.dim], (len(x), 1))
+        differing = self.encoding.log_slopes(x)
+        if differing is not None:
+            slopes += differing[:, self.preprocessing.kept[: self.dim]]
+        return np.where(grid, 0.0, slopes)
+
     def log_slopes_at(
         self, z: Float[np.ndarray, "m dim"], *, grid: Bool[np.ndarray, "dim"]
     ) -> Float[np.ndarray, "m dim"]:

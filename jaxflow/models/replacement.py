@@ -1,6 +1,7 @@
 """What a row's score falls by when a feature is replaced: reasons that any model can give."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +13,20 @@ from jaxflow.models.model import Model
 CANDIDATES = 32
 
 
+class LogSlopes(NamedTuple):
+    """Sums over the features of each block of their log-slopes, at the rows and at the candidates."""
+
+    rows: Float[Array, "*batch blocks"]
+    candidates: Float[Array, "candidates blocks"]
+
+
 def replacement_terms(
     model: Model,
     x: Float[Array, "*batch dim"],
     context: Float[Array, "*batch context_dim"] | None,
     blocks: Sequence[Sequence[int]],
     candidates: Float[Array, "candidates dim"],
+    log_slopes: LogSlopes | None = None,
 ) -> Float[Array, "*batch blocks"]:
     """By how much the score falls when a block of features takes its best value, all others staying as they are.
 
@@ -33,6 +42,8 @@ def replacement_terms(
         context: their context; it is not replaced.
         blocks: the features of each block.
         candidates: values that normal rows have, as `candidate_values` gives them.
+        log_slopes: where the score is to be that of data of which x are a function, feature by feature: the log-slopes
+            of that function, which a replaced block changes as well.
     """
     own = _no_number_is_infinite(model.score(x, context))
     masks = np.zeros((len(blocks), x.shape[-1]), bool)
@@ -42,13 +53,17 @@ def replacement_terms(
     repeated = None if context is None else jnp.broadcast_to(context, (*shape, context.shape[-1]))
     values = candidates.reshape(len(candidates), *[1] * (x.ndim - 1), x.shape[-1])
 
-    def fall(mask: Array) -> Array:
+    def fall(block: tuple[Array, LogSlopes | None]) -> Array:
+        mask, slopes = block
         scores = _no_number_is_infinite(model.score(jnp.where(mask, values, x), repeated))
+        if slopes is not None:
+            scores = scores + slopes.rows - slopes.candidates.reshape(-1, *[1] * (x.ndim - 1))
         best = jnp.minimum(own, jnp.min(scores, axis=0))
         return jnp.where(jnp.isinf(best), 0.0, own - best)
 
     # One block after the other: all at once would take as many times the memory.
-    return jnp.moveaxis(jax.lax.map(fall, jnp.asarray(masks)), 0, -1)
+    by_block = jax.tree.map(lambda slopes: jnp.moveaxis(slopes, -1, 0), log_slopes)
+    return jnp.moveaxis(jax.lax.map(fall, (jnp.asarray(masks), by_block)), 0, -1)
 
 
 def candidate_values(

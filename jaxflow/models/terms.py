@@ -16,7 +16,7 @@ from jaxflow.models.gaussian_mixture import GaussianMixture
 from jaxflow.models.linear_gaussian import LinearGaussian
 from jaxflow.models.model import Model
 from jaxflow.models.principal_components import PrincipalComponents
-from jaxflow.models.replacement import replacement_terms
+from jaxflow.models.replacement import LogSlopes, replacement_terms
 from jaxflow.models.variational_autoencoder import VariationalAutoEncoder
 
 TermsMethod: TypeAlias = Literal["chain_rule", "conditional", "squared_error", "reconstruction", "replacement"]
@@ -30,6 +30,7 @@ def score_terms(
     method: str = "auto",
     sources: Sequence[int] | None = None,
     candidates: Float[Array | np.ndarray, "candidates dim"] | None = None,
+    log_slopes: LogSlopes | None = None,
 ) -> Float[Array, "*batch blocks"]:
     """How much of each row's score each feature carries; the higher, the more to blame.
 
@@ -56,6 +57,7 @@ def score_terms(
         sources: for each feature the number of the block it belongs to, from 0 without gaps; features of a block are
             judged together. By default each is its own.
         candidates: what "replacement" replaces with: values of normal rows, as `candidate_values` gives them.
+        log_slopes: what "replacement" is to count besides, see `replacement_terms`.
 
     Returns:
         The terms, with one column a block.
@@ -76,7 +78,7 @@ def score_terms(
     if chosen == "replacement":
         if candidates is None:
             raise InputError("method = 'replacement' needs candidates, which are values of normal rows: got none")
-        return replacement_terms(model, x, context, blocks, jnp.asarray(candidates, x.dtype))
+        return replacement_terms(model, x, context, blocks, jnp.asarray(candidates, x.dtype), log_slopes)
     if chosen == "chain_rule":
         terms = chain_rule_terms(model, x, context)
     elif isinstance(model, VariationalAutoEncoder):
