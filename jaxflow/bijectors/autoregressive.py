@@ -11,6 +11,7 @@ from jaxflow.bijectors.bijector import Bijector
 from jaxflow.bijectors.transformers import Transformer
 from jaxflow.networks.masked_mlp import MaskedMLP
 from jaxflow.networks.masked_walk import walk
+from jaxflow.networks.mlp import for_each_context
 
 Sampling = Literal["walk", "jacobi"]
 
@@ -68,11 +69,12 @@ class MaskedAutoregressive(Bijector):
         return x, jnp.sum(slopes, axis=-1)
 
     def forward_and_log_slopes(
-        self, z: Float[Array, "*batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
+        self, z: Float[Array, "*#batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
     ) -> tuple[Float[Array, "*batch dim"], Float[Array, "*batch dim"]]:
         """x and log dx[i]/dz[i] of each feature, whose sum is the log-determinant."""
         if self.sampling == "walk":
             return walk(self.conditioner, self.transformer.forward_and_log_det, z, context)
+        z = for_each_context(z, context)
         x = self._jacobi(z, context)
         return x, self.transformer.forward_and_log_det(z, self.conditioner(x, context))[1]
 
@@ -82,9 +84,10 @@ class MaskedAutoregressive(Bijector):
         return z, jnp.sum(slopes, axis=-1)
 
     def inverse_and_log_slopes(
-        self, x: Float[Array, "*batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
+        self, x: Float[Array, "*#batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
     ) -> tuple[Float[Array, "*batch dim"], Float[Array, "*batch dim"]]:
         """z and log dz[i]/dx[i] of each feature, whose sum is the log-determinant."""
+        x = for_each_context(x, context)
         return self.transformer.inverse_and_log_det(x, self.conditioner(x, context))
 
     def _jacobi(self, z: Float[Array, "*batch dim"], context) -> Float[Array, "*batch dim"]:

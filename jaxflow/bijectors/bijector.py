@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from jaxflow.networks.mlp import for_each_context
+
 Direction = Literal["forward", "inverse"]
 
 # `initialize` may be given a whole training set; the networks inside see this many rows of it at a time.
@@ -21,7 +23,8 @@ class Bijector(nnx.Module):
     `forward` maps z to x and `inverse` maps x to z. A subclass writes `forward_and_log_det` and
     `inverse_and_log_det`; each returns the mapped array, shape `(..., dim)`, and the logarithm of the absolute
     determinant of its own Jacobian, shape `(...,)`, so the two log-determinants of one point cancel. Leading axes are
-    batch. `forward` and `inverse` come free: under jit the unused log-determinant costs nothing.
+    batch, and those of rows and context broadcast: one row under many contexts becomes as many rows. `forward` and
+    `inverse` come free: under jit the unused log-determinant costs nothing.
 
     Outside its domain a map returns finite values and the infinite log-determinant that makes the density there zero:
     -inf from `inverse_and_log_det`, +inf from `forward_and_log_det`.
@@ -36,24 +39,24 @@ class Bijector(nnx.Module):
 
     @abstractmethod
     def forward_and_log_det(
-        self, z: Float[Array, "*batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
+        self, z: Float[Array, "*#batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
     ) -> tuple[Float[Array, "*batch dim"], Float[Array, "*batch"]]:
         """x = f(z | context) and log |det dx/dz|."""
 
     @abstractmethod
     def inverse_and_log_det(
-        self, x: Float[Array, "*batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
+        self, x: Float[Array, "*#batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
     ) -> tuple[Float[Array, "*batch dim"], Float[Array, "*batch"]]:
         """z = f^-1(x | context) and log |det dz/dx|."""
 
     def forward(
-        self, z: Float[Array, "*batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
+        self, z: Float[Array, "*#batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
     ) -> Float[Array, "*batch dim"]:
         """x = f(z | context)."""
         return self.forward_and_log_det(z, context)[0]
 
     def inverse(
-        self, x: Float[Array, "*batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
+        self, x: Float[Array, "*#batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
     ) -> Float[Array, "*batch dim"]:
         """z = f^-1(x | context)."""
         return self.inverse_and_log_det(x, context)[0]
@@ -92,6 +95,7 @@ class Chain(Bijector):
 
     def forward_and_log_det(self, z, context=None):
         """Apply the layers from the first to the last."""
+        z = for_each_context(z, context)
         total = jnp.zeros(z.shape[:-1], z.dtype)
         for layer in self.layers:
             z, log_det = layer.forward_and_log_det(z, context)
@@ -100,6 +104,7 @@ class Chain(Bijector):
 
     def inverse_and_log_det(self, x, context=None):
         """Undo the layers from the last to the first."""
+        x = for_each_context(x, context)
         total = jnp.zeros(x.shape[:-1], x.dtype)
         for layer in reversed(self.layers):
             x, log_det = layer.inverse_and_log_det(x, context)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from jaxflow.bijectors.bijector import Bijector
 from jaxflow.bijectors.root import solve_increasing
-from jaxflow.networks.mlp import join_context
+from jaxflow.networks.mlp import for_each_context, join_context
 from jaxflow.networks.planned import Planned, PlannedArray, in_list
 
 
@@ -135,6 +135,7 @@ class BlockAutoregressive(Bijector):
 
     def forward_and_log_det(self, z, context=None):
         """Visit the features in order, solving for each."""
+        z = for_each_context(z, context)
         gate = self._gate()
         reach = (1 - gate) * self._bound()
         log_weights = tuple(layer.log_weights() for layer in self.layers)
@@ -167,9 +168,10 @@ class BlockAutoregressive(Bijector):
         return z, jnp.sum(slopes, axis=-1)
 
     def inverse_and_log_slopes(
-        self, x: Float[Array, "*batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
+        self, x: Float[Array, "*#batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
     ) -> tuple[Float[Array, "*batch dim"], Float[Array, "*batch dim"]]:
         """z and log dz[i]/dx[i] of each feature, whose sum is the log-determinant."""
+        x = for_each_context(x, context)
         h, log_slope = x[..., None], jnp.zeros_like(x)[..., None]
         shift = self._shift(x, context)
         for layer in self.layers[:-1]:

@@ -13,7 +13,7 @@ from jaxtyping import Array
 from jaxflow.bijectors.bijector import Bijector
 from jaxflow.errors import InputError
 from jaxflow.networks.buffer import Buffer
-from jaxflow.networks.mlp import MLP
+from jaxflow.networks.mlp import MLP, for_each_context
 from jaxflow.networks.planned import Planned, PlannedArray, within
 
 Adjoint = Literal["checkpointed", "direct"]
@@ -117,6 +117,7 @@ class Continuous(Bijector):
 
     def _solve(self, start: Array, context: Array | None, begin: float, end: float):
         """Where each row is at time `end`, the integral of the trace on the way, and whether the row arrived."""
+        start = for_each_context(start, context)
         dim, batch = start.shape[-1], start.shape[:-1]
         if context is not None:
             context = jnp.broadcast_to(context, (*batch, context.shape[-1])).reshape(-1, context.shape[-1])

@@ -9,6 +9,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 from jaxflow.bijectors.bijector import Bijector
 from jaxflow.bijectors.transformers import Transformer
 from jaxflow.networks.buffer import Buffer
+from jaxflow.networks.mlp import for_each_context
 from jaxflow.networks.planned import Planned, PlannedArray, within
 
 
@@ -60,6 +61,7 @@ class Coupling(Bijector):
         if values.shape[-1] != self.place.size:
             # JAX reads the nearest number where one outside of an array is asked for.
             raise ValueError(f"rows have {values.shape[-1]} features, expected {self.place.size}")
+        values = for_each_context(values, context)
         kept, changed = values[..., self.kept[...]], values[..., self.changed[...]]
         parameters = self.conditioner(kept, context).reshape(*changed.shape, self.transformer.num_parameters)
         changed, log_det = transform(changed, parameters)

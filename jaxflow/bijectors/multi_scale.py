@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxflow.bijectors.bijector import Bijector, Direction
+from jaxflow.networks.mlp import for_each_context
 
 
 class MultiScale(Bijector):
@@ -40,6 +41,7 @@ class MultiScale(Bijector):
 
     def forward_and_log_det(self, z, context=None):
         """Take in latents, block after block."""
+        z = for_each_context(z, context)
         total = jnp.zeros(z.shape[:-1], z.dtype)
         h = z[..., :0]
         for block, dim in zip(reversed(self.blocks), reversed(self.dims), strict=True):
@@ -49,6 +51,7 @@ class MultiScale(Bijector):
 
     def inverse_and_log_det(self, x, context=None):
         """Let go of latents, block after block."""
+        x = for_each_context(x, context)
         total = jnp.zeros(x.shape[:-1], x.dtype)
         h, done = x, []
         for block, left in zip(self.blocks, (*self.dims[1:], 0), strict=True):

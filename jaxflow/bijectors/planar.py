@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from jaxflow.bijectors.bijector import Bijector
 from jaxflow.bijectors.residual_parameters import ResidualParameters, damping
 from jaxflow.bijectors.root import solve_increasing
+from jaxflow.networks.mlp import for_each_context
 
 
 class Planar(Bijector):
@@ -48,12 +49,14 @@ class Planar(Bijector):
 
     def forward_and_log_det(self, z, context=None):
         """Add what tanh makes of the position along w."""
+        z = for_each_context(z, context)
         w, u, b, product = self._parts(context)
         h = jnp.tanh(jnp.sum(w * z, axis=-1) + b)
         return z + u * h[..., None], jnp.log1p(product * (1 - h**2))
 
     def inverse_and_log_det(self, x, context=None):
         """Find the position along w, and subtract."""
+        x = for_each_context(x, context)
         w, u, b, product = self._parts(context)
         position = jnp.sum(w * x, axis=-1)
         # tanh is at most 1 in size; the 1 more leaves room for rounding.

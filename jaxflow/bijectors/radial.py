@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from jaxflow.bijectors.bijector import Bijector
 from jaxflow.bijectors.residual_parameters import ResidualParameters, damping
+from jaxflow.networks.mlp import for_each_context
 
 MOST_LOG_RADIUS = 5.0
 
@@ -49,12 +50,14 @@ class Radial(Bijector):
 
     def forward_and_log_det(self, z, context=None):
         """Stretch the way from the centre."""
+        z = for_each_context(z, context)
         centre, alpha, ratio = self._parts(context)
         nearness = 1 / (1 + _length(z - centre) / alpha)
         return z + (ratio * nearness)[..., None] * (z - centre), self._log_det(ratio, nearness)
 
     def inverse_and_log_det(self, x, context=None):
         """Solve the quadratic equation for the distance from the centre, and shrink."""
+        x = for_each_context(x, context)
         centre, alpha, ratio = self._parts(context)
         nearness = 1 / (1 + _distance(_length(x - centre) / alpha, ratio))
         stretch = ratio * nearness

@@ -6,6 +6,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from jaxflow.networks.mlp import check_context
+
 # A layer may contract by a hundred at most in one direction; float32 keeps enough digits for the way back.
 LOWEST_PRODUCT = -0.99
 
@@ -41,9 +43,8 @@ class ResidualParameters(nnx.Module):
         values = self.values[...]
         if self.conditioner is None:
             return values
-        given = 0 if context is None else context.shape[-1]
-        if context is None or given != self.context_dim:
-            raise ValueError(f"expected a context of {self.context_dim} features, got {given}")
+        check_context(context, self.context_dim)
+        assert context is not None
         offsets = self.conditioner(context.astype(values.dtype))
         if offsets.shape[-1] != values.size:
             raise ValueError(f"the layer takes {values.size} parameters, the conditioner gives {offsets.shape[-1]}")

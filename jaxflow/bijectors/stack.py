@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxflow.bijectors.bijector import Bijector, Direction
+from jaxflow.networks.mlp import for_each_context
 from jaxflow.networks.stacking import stacked
 
 # Below this depth a Python loop over the layers runs faster than a scan and still compiles quickly.
@@ -78,6 +79,7 @@ class Stack(Bijector):
         dropping = any(
             isinstance(module, nnx.Dropout) and not module.deterministic for _, module in nnx.iter_modules(self.layer)
         )
+        values = for_each_context(values, context)
         carry = (values, jnp.zeros(values.shape[:-1], values.dtype))
         backwards = method == "inverse_and_log_det"
         (values, total), counts = jax.lax.scan(

@@ -13,6 +13,7 @@ from jaxflow.bijectors.bijector import Bijector
 from jaxflow.bijectors.linear import reflect
 from jaxflow.bijectors.residual_parameters import ResidualParameters, damping
 from jaxflow.bijectors.root import solve_increasing
+from jaxflow.networks.mlp import for_each_context
 
 
 class Sylvester(Bijector):
@@ -65,6 +66,7 @@ class Sylvester(Bijector):
 
     def forward_and_log_det(self, z, context=None):
         """Add what the hidden units give."""
+        z = for_each_context(z, context)
         vectors, outer, inner, b = self._parts(context)
         y = reflect(z, vectors)[..., : self.rank]
         h = jnp.tanh(_times(inner, y) + b)
@@ -72,6 +74,7 @@ class Sylvester(Bijector):
 
     def inverse_and_log_det(self, x, context=None):
         """Find the hidden units, and subtract what they give."""
+        x = for_each_context(x, context)
         vectors, outer, inner, b = self._parts(context)
         h = _hidden_units(reflect(x, vectors)[..., : self.rank], outer, inner, b)
         return x - self._lifted(_times(outer, h), vectors), -_log_det(outer, inner, h)

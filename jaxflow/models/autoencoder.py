@@ -8,7 +8,6 @@ from flax import nnx
 from jaxtyping import Array, Float
 from pydantic import Field
 
-from jaxflow.errors import InputError
 from jaxflow.models.model import MOST_LAYERS, ContextWidth, Model, ModelSpec, Width, weighted_mean
 from jaxflow.networks.mlp import MLP
 from jaxflow.networks.planned import Planned, within
@@ -55,27 +54,27 @@ class AutoEncoder(Model):
         yield from within("decoder", MLP.planned(latent, dim, tuple(reversed(hidden)), context_dim=context_dim))
 
     def encode(
-        self, x: Float[Array, "*batch dim"], context: Float[Array, "*batch context_dim"] | None = None
+        self, x: Float[Array, "*#batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
     ) -> Float[Array, "*batch latent"]:
         """The latent features; raises `InputError` if the context is missing, unwanted or of the wrong width."""
-        self._check_context(context)
+        x, context = self.aligned(x, context)
         return self.encoder(x, context)
 
     def decode(
-        self, z: Float[Array, "*batch latent"], context: Float[Array, "*batch context_dim"] | None = None
+        self, z: Float[Array, "*#batch latent"], context: Float[Array, "*#batch context_dim"] | None = None
     ) -> Float[Array, "*batch dim"]:
         """The features that latent ones stand for; raises `InputError` as `encode` does."""
-        self._check_context(context)
-        return self.decoder(z, context)
+        return self.decoder(z, self._checked(context))
 
     def reconstruct(
-        self, x: Float[Array, "*batch dim"], context: Float[Array, "*batch context_dim"] | None = None
+        self, x: Float[Array, "*#batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
     ) -> Float[Array, "*batch dim"]:
         """What is left of each row after its way through the latent: `decode(encode(x))`."""
         return self.decode(self.encode(x, context), context)
 
     def score(self, x, context=None):
         """Mean over the features of the squared reconstruction error, `(*batch,)`."""
+        x, context = self.aligned(x, context)
         return jnp.mean((x - self.reconstruct(x, context)) ** 2, axis=-1)
 
     def loss(self, x, weight=None, context=None, rngs=None):
@@ -84,11 +83,6 @@ class AutoEncoder(Model):
             # Rows of weight 0 may hold anything; through them a gradient of 0 * inf would be NaN.
             x = jnp.where(weight[:, None] > 0, x, 0.0)
         return weighted_mean(self.score(x, context), weight)
-
-    def _check_context(self, context: Array | None) -> None:
-        given = 0 if context is None else context.shape[-1]
-        if given != self.context_dim:
-            raise InputError(f"the autoencoder expects a context of {self.context_dim} features, got {given}")
 
 
 class AutoEncoderSpec(ModelSpec):

@@ -58,7 +58,7 @@ def factorises(model: Model) -> bool:
 
 
 def chain_rule_terms(
-    model: Model, x: Float[Array, "*batch dim"], context: Float[Array, "*batch context_dim"] | None = None
+    model: Model, x: Float[Array, "*#batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
 ) -> Float[Array, "*batch dim"]:
     """-log p(x_i | x_<i) of each feature in nats, "before" being in the order of the flow; they sum to -log p(x).
 
@@ -71,6 +71,7 @@ def chain_rule_terms(
     """
     if not factorises(model):
         raise ValueError(f"this {type(model).__name__} is no product of one density a feature")
+    x, context = model.aligned(x, context)
     if isinstance(model, Ensemble):
         terms = model.each(lambda member: chain_rule_terms(member, x, context))
         kept = model.kept[...].reshape(-1, *[1] * x.ndim)

@@ -11,7 +11,6 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from jaxflow.bijectors import RankGaussian
-from jaxflow.models.gaussian import refuse_context
 from jaxflow.models.model import Density, weighted_mean
 from jaxflow.models.score_tail import QUANTILES, SHAPE, negative_log_tail, score_tail
 from jaxflow.networks.buffer import Buffer
@@ -127,12 +126,12 @@ class Committee(Density):
 
     def score(self, x, context=None):
         """The power mean of the surprises; raises `InputError` if given a context."""
-        refuse_context(self, context)
+        x, _ = self.aligned(x, context)
         return combined(self.surprises(x), self.voices, self.weights, self.power)
 
     def log_prob(self, x, context=None):
         """Log of the weighted mean of the members' densities, in nats; raises `InputError` if given a context."""
-        refuse_context(self, context)
+        x, _ = self.aligned(x, context)
         coordinates = {view: self._coordinates(view, x) for view in dict.fromkeys(self.views)}
         values = [
             member.log_prob(coordinates[view][0]) + coordinates[view][1]
@@ -147,7 +146,7 @@ class Committee(Density):
 
     def sample(self, key, sample_shape=(), context=None):
         """Draws of shape `sample_shape + (dim,)`, each from a member drawn for it by their weights."""
-        refuse_context(self, context)
+        sample_shape, _ = self.asked(sample_shape, context)
         choice_key, key = jax.random.split(key)
         draws = []
         for number, (member, view) in enumerate(zip(self.members, self.views, strict=True)):

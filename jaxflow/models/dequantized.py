@@ -155,14 +155,14 @@ class Dequantized(Density):
 
     def log_prob(self, x, context=None):
         """Log-probability in nats, a little below on average; columns on no grid count with their density."""
-        terms = self._terms(x, context)
+        terms = self._terms(*self.aligned(x, context))
         return jax.nn.logsumexp(terms, axis=0) - jnp.log(jnp.asarray(len(terms), terms.dtype))
 
     def lower_bound(
-        self, x: Float[Array, "*batch dim"], context: Float[Array, "*batch context_dim"] | None = None
+        self, x: Float[Array, "*#batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
     ) -> Float[Array, "*batch"]:
         """The bound E[w] of each row in nats, over the same draws as `log_prob`, which it never exceeds."""
-        return jnp.mean(self._terms(x, context), axis=0)
+        return jnp.mean(self._terms(*self.aligned(x, context)), axis=0)
 
     def mean_of_terms(
         self, terms: Callable[[Array], Array], x: Float[Array, "*batch dim"]
@@ -178,13 +178,14 @@ class Dequantized(Density):
         """Weighted mean of the negative bound, over one draw a row; without `rngs`, of the negative `log_prob`."""
         if rngs is None:
             return super().loss(x, weight, context)
+        x, context = self.aligned(x, context)
         u = jax.random.uniform(rngs(), x.shape, x.dtype)
         return weighted_mean(-self._term(u, x, context), weight)
 
     def sample(
         self,
         key: PRNGKeyArray,
-        sample_shape: tuple[int, ...] = (),
+        sample_shape: Any = (),
         context: Float[Array, "*batch context_dim"] | None = None,
     ):
         """Draws of shape `sample_shape + context.shape[:-1] + (dim,)`, with columns back on their grid."""

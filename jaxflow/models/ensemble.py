@@ -123,12 +123,14 @@ class Ensemble(Density):
 
     def log_prob(self, x, context=None):
         """Log of the mean of the members' densities, in nats; -inf off the support of all."""
+        x, context = self.aligned(x, context)
         values = self.each(lambda member: member.log_prob(x, context))
         total = jax.nn.logsumexp(jnp.where(self._kept_as(values), values, -jnp.inf), axis=0)
         return total - jnp.log(jnp.sum(self.kept[...]).astype(values.dtype))
 
     def score(self, x, context=None):
         """How anomalous each row is, as `combination` says; in nats."""
+        x, context = self.aligned(x, context)
         if self.combination == "log_mean_prob":
             return -self.log_prob(x, context)
         scores = self.each(lambda member: member.score(x, context))
@@ -143,10 +145,11 @@ class Ensemble(Density):
     def sample(
         self,
         key: PRNGKeyArray,
-        sample_shape: tuple[int, ...] = (),
+        sample_shape: Any = (),
         context: Float[Array, "*batch context_dim"] | None = None,
     ):
         """Draws of shape `sample_shape + context.shape[:-1] + (dim,)`, each from a member drawn for it."""
+        sample_shape, context = self.asked(sample_shape, context)
         choice_key, key = jax.random.split(key)
         keys = jax.random.split(key, self.members)
         graph, state = nnx.split(self.member)

@@ -10,10 +10,8 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxflow.bijectors.bijector import Bijector
-from jaxflow.errors import InputError
 from jaxflow.models.base import Base
 from jaxflow.models.model import Density
-from jaxflow.networks.mlp import check_context
 
 
 class Flow(Density):
@@ -59,7 +57,8 @@ class Flow(Density):
         Raises:
             InputError: as `log_prob`.
         """
-        x = self._rows(x)
+        x, context = self.aligned(x, context)
+        x = self._precise(x)
         infinite = jnp.any(jnp.isinf(x), axis=-1)
         return jnp.where(infinite[..., None], 0.0, x), self._embedded(context), infinite
 
@@ -70,10 +69,11 @@ class Flow(Density):
     def sample_and_log_prob(
         self,
         key: PRNGKeyArray,
-        sample_shape: tuple[int, ...] = (),
+        sample_shape: Any = (),
         context: Float[Array, "*batch context_dim"] | None = None,
     ) -> tuple[Float[Array, "*sample dim"], Float[Array, "*sample"]]:
         """Draws as from `sample` and their log-densities, at the price of the draws alone."""
+        sample_shape, context = self.asked(sample_shape, context)
         context = self._embedded(context)
         rows = () if context is None else context.shape[:-1]
         if context is not None:
@@ -89,14 +89,11 @@ class Flow(Density):
 
     def to_distrax(self, context: Float[Array, "*batch context_dim"] | None = None) -> distrax.Transformed:
         """The same distribution for code that speaks distrax, with the context, if any, fixed."""
-        context = self._embedded(context)
+        context = self._embedded(self._checked(context))
         return distrax.Transformed(self.base.distribution(context), _AsDistrax(self.bijector, context))
 
-    def _rows(self, x: Array) -> Array:
+    def _precise(self, x: Array) -> Array:
         """Rows as numbers of at least the precision of the parameters."""
-        x = jnp.asarray(x)
-        if x.shape[-1:] != (self.dim,):
-            raise InputError(f"rows have the shape {x.shape}, expected (..., {self.dim})")
         # One parameter stands for all; a flow without any computes in the default precision.
         kinds = [leaf.dtype for leaf in jax.tree.leaves(nnx.state(self.bijector, nnx.Param))[:1]]
         if not jnp.issubdtype(x.dtype, jnp.floating) or jnp.finfo(x.dtype).bits < 32:
@@ -104,9 +101,7 @@ class Flow(Density):
         return x.astype(jnp.result_type(x, *kinds))
 
     def _embedded(self, context: Array | None) -> Array | None:
-        if self.embedding is None:
-            return context
-        return self.embedding(context) if check_context(context, self.context_dim) else None
+        return context if self.embedding is None or context is None else self.embedding(context)
 
 
 class _AsDistrax(distrax.Bijector):

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from jaxflow.errors import InputError
 from jaxflow.models.covariance import estimate_gaussian
 from jaxflow.models.minimum_covariance_determinant import robust_weight
-from jaxflow.models.model import Density, DirectlyFitted, Model
+from jaxflow.models.model import Density, DirectlyFitted
 from jaxflow.models.normals import Normals
 from jaxflow.networks.buffer import Buffer
 from jaxflow.networks.planned import Planned, PlannedArray
@@ -72,12 +72,12 @@ class Gaussian(Density, DirectlyFitted):
 
     def log_prob(self, x, context=None):
         """Log-density in nats, `(*batch,)`; raises `InputError` if given a context, which it cannot use."""
-        refuse_context(self, context)
+        x, _ = self.aligned(x, context)
         return gaussian_log_prob(x, self.mean[...], self.factor[...])
 
     def sample(self, key, sample_shape=(), context=None):
         """Draws of shape `sample_shape + (dim,)`; raises `InputError` if given a context."""
-        refuse_context(self, context)
+        sample_shape, _ = self.asked(sample_shape, context)
         mean, factor = self.mean[...], self.factor[...]
         return mean + times_factor(jax.random.normal(key, (*sample_shape, self.dim), mean.dtype), factor)
 
@@ -109,8 +109,8 @@ class Gaussian(Density, DirectlyFitted):
             InputError: if there is a context, a row or weight cannot be used, the covariance is singular, or a robust
                 one has too few rows or finds most of them in a plane. A failed fit leaves the model as it was.
         """
-        refuse_context(self, context)
-        weight = usable_weight(self, x, weight)
+        x, _ = self.aligned(x, context)
+        weight = usable_weight(x, weight)
         form = "full" if self.covariance == "robust" else self.covariance
         mean, factor, pivots = estimate_gaussian(x, weight, self.regularization, covariance=form)
         pivots = np.asarray(pivots)
@@ -215,22 +215,12 @@ def times_factor(z: Float[Array, "*batch dim"], factor: Float[Array, "..."]) -> 
     return z * factor if factor.ndim == 1 else jnp.matmul(z, factor.T, precision="highest")
 
 
-def refuse_context(model: Model, context: Array | None) -> None:
-    """Raise `InputError` if an unconditional model is given a context."""
-    if context is not None:
-        raise InputError(
-            f"{type(model).__name__} is unconditional, but a context of shape {context.shape} was given: leave it out"
-        )
-
-
-def usable_weight(model: Model, x: Float[Array, "n dim"], weight: Float[Array, "n"] | None) -> Float[Array, "n"]:
+def usable_weight(x: Float[Array, "n dim"], weight: Float[Array, "n"] | None) -> Float[Array, "n"]:
     """The weight of each training row, by default 1.
 
     Raises:
-        InputError: if the number of features is wrong, a weight is negative or not finite, or no row counts.
+        InputError: if a weight is negative or not finite, or no row counts.
     """
-    if x.shape[-1] != model.dim:
-        raise InputError(f"the training rows have {x.shape[-1]} features: expected {model.dim}")
     host = np.ones(x.shape[0]) if weight is None else np.asarray(weight)
     bad = np.flatnonzero(~(np.isfinite(host) & (host >= 0)))
     if bad.size:

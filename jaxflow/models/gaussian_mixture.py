@@ -18,7 +18,7 @@ from jaxflow.models.expectation_maximization import (
     maximization,
     mixture_log_prob,
 )
-from jaxflow.models.gaussian import refuse_context, refuse_values_not_finite, times_factor, usable_weight
+from jaxflow.models.gaussian import refuse_values_not_finite, times_factor, usable_weight
 from jaxflow.models.kmeans import kmeans, nearest_centre
 from jaxflow.models.model import MOST_COMPONENTS, Density, DirectlyFitted, ModelSpec
 from jaxflow.models.normals import Normals
@@ -84,12 +84,12 @@ class GaussianMixture(Density, DirectlyFitted):
 
     def log_prob(self, x, context=None):
         """Log-density in nats, `(*batch,)`; raises `InputError` if given a context, which it cannot use."""
-        refuse_context(self, context)
+        x, _ = self.aligned(x, context)
         return mixture_log_prob(x, self.parameters())
 
     def sample(self, key, sample_shape=(), context=None):
         """Draws of shape `sample_shape + (dim,)`; raises `InputError` if given a context."""
-        refuse_context(self, context)
+        sample_shape, _ = self.asked(sample_shape, context)
         return sample_mixture(key, self.parameters(), sample_shape)
 
     def as_normals(self):
@@ -120,8 +120,8 @@ class GaussianMixture(Density, DirectlyFitted):
             InputError: if there is a context, a row or weight cannot be used, there are fewer rows than components, or
                 a covariance became singular. A failed fit leaves the model as it was.
         """
-        refuse_context(self, context)
-        weight = usable_weight(self, x, weight)
+        x, _ = self.aligned(x, context)
+        weight = usable_weight(x, weight)
         rows = int(np.count_nonzero(np.asarray(weight)))
         if rows < self.components:
             raise InputError(

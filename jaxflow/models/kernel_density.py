@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 from pydantic import Field
 
-from jaxflow.models.gaussian import refuse_context, refuse_values_not_finite, usable_weight
+from jaxflow.models.gaussian import refuse_values_not_finite, usable_weight
 from jaxflow.models.model import Density, DirectlyFitted, ModelSpec
 from jaxflow.models.normals import Normals
 from jaxflow.models.size_class import size_class
@@ -56,14 +56,14 @@ class KernelDensity(Density, DirectlyFitted):
 
     def log_prob(self, x, context=None):
         """Log-density in nats; raises `InputError` if given a context, which it cannot use."""
-        refuse_context(self, context)
+        x, _ = self.aligned(x, context)
         fitted = self.centres[...], self.weights[...], self.width[...]
         rows = x.reshape(-1, self.dim)
         return in_row_blocks(_log_density, fitted, rows)[:, 0].reshape(x.shape[:-1])
 
     def sample(self, key, sample_shape=(), context=None):
         """Draws of shape `sample_shape + (dim,)`; raises `InputError` if given a context."""
-        refuse_context(self, context)
+        sample_shape, _ = self.asked(sample_shape, context)
         row_key, noise_key = jax.random.split(key)
         row = jax.random.categorical(row_key, jnp.log(self.weights[...]), shape=sample_shape)
         centres = self.centres[...]
@@ -99,8 +99,8 @@ class KernelDensity(Density, DirectlyFitted):
         Raises:
             InputError: if there is a context, or a row or weight cannot be used.
         """
-        refuse_context(self, context)
-        weight = usable_weight(self, x, weight)
+        x, _ = self.aligned(x, context)
+        weight = usable_weight(x, weight)
         refuse_values_not_finite(x, weight)
         # Arrays of as many rows as there happen to be are NumPy's: for each number JAX would compile anew.
         rng = np.random.default_rng(jax.random.key_data(key).tolist())

@@ -1,13 +1,13 @@
 """The normal density whose mean is a linear function of a context."""
 
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxflow.errors import InputError
 from jaxflow.models.gaussian import Gaussian, GaussianCovariance, refuse_values_not_finite, usable_weight
 from jaxflow.models.model import Density, DirectlyFitted
 from jaxflow.networks.buffer import Buffer
@@ -53,16 +53,18 @@ class LinearGaussian(Density, DirectlyFitted):
 
     def log_prob(self, x, context=None):
         """Log-density in nats; raises `InputError` if the context is missing or of another width."""
-        return self.residual.log_prob(self.without_context(x, context))
+        return self.residual.log_prob(self.without_context(*self.aligned(x, context)))
 
     def without_context(
-        self, x: Float[Array, "*batch dim"], context: Float[Array, "*batch context_dim"] | None
+        self, x: Float[Array, "*#batch dim"], context: Float[Array, "*#batch context_dim"] | None
     ) -> Float[Array, "*batch dim"]:
         """What the regression on the context leaves over; raises `InputError` as `log_prob` does."""
+        x, context = self.aligned(x, context)
         return x - self._shift(context)
 
     def sample(self, key, sample_shape=(), context=None):
         """Draws of shape `sample_shape + context.shape[:-1] + (dim,)`."""
+        sample_shape, context = self.asked(sample_shape, context)
         shift = self._shift(context)
         return shift + self.residual.sample(key, (*sample_shape, *shift.shape[:-1]))
 
@@ -85,9 +87,9 @@ class LinearGaussian(Density, DirectlyFitted):
         Raises:
             InputError: as `Gaussian.fit_directly` does; a failed fit leaves the model as it was.
         """
-        self._shift(context)
+        x, context = self.aligned(x, context)
         assert context is not None
-        weight = usable_weight(self, x, weight)
+        weight = usable_weight(x, weight)
         slopes = _slopes(x, weight, context)
         if not np.isfinite(np.asarray(slopes)).all():
             refuse_values_not_finite(x, weight)
@@ -96,10 +98,7 @@ class LinearGaussian(Density, DirectlyFitted):
         self.slopes.set_value(slopes)
         return loss
 
-    def _shift(self, context: Float[Array, "*batch context_dim"] | None) -> Float[Array, "*batch dim"]:
-        given = 0 if context is None else context.shape[-1]
-        if context is None or given != self.context_dim:
-            raise InputError(f"LinearGaussian expects a context of {self.context_dim} features, got {given}")
+    def _shift(self, context: Any) -> Float[Array, "*batch dim"]:
         return context @ self.slopes[...]
 
 

@@ -6,12 +6,15 @@ from typing import Annotated, Any
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 from pydantic import Field
 
 from jaxflow.config.spec import Spec
+from jaxflow.errors import InputError
 from jaxflow.models.normals import Normals
+from jaxflow.networks.mlp import check_context, for_each_context
 from jaxflow.networks.planned import Planned
+from jaxflow.whole_numbers import draw_shape
 
 # Of a hidden layer. A square one at the upper limit takes 1 GiB.
 Width = Annotated[int, Field(ge=1, le=16_384)]
@@ -33,6 +36,34 @@ class Model(nnx.Module):
     dim: int
     context_dim: int
 
+    def aligned(self, x: Any, context: Any = None) -> tuple[Shaped[Array, "*batch dim"], Shaped[Array, "..."] | None]:
+        """Rows and their context as arrays, the rows repeated along the leading axes of a context that has more.
+
+        Every method that takes rows begins with it. It looks at shapes alone, so a compiled program has nothing of it.
+
+        Raises:
+            InputError: if rows or context have another width than the model's, a context is missing or unwanted, or
+                the leading axes of the two do not broadcast.
+        """
+        x = jnp.asarray(x)
+        if x.shape[-1:] != (self.dim,):
+            raise InputError(f"rows have the shape {x.shape}, expected (..., {self.dim})")
+        context = self._checked(context)
+        return for_each_context(x, context), context
+
+    def asked(self, sample_shape: Any, context: Any) -> tuple[tuple[int, ...], Shaped[Array, "..."] | None]:
+        """The leading axes of draws, before those of the context, and the context as an array.
+
+        Raises:
+            InputError: if `sample_shape` is neither a whole number nor a tuple of such, or the context as in `aligned`.
+        """
+        return draw_shape(sample_shape), self._checked(context)
+
+    def _checked(self, context: Any) -> Shaped[Array, "..."] | None:
+        context = None if context is None else jnp.asarray(context)
+        check_context(context, self.context_dim)
+        return context
+
     @abstractmethod
     def loss(
         self,
@@ -45,9 +76,9 @@ class Model(nnx.Module):
 
     @abstractmethod
     def score(
-        self, x: Float[Array, "*batch dim"], context: Float[Array, "*batch context_dim"] | None = None
+        self, x: Float[Array, "*#batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
     ) -> Float[Array, "*batch"]:
-        """How anomalous each row is; higher is more anomalous."""
+        """How anomalous each row is; higher is more anomalous. Leading axes of rows and context broadcast."""
 
     def losses(
         self, x: Float[Array, "batch dim"], context: Float[Array, "batch context_dim"] | None = None
@@ -96,18 +127,18 @@ class Density(Model):
 
     @abstractmethod
     def log_prob(
-        self, x: Float[Array, "*batch dim"], context: Float[Array, "*batch context_dim"] | None = None
+        self, x: Float[Array, "*#batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
     ) -> Float[Array, "*batch"]:
-        """Log-density in nats; -inf off the support."""
+        """Log-density in nats; -inf off the support. Leading axes of rows and context broadcast."""
 
     @abstractmethod
     def sample(
         self,
         key: PRNGKeyArray,
-        sample_shape: tuple[int, ...] = (),
+        sample_shape: Any = (),
         context: Float[Array, "*batch context_dim"] | None = None,
     ) -> Float[Array, "*sample dim"]:
-        """Draws of shape `sample_shape + context.shape[:-1] + (dim,)`."""
+        """Draws of shape `sample_shape + context.shape[:-1] + (dim,)`; a whole number is a shape of one axis."""
 
     def score(self, x, context=None):
         """The negative log-density in nats."""

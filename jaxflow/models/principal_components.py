@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from jaxflow.errors import InputError
 from jaxflow.models.covariance import centre
-from jaxflow.models.gaussian import Gaussian, refuse_context, refuse_values_not_finite, usable_weight
+from jaxflow.models.gaussian import Gaussian, refuse_values_not_finite, usable_weight
 from jaxflow.models.model import DirectlyFitted, ModelSpec, weighted_mean
 from jaxflow.networks.buffer import Buffer
 from jaxflow.networks.planned import PlannedArray
@@ -97,13 +97,13 @@ class PrincipalComponents(DirectlyFitted):
         self, x: Float[Array, "*batch dim"], context: Float[Array, "*batch context_dim"] | None = None
     ) -> Float[Array, "*batch dim"]:
         """What the kept directions say of each row; raises `InputError` if given a context, which it cannot use."""
-        refuse_context(self, context)
+        x, _ = self.aligned(x, context)
         kept = jnp.where(self.kept[...], self.project(x), 0.0)
         return self.mean[...] + jnp.matmul(kept, self.directions[...], precision="highest")
 
     def score(self, x, context=None):
         """The error or the distance, `(*batch,)`; raises `InputError` if given a context."""
-        refuse_context(self, context)
+        x, _ = self.aligned(x, context)
         squares = self.project(x) ** 2
         if self.scored_by == "reconstruction":
             return jnp.mean(jnp.where(self.kept[...], 0.0, squares), axis=-1)
@@ -138,8 +138,8 @@ class PrincipalComponents(DirectlyFitted):
             InputError: if there is a context, a row or weight cannot be used, or the rows are all the same. A failed
                 fit leaves the model as it was.
         """
-        refuse_context(self, context)
-        weight = usable_weight(self, x, weight)
+        x, _ = self.aligned(x, context)
+        weight = usable_weight(x, weight)
         mean, directions, variances = principal_axes(x, weight)
         if not np.isfinite(np.asarray(variances)).all():
             refuse_values_not_finite(x, weight)

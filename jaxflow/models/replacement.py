@@ -22,8 +22,8 @@ class LogSlopes(NamedTuple):
 
 def replacement_terms(
     model: Model,
-    x: Float[Array, "*batch dim"],
-    context: Float[Array, "*batch context_dim"] | None,
+    x: Float[Array, "*#batch dim"],
+    context: Float[Array, "*#batch context_dim"] | None,
     blocks: Sequence[Sequence[int]],
     candidates: Float[Array, "candidates dim"],
     log_slopes: LogSlopes | None = None,

@@ -11,7 +11,7 @@ from jaxflow.errors import InputError
 from jaxflow.models.autoencoder import AutoEncoder
 from jaxflow.models.chain_rule import chain_rule_terms, factorises
 from jaxflow.models.conditional import conditional_terms, summed_by_block
-from jaxflow.models.gaussian import Gaussian, refuse_context
+from jaxflow.models.gaussian import Gaussian
 from jaxflow.models.gaussian_mixture import GaussianMixture
 from jaxflow.models.linear_gaussian import LinearGaussian
 from jaxflow.models.model import Model
@@ -24,8 +24,8 @@ TermsMethod: TypeAlias = Literal["chain_rule", "conditional", "squared_error", "
 
 def score_terms(
     model: Model,
-    x: Float[Array, "*batch dim"],
-    context: Float[Array, "*batch context_dim"] | None = None,
+    x: Float[Array, "*#batch dim"],
+    context: Float[Array, "*#batch context_dim"] | None = None,
     *,
     method: str = "auto",
     sources: Sequence[int] | None = None,
@@ -66,6 +66,7 @@ def score_terms(
         InputError: if the model does not have the method, or there are no candidates where they are needed.
     """
     chosen = chosen_method(model, method)
+    x, context = model.aligned(x, context)
     blocks = blocks_of(range(x.shape[-1]) if sources is None else sources)
     if chosen == "conditional":
         if isinstance(model, LinearGaussian):
@@ -73,7 +74,6 @@ def score_terms(
         if isinstance(model, PrincipalComponents):
             model = model.as_gaussian()
         assert isinstance(model, Gaussian | GaussianMixture)
-        refuse_context(model, context)
         return conditional_terms(model, x, blocks)
     if chosen == "replacement":
         if candidates is None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,6 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from pydantic import Field
 
 from jaxflow.bijectors.transformers import soft_clamp
-from jaxflow.errors import InputError
 from jaxflow.models.model import MOST_DRAWS, MOST_LAYERS, ContextWidth, Model, ModelSpec, Width, weighted_mean
 from jaxflow.networks.buffer import Buffer
 from jaxflow.networks.mlp import MLP
@@ -115,26 +114,25 @@ class VariationalAutoEncoder(Model):
         return self.variance_floor + jnp.exp(self.raw_variance[...])
 
     def encode(
-        self, x: Float[Array, "*batch dim"], context: Float[Array, "*batch context_dim"] | None = None
+        self, x: Float[Array, "*#batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
     ) -> tuple[Float[Array, "*batch latent"], Float[Array, "*batch latent"]]:
         """Means and log standard deviations of q(z | x), the latter clamped softly to at most 5 in size.
 
         Raises:
             InputError: if the context is missing, unwanted or of the wrong width.
         """
-        self._check_context(context)
+        x, context = self.aligned(x, context)
         mean, raw = jnp.split(self.encoder(x, context), 2, axis=-1)
         return mean, soft_clamp(raw, MAX_LOG_SCALE)
 
     def decode(
-        self, z: Float[Array, "*batch latent"], context: Float[Array, "*#batch context_dim"] | None = None
+        self, z: Float[Array, "*#batch latent"], context: Float[Array, "*#batch context_dim"] | None = None
     ) -> Float[Array, "*batch dim"]:
         """The mean of p(x | z); raises `InputError` as `encode` does."""
-        self._check_context(context)
-        return self.decoder(z, context)
+        return self.decoder(z, self._checked(context))
 
     def reconstruct(
-        self, x: Float[Array, "*batch dim"], context: Float[Array, "*batch context_dim"] | None = None
+        self, x: Float[Array, "*#batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
     ) -> Float[Array, "*batch dim"]:
         """The mean of `decode(z)` over the draws of z ~ q(z | x)."""
         mean, log_scale = self.encode(x, context)
@@ -142,15 +140,16 @@ class VariationalAutoEncoder(Model):
         return jnp.mean(decoded, axis=0)
 
     def kl_divergence(
-        self, x: Float[Array, "*batch dim"], context: Float[Array, "*batch context_dim"] | None = None
+        self, x: Float[Array, "*#batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
     ) -> Float[Array, "*batch"]:
         """KL(q(z | x) | p(z)) of each row in nats, in closed form."""
         return _kl_from_prior(*self.encode(x, context))
 
     def reconstruction_terms(
-        self, x: Float[Array, "*batch dim"], context: Float[Array, "*batch context_dim"] | None = None
+        self, x: Float[Array, "*#batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
     ) -> Float[Array, "*batch dim"]:
         """-E_q[log p(x_j | z)] of each feature in nats, over the draws; their sum scores by reconstruction."""
+        x, context = self.aligned(x, context)
         mean, log_scale = self.encode(x, context)
         start = jnp.zeros(x.shape, jnp.result_type(x, mean))
 
@@ -162,15 +161,16 @@ class VariationalAutoEncoder(Model):
         return total / self.draws.shape[0]
 
     def lower_bound(
-        self, x: Float[Array, "*batch dim"], context: Float[Array, "*batch context_dim"] | None = None
+        self, x: Float[Array, "*#batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
     ) -> Float[Array, "*batch"]:
         """ELBO(x) of each row in nats, over the draws."""
         return -jnp.sum(self.reconstruction_terms(x, context), axis=-1) - self.kl_divergence(x, context)
 
     def importance_bound(
-        self, x: Float[Array, "*batch dim"], context: Float[Array, "*batch context_dim"] | None = None
+        self, x: Float[Array, "*#batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
     ) -> Float[Array, "*batch"]:
         """log mean_l p(x | z_l) p(z_l) / q(z_l | x) of each row in nats, over the draws."""
+        x, context = self.aligned(x, context)
         mean, log_scale = self.encode(x, context)
 
         def log_weight(noise):
@@ -184,12 +184,14 @@ class VariationalAutoEncoder(Model):
 
     def score(self, x, context=None):
         """Minus the quantity that the model is scored by, in nats, `(*batch,)`."""
+        x, context = self.aligned(x, context)
         if self.scored_by == "reconstruction_probability":
             return jnp.sum(self.reconstruction_terms(x, context), axis=-1)
         return -(self.lower_bound if self.scored_by == "elbo" else self.importance_bound)(x, context)
 
     def losses(self, x, context=None):
         """-E_q[log p(x | z)] + beta KL of each row, over the draws that it is scored with."""
+        x, context = self.aligned(x, context)
         return jnp.sum(self.reconstruction_terms(x, context), axis=-1) + self.beta * self.kl_divergence(x, context)
 
     def loss(self, x, weight=None, context=None, rngs=None):
@@ -207,10 +209,11 @@ class VariationalAutoEncoder(Model):
     def sample(
         self,
         key: PRNGKeyArray,
-        sample_shape: tuple[int, ...] = (),
+        sample_shape: Any = (),
         context: Float[Array, "*batch context_dim"] | None = None,
     ) -> Float[Array, "*sample dim"]:
         """Draws of x from p(x | z), z from p(z), of shape `sample_shape + context.shape[:-1] + (dim,)`."""
+        sample_shape, context = self.asked(sample_shape, context)
         latent_key, noise_key = jax.random.split(key)
         shape = (*sample_shape, *(() if context is None else context.shape[:-1]))
         variance = self.variance
@@ -222,13 +225,6 @@ class VariationalAutoEncoder(Model):
         variance = self.variance
         squares = (x - self.decoder(z, context)) ** 2
         return 0.5 * (squares / variance + jnp.log(variance) + math.log(2 * math.pi))
-
-    def _check_context(self, context: Array | None) -> None:
-        given = 0 if context is None else context.shape[-1]
-        if given != self.context_dim:
-            raise InputError(
-                f"the variational autoencoder expects a context of {self.context_dim} features, got {given}"
-            )
 
 
 def latin_hypercube_normal(key: PRNGKeyArray, draws: int, dim: int) -> Float[Array, "draws dim"]:

@@ -187,7 +187,7 @@ class MaskedMLP(nnx.Module):
         yield from in_list("linears", (MaskedLinear.planned(*pair) for pair in sizes))
 
     def __call__(
-        self, x: Float[Array, "*batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
+        self, x: Float[Array, "*#batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
     ) -> Float[Array, "*batch dim outputs_per_feature"]:
         """The parameters of every feature, in the features' own order."""
         inputs = join_context(x, context, self.context_dim)

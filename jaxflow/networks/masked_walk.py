@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxflow.networks.masked_mlp import MaskedMLP
-from jaxflow.networks.mlp import check_context
+from jaxflow.networks.mlp import check_context, for_each_context
 from jaxflow.networks.products import matmul
 
 # A segment more saves arithmetic, but each is compiled by itself, and a short one leaves little to save.
@@ -57,7 +57,7 @@ class Weights(NamedTuple):
 def walk(
     network: MaskedMLP,
     visit: Callable[[Array, Array], tuple[Array, Array]],
-    z: Float[Array, "*batch dim"],
+    z: Float[Array, "*#batch dim"],
     context: Float[Array, "*#batch context_dim"] | None = None,
 ) -> tuple[Float[Array, "*batch dim"], Float[Array, "*batch dim"]]:
     """Visit the features in the network's order and choose each given its parameters.
@@ -77,6 +77,7 @@ def walk(
     """
     if network.dropout is not None and not network.dropout.deterministic:
         raise ValueError("features cannot be visited one after the other while dropout is on; call eval() first")
+    z = for_each_context(z, context)
     batch = z.shape[:-1]
     rows = math.prod(batch)
     z = z.astype(jnp.result_type(z, network.linears[0].kernel[...]))

@@ -6,8 +6,9 @@ from typing import Any, TypeGuard
 
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
+from jaxflow.errors import InputError
 from jaxflow.networks.activations import ACTIVATIONS, Activation
 from jaxflow.networks.planned import Planned, PlannedArray, in_list
 from jaxflow.networks.products import dot_general
@@ -52,7 +53,7 @@ class MLP(nnx.Module):
         )
 
     def __call__(
-        self, x: Float[Array, "*batch dim_in"], context: Float[Array, "*#batch context_dim"] | None = None
+        self, x: Float[Array, "*#batch dim_in"], context: Float[Array, "*#batch context_dim"] | None = None
     ) -> Float[Array, "*batch dim_out"]:
         """The outputs; `context` must be given exactly when the network was built with a `context_dim`."""
         h = join_context(x, context, self.context_dim)
@@ -82,22 +83,44 @@ def planned_linear(inputs: int, outputs: int) -> Planned:
 
 
 def join_context(
-    x: Float[Array, "*batch dim"], context: Float[Array, "*#batch context_dim"] | None, context_dim: int
+    x: Float[Array, "*#batch dim"], context: Float[Array, "*#batch context_dim"] | None, context_dim: int
 ) -> Float[Array, "*batch joined"]:
     """Append the context to the features, or refuse a context that is missing, unwanted or of the wrong width."""
     if not check_context(context, context_dim):
         return x
+    x = for_each_context(x, context)
     context = jnp.broadcast_to(context, (*x.shape[:-1], context_dim))
     return jnp.concatenate([x, context.astype(x.dtype)], axis=-1)
 
 
-def check_context(context: Float[Array, "*batch context_dim"] | None, context_dim: int) -> TypeGuard[Array]:
+def for_each_context(
+    x: Shaped[Array, "*rows dim"], context: Shaped[Array, "*contexts context_dim"] | None
+) -> Shaped[Array, "*batch dim"]:
+    """The rows, repeated along the leading axes of a context that has more of them.
+
+    Shapes are known before anything is computed, so rows that are as many as their contexts cost nothing.
+
+    Raises:
+        InputError: if the leading axes do not broadcast.
+    """
+    if context is None:
+        return x
+    try:
+        batch = jnp.broadcast_shapes(x.shape[:-1], context.shape[:-1])
+    except ValueError:
+        raise InputError(
+            f"rows have the shape {x.shape} and their context {context.shape}, expected leading axes that broadcast"
+        ) from None
+    return x if batch == x.shape[:-1] else jnp.broadcast_to(x, (*batch, x.shape[-1]))
+
+
+def check_context(context: Shaped[Array, "..."] | None, context_dim: int) -> TypeGuard[Array]:
     """Whether there is a context.
 
     Raises:
-        ValueError: if it is missing, unwanted or of the wrong width.
+        InputError: if it is missing, unwanted or of the wrong width.
     """
-    given = 0 if context is None else context.shape[-1]
+    given = 0 if context is None or not context.ndim else context.shape[-1]
     if given != context_dim:
-        raise ValueError(f"expected a context of {context_dim} features, got {given}")
+        raise InputError(f"expected a context of {context_dim} features, got {given}")
     return context is not None

@@ -89,7 +89,7 @@ class ResidualMLP(nnx.Module):
         yield from within("last", planned_linear(width, dim_out))
 
     def __call__(
-        self, x: Float[Array, "*batch dim_in"], context: Float[Array, "*#batch context_dim"] | None = None
+        self, x: Float[Array, "*#batch dim_in"], context: Float[Array, "*#batch context_dim"] | None = None
     ) -> Float[Array, "*batch dim_out"]:
         """The outputs; `context` must be given exactly when the network was built with a `context_dim`."""
         h = self.first(join_context(x, context, self.context_dim))

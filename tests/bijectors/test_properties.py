@@ -144,6 +144,20 @@ def test_leading_axes_are_batch(name, direction):
             np.testing.assert_allclose(some_log_det, log_det[i], rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.context_dim])
+@both_directions
+def test_one_row_under_many_contexts(name, direction):
+    method = getattr(built(name), f"{direction}_and_log_det")
+    values, log_det = jax.eval_shape(method, jnp.ones((4, 1, DIM)), jnp.ones((1, 2, CONTEXT_DIM)))
+    assert (values.shape, log_det.shape) == ((4, 2, DIM), (4, 2))
+    if name in ("coupling_conditional", "planar_conditional"):  # what is compiled in a moment
+        row = placed(np.random.default_rng(8).normal(size=(1, DIM)), domain(name, direction))
+        contexts = jnp.asarray(np.random.default_rng(9).normal(size=(3, CONTEXT_DIM)))
+        expected = compiled(name, direction)(jnp.repeat(row, 3, axis=0), contexts)
+        for found, each in zip(compiled(name, direction)(row[0], contexts), expected, strict=True):
+            np.testing.assert_allclose(found, each, rtol=1e-12, atol=1e-12)
+
+
 def far_out(name: str, direction: str, count: int) -> np.ndarray:
     """Rows as far out as the space reaches: five, again and again."""
     rows = np.resize([-1e6, -50.0, 0.0, 50.0, 1e6], count)[:, None] * np.ones(DIM)

@@ -114,9 +114,9 @@ def test_a_context_of_the_wrong_width_is_refused(context_dim, given):
     model = small(context_dim)
     context = jnp.zeros((4, given)) if given else None
     for call in (model.encode, model.reconstruct, model.score, lambda x, c: model.loss(x, None, c)):
-        with pytest.raises(InputError, match=f"expects a context of {context_dim} features, got {given}$"):
+        with pytest.raises(InputError, match=f"^expected a context of {context_dim} features, got {given}$"):
             call(jnp.zeros((4, 6)), context)
-    with pytest.raises(InputError, match=f"expects a context of {context_dim} features, got {given}$"):
+    with pytest.raises(InputError, match=f"^expected a context of {context_dim} features, got {given}$"):
         model.decode(jnp.zeros((4, 3)), context)
 
 

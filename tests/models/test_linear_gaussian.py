@@ -69,7 +69,7 @@ def test_collinear_contexts_do_no_harm():
 
 def test_a_missing_context_is_refused():
     model = LinearGaussian(2, 3)
-    with pytest.raises(InputError, match="LinearGaussian expects a context of 3 features, got 0"):
+    with pytest.raises(InputError, match="expected a context of 3 features, got 0"):
         model.log_prob(jnp.zeros((1, 2)))
     with pytest.raises(InputError, match="got 2"):
         model.sample(jax.random.key(0), (), jnp.zeros((1, 2)))

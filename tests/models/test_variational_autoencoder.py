@@ -225,7 +225,7 @@ def test_the_context_reaches_encoder_and_decoder():
 def test_a_context_of_the_wrong_width_is_refused(context_dim, given):
     model = small(context_dim)
     context = jnp.zeros((4, given)) if given else None
-    sentence = f"expects a context of {context_dim} features, got {given}$"
+    sentence = f"^expected a context of {context_dim} features, got {given}$"
     for method in (model.encode, model.reconstruct, model.score, model.losses, lambda x, c: model.loss(x, None, c)):
         with pytest.raises(InputError, match=sentence):
             method(jnp.zeros((4, 6)), context)
