@@ -69,7 +69,8 @@ def fit_column(
     distinct = np.unique(values)
     if kind == "discrete" or (kind is None and wanted.tails is None and spec.infer):
         if (grid := find_grid(values)) is not None:
-            return Discrete(steps=_steps(values, grid, declared=kind is not None), **common)
+            steps = Steps(low=grid.origin, high=float(distinct[-1]), places=grid.place(distinct[-1]) + 1)
+            return Discrete(steps=steps, closed=kind is not None or _is_sure(values, grid), **common)
         if 1 < len(distinct) <= MOST_LEVELS and (kind or len(values) >= ROWS_PER_LEVEL * len(distinct)):
             fewest = np.unique(values, return_counts=True)[1].min()
             closed = bool(fewest >= (2 if kind else SURE_ROWS))
@@ -84,17 +85,14 @@ def fit_column(
     return fit_arcsinh(values, **common) if tails == "arcsinh" else fit_rank_gaussian(values, **common)
 
 
-def _steps(values: Float64[np.ndarray, "n"], grid: Grid, *, declared: bool) -> Steps | None:
-    """The places of a grid up to the last training value; None if it may be the training rows' alone."""
+def _is_sure(values: Float64[np.ndarray, "n"], grid: Grid) -> bool:
+    """Whether a grid is more than the training rows' alone."""
     distinct, counts = np.unique(values, return_counts=True)
-    steps = Steps(low=grid.origin, high=float(distinct[-1]), places=grid.place(distinct[-1]) + 1)
-    if declared:
-        return steps
     # What most rows have says nothing about how far apart the others may be.
     if len(values) - counts.max() < SURE_ROWS * (len(distinct) - 1):
-        return None
+        return False
     shared = find_grid(distinct[counts > 1])
-    return steps if shared is not None and math.isclose(shared.step, grid.step, rel_tol=1e-6) else None
+    return shared is not None and math.isclose(shared.step, grid.step, rel_tol=1e-6)
 
 
 def _fit_categorical(name: str, cells: list[str], options: dict[str, Any]) -> Categorical:

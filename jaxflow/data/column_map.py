@@ -54,6 +54,14 @@ class ColumnMap(Spec):
         """Back to values."""
         return z[:, 0]
 
+    def nearest(self, values: Float64[np.ndarray, "n"]) -> Float64[np.ndarray, "n"]:
+        """The values nearest to draws of a density that the column can hold; NaN stays.
+
+        Numbers on a grid and levels have the nearest of those that were seen, from the least to the largest. A
+        continuous column can hold any number, so that draws are as far out as the density has them.
+        """
+        return values
+
     @property
     def is_bounded(self) -> bool:
         """Whether there are values of a kind that the training rows do not have."""

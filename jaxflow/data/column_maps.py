@@ -132,6 +132,10 @@ class Circular(ColumnMap):
             return np.mod(np.arctan2(z[:, 0], z[:, 1]) / (2 * np.pi), 1.0) * self.period
         return np.mod(z[:, 0] + self.origin, self.period)
 
+    def nearest(self, values):
+        """From 0 to below the period, which the remainder of a number just below 0 is rounded to."""
+        return np.where(values >= self.period, 0.0, values)
+
     def describe(self):
         """See `ColumnMap.describe`."""
         return f"circular, period {self.period:g}"

@@ -1,9 +1,11 @@
 """What is made of columns of few values: numbers on a grid, levels, categories."""
 
+import math
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
+from jaxtyping import Float64
 from pydantic import Field, field_validator, model_validator
 
 from jaxflow.config.spec import Spec
@@ -45,6 +47,15 @@ class Steps(Spec):
         """The largest of their absolute values."""
         return max(abs(self.low), abs(self.high))
 
+    def nearest(self, values: Float64[np.ndarray, "n"]) -> Float64[np.ndarray, "n"]:
+        """The nearest of the numbers, as they would be written: 0.3 and not 0.1 + 0.2."""
+        low, step = self.grid
+        snapped = low + step * np.clip(np.round((values - low) / step), 0, self.places - 1)
+        # As decimals only if low, high and step are such, up to the rounding of float64.
+        marks, digits = np.array([self.low, self.high, step]), _digits(self.farthest)
+        decimal = (np.abs(np.round(marks, digits) - marks) <= 4 * np.finfo(np.float64).eps * self.farthest).all()
+        return np.round(snapped, digits) if decimal else np.minimum(snapped, self.high)
+
     def describe(self) -> str:
         """In a few words."""
         if self.places == 2:
@@ -59,11 +70,13 @@ class Discrete(ColumnMap):
     the places that the training rows reach is not; it is for the model to say how far that is.
 
     Attributes:
-        steps: the grid of the training rows; None where there are too few of them to be sure of it.
+        steps: the grid of the training rows; None where it is not known.
+        closed: whether any number off the grid is of a kind that was never seen; of few rows nobody can be sure.
     """
 
     kind: Literal["discrete"] = "discrete"
     steps: Steps | None = None
+    closed: bool = True
 
     @property
     def on_grid(self):
@@ -77,17 +90,21 @@ class Discrete(ColumnMap):
 
     @property
     def is_bounded(self):
-        """If the grid is known."""
-        return self.steps is not None
+        """If the grid is known for sure."""
+        return self.steps is not None and self.closed
+
+    def nearest(self, values):
+        """The nearest place of the grid."""
+        return values if self.steps is None else self.steps.nearest(values)
 
     @property
     def usual(self):
         """The first and the last place and their distance."""
-        return "" if self.steps is None else self.steps.describe()
+        return self.steps.describe() if self.steps is not None and self.closed else ""
 
     def unseen(self, values):
         """Where values are off the grid, by more than the rounding of float32."""
-        if self.steps is None:
+        if self.steps is None or not self.closed:
             return super().unseen(values)
         return self.steps.grid.off(values, self.steps.farthest)
 
@@ -125,6 +142,13 @@ class Levels(ColumnMap):
     def invert(self, z):
         """The levels."""
         return _piecewise(z[:, 0], np.arange(len(self.levels), dtype=np.float64), np.array(self.levels))
+
+    def nearest(self, values):
+        """The nearest level."""
+        levels = np.array(self.levels)
+        above = np.clip(np.searchsorted(levels, values), 1, len(levels) - 1)
+        found = np.where(values - levels[above - 1] < levels[above] - values, levels[above - 1], levels[above])
+        return np.where(np.isnan(values), np.nan, found)
 
     @property
     def is_bounded(self):
@@ -221,6 +245,11 @@ class Categorical(ColumnMap):
     def describe(self):
         """See `ColumnMap.describe`."""
         return f"categorical, {len(self.categories)} categories"
+
+
+def _digits(farthest: float) -> int:
+    """Decimal places of numbers up to `farthest` of which twelve digits are known."""
+    return 12 - math.ceil(math.log10(farthest)) if farthest else 0
 
 
 def _piecewise(x: AnyArray, knots: np.ndarray, values: np.ndarray) -> AnyArray:

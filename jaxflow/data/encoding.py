@@ -225,6 +225,10 @@ class Encoding:
                 start += 1
         return x
 
+    def nearest(self, x: Float64[np.ndarray, "n columns"]) -> Float64[np.ndarray, "n columns"]:
+        """For draws of a density, as codes, the nearest codes that the columns can hold; see `ColumnMap.nearest`."""
+        return np.stack([column.nearest(x[:, index]) for index, column in enumerate(self.maps)], axis=1)
+
     def describe(self) -> list[tuple[str, str]]:
         """Each column with what it is taken for."""
         rows = []

@@ -8,16 +8,19 @@ from typing import Any
 
 import jax
 import numpy as np
+import pyarrow as pa
 from flax import nnx
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 from sklearn.base import OutlierMixin
 from sklearn.utils.validation import check_is_fitted, check_random_state
 
 from jaxflow.data.columns import ColumnsSpec
-from jaxflow.data.frame import Frame
+from jaxflow.data.dataset import listed
+from jaxflow.data.frame import Frame, as_frame, is_table
 from jaxflow.data.preprocessing import Preprocessing, PreprocessingStep
 from jaxflow.data.splits import hold_out
+from jaxflow.data.table_form import TableForm
 from jaxflow.detection.contamination import contamination_of
 from jaxflow.detection.explaining import Explaining
 from jaxflow.detection.fitting import finished
@@ -36,6 +39,7 @@ from jaxflow.models.model_size import require_memory
 from jaxflow.training.fit import FitResult
 from jaxflow.training.precision import float_type, floats_of
 from jaxflow.training.sources import Source
+from jaxflow.whole_numbers import whole_number
 
 
 class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
@@ -56,6 +60,7 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
         model_spec_: the spec it was built from: the default where `model` is None, with the width of the context and
             the noise for columns on a grid filled in.
         inputs_: what becomes of the columns of a table: `encoding`, what each is taken for, and the fitted steps.
+        table_form_: the library and the types of the table that was fitted, which draws have.
         history_: the fit, epoch by epoch.
         calibration_scores_: anomaly scores of the rows that calibrate.
         calibration_labels_: their labels; None when all are normal.
@@ -83,6 +88,7 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
     random_state: Any
     columns_: tuple[str, ...]
     inputs_: Inputs
+    table_form_: TableForm
     n_features_in_: int
     feature_names_in_: np.ndarray
 
@@ -140,6 +146,7 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
     ) -> NonFiniteLoss | None:
         """Fit and calibrate; the error that ended the fit early, if the detector is ready for use all the same."""
         x = read_rows(self, X, reset=True, allow_missing=columns_spec(self).missing != "refuse")
+        self.table_form_ = TableForm.of(X, x)
         self.n_train_ = len(x)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
 
@@ -279,29 +286,60 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
         """+1 for normal rows, -1 for flagged ones."""
         return np.where(self.anomaly_score(X) > self.threshold_, -1, 1)
 
-    def sample(self, count: int, random_state: Any = None) -> Shaped[np.ndarray, "count n_features"]:
-        """Draw rows from the fitted density, in data units; columns that were dropped have their constant value.
+    def sample(self, count: Any, random_state: Any = None, context: Any = None) -> Any:
+        """Draw rows from the fitted density, in the form of the table that was fitted.
 
-        Where there are columns of texts, the rows are an array of objects.
+        A frame of pandas or polars, a table of pyarrow or an array, as given to `fit`, with the same columns and types.
+        Numbers on a grid, such as counts and flags, and levels are the nearest of those that the training rows have,
+        from the least to the largest; categories are among theirs; a column of whole numbers has such. Other columns
+        are as the density has them, which may be beyond all that was seen. Columns that were constant are so again.
+        With `columns.missing = median` a value is missing where the density says so, with `model` none is.
 
         Args:
             count: number of rows.
             random_state: the same seed draws the same rows; None draws others each time.
+            context: for a detector with context columns, a table that has these columns (others are not looked at), or
+                an array of them in their order, with one row for all draws or `count` rows; the draws have them too.
 
         Raises:
-            InputError: if the model is no density, or `count` is negative.
+            InputError: if the model is no density, `count` is no whole number of at least 0, the context is missing,
+                unwanted or does not suit, or the library of the table is not installed.
+        """
+        return self.table_form_.native(self.sample_table(count, random_state, context))
+
+    def sample_table(self, count: Any, random_state: Any = None, context: Any = None) -> pa.Table:
+        """Draw rows as `sample` does, as a table of pyarrow whatever was fitted.
+
+        Raises:
+            InputError: as `sample` does.
         """
         check_is_fitted(self, "threshold_")
-        if count < 0:
-            raise InputError(f"count = {count}: expected at least 0")
+        count = whole_number("count", count)
         if not isinstance(self.model_, Density):
             raise InputError(f"{type(self).__name__} cannot draw rows: {type(self.model_).__name__} is no density")
-        if self.model_.context_dim:
-            raise InputError(f"{type(self).__name__} cannot draw rows by itself: they depend on the context columns")
+        given = self._context_of_draws(context, count)
         key = jax.random.key(check_random_state(random_state).randint(2**31 - 1))
         with floats_of(self.float_type_):
-            draws = draw_rows(self.model_, key, count)
-        return self.inputs_.table(draws)
+            draws = draw_rows(self.model_, key, count, None if given is None else self.inputs_.model_rows(given)[1])
+        codes = self.inputs_.drawn_codes(draws, given)
+        return self.table_form_.arrow(codes, self.inputs_.encoding.maps).rename_columns(list(self.columns_))
+
+    def _context_of_draws(self, context: Any, count: int) -> Float[np.ndarray, "count n_features"] | None:
+        names = [column.name for column in self.inputs_.encoding.maps if column.context]
+        if not names and context is not None:
+            raise InputError(f"context is given, but {type(self).__name__} has no context columns: leave it out")
+        if not names:
+            return None
+        if context is None:
+            raise InputError(
+                f"{type(self).__name__} cannot draw rows by itself: they depend on the context columns "
+                f"{listed(names)}, expected them as context"
+            )
+        frame = as_frame(context, None if is_table(context) or np.shape(context)[1:] != (len(names),) else names)
+        if len(frame) not in (1, count):
+            raise InputError(f"context has {len(frame)} rows, expected 1 or count, which is {count}")
+        codes = self.inputs_.context_codes(frame)
+        return codes if len(codes) == count else np.repeat(codes, count, axis=0)
 
     def scores_of_rows(self, x: Float[np.ndarray, "n n_features"]) -> Float[np.ndarray, "n"]:
         """`anomaly_score` for a matrix of codes, as `codes` gives them, its columns in the order of `columns_`."""

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_random_state
 from jaxflow.data.columns import ColumnsSpec
 from jaxflow.data.frame import Frame
 from jaxflow.data.preprocessing import PreprocessingStep
+from jaxflow.data.table_form import TableForm
 from jaxflow.detection.contamination import contamination_of
 from jaxflow.detection.detector import Detector
 from jaxflow.detection.fitting import finished, fit_by_gradient
@@ -125,6 +126,7 @@ class GradientDetector(Detector):
         rows = take_rows(source, needed)
 
         prepare = Frame(rows[np.isin(needed, parts.prepare)], source.columns)
+        self.table_form_ = TableForm.of(prepare, prepare)
         self.inputs_ = inputs = fit_inputs(prepare, columns_spec(self), steps)
         self.model_spec_ = inputs.adapted(spec)
         require_memory(self.model_spec_, inputs.dim)

@@ -7,10 +7,11 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int64, Shaped
+from jaxtyping import Bool, Float, Int64
 
 from jaxflow.data.arrays import AnyArray
 from jaxflow.data.columns import ColumnsSpec
+from jaxflow.data.dataset import require_columns
 from jaxflow.data.encoding import Encoding
 from jaxflow.data.frame import Frame
 from jaxflow.data.imputation import Imputer
@@ -147,17 +148,41 @@ class Inputs:
                 found[source] = found[source] | others[:, column]
         return x.__array_namespace__().stack(found).T
 
-    def table(self, z: Float[np.ndarray, "n dim"]) -> Shaped[np.ndarray, "n columns"]:
-        """Rows in the units of the table, from features; without context columns."""
-        x = self.encoding.invert(self.preprocessing.inverse_transform(z))
-        categories = self.encoding.categories
-        if not categories:
-            return x
-        cells = x.astype(object)
-        for index, name in enumerate(self.encoding.names):
-            if name in categories:
-                cells[:, index] = [categories[name][int(place)] for place in x[:, index]]
-        return cells
+    def context_codes(self, context: Frame) -> Float[np.ndarray, "n columns"]:
+        """Codes of rows whose context columns are those of a table, and whose other columns are not known yet.
+
+        Raises:
+            InputError: if a context column is missing, or holds what no training row has.
+        """
+        alone = Encoding(tuple(column for column in self.encoding.maps if column.context), self.encoding.missing)
+        require_columns("context", alone.names, context.names)
+        given = alone.codes(context.pick(alone.names))
+        unseen = alone.unseen(given)
+        if unseen.any():
+            row, column = np.argwhere(unseen)[0]
+            cell = context.text(int(row), alone.names[column]) or "missing"
+            raise InputError(
+                f"context: row {row + 1}, column {alone.names[column]} is {cell:.60}, which no training row has"
+            )
+        codes = np.tile([column.fill for column in self.encoding.maps], (len(context), 1))
+        codes[:, self._context_columns] = given
+        return codes
+
+    def drawn_codes(
+        self, z: Float[np.ndarray, "n dim"], context: Float[np.ndarray, "n columns"] | None = None
+    ) -> Float[np.ndarray, "n columns"]:
+        """Codes that a table can hold, from features that were drawn, the context columns being those of `context`."""
+        if context is not None:
+            z = np.concatenate([z, self.transform(context)[:, self.dim :]], axis=1)
+        codes = self.encoding.nearest(self.encoding.invert(self.preprocessing.inverse_transform(z)))
+        if context is not None:
+            codes[:, self._context_columns] = context[:, self._context_columns]
+        return codes
+
+    @cached_property
+    def _context_columns(self) -> Int64[np.ndarray, "contexts"]:
+        """The numbers of the table's columns that are contexts."""
+        return np.flatnonzero([column.context for column in self.encoding.maps])
 
     def adapted(self, spec: Any) -> Any:
         """The spec of the model with the width of the context, and noise for features on a grid where it names none.

@@ -37,6 +37,7 @@ from jaxflow.data.dataset import require_distinct
 from jaxflow.data.encoding import Encoding
 from jaxflow.data.imputation import Imputer
 from jaxflow.data.preprocessing import Preprocessing, PreprocessingStep
+from jaxflow.data.table_form import TableForm
 from jaxflow.detection.detector import Detector
 from jaxflow.detection.detectors import AutoencoderDetector, FlowDetector, GaussianDetector
 from jaxflow.detection.inputs import Inputs
@@ -85,6 +86,7 @@ class SavedDetector(Spec):
     columns: tuple[str, ...]
     columns_spec: ColumnsSpec | None
     encoding: tuple[AnyColumnMap, ...]
+    table_form: TableForm | None = None
     fitted_with_names: bool
     float_type: Literal["float32", "float64"]
     weights_sha256: str
@@ -190,6 +192,7 @@ def _description(detector: Any, weights_sha256: str) -> SavedDetector:
         "columns": detector.columns_,
         "columns_spec": detector.columns,
         "encoding": detector.inputs_.encoding.maps,
+        "table_form": detector.table_form_,
         "fitted_with_names": hasattr(detector, "feature_names_in_"),
         "float_type": detector.float_type_,
         "weights_sha256": weights_sha256,
@@ -261,8 +264,13 @@ def _read_description(file: Path) -> SavedDetector:
             f"{file}: columns = {list(description.columns)!r:.80}: expected {description.n_features} names"
         )
     require_distinct(description.columns, f"{file}: columns:")
-    if tuple(column.name for column in description.encoding) != description.columns:
-        raise InputError(f"{file}: encoding: expected one entry for each of {description.n_features} columns, in order")
+    parts = {"encoding": description.encoding}
+    if description.table_form is not None:
+        parts["table_form"] = description.table_form.columns
+    for part, entries in parts.items():
+        if tuple(column.name for column in entries) != description.columns:
+            each = f"expected one entry for each of {description.n_features} columns, in order"
+            raise InputError(f"{file}: {part}: {each}")
     try:
         (description.columns_spec or ColumnsSpec()).require_known(description.columns)
     except ValueError as error:
@@ -335,6 +343,7 @@ def _restore(detector: Any, description: SavedDetector, arrays: dict[str, np.nda
     detector.n_train_ = description.n_train
     detector.n_features_in_ = description.n_features
     detector.columns_ = description.columns
+    detector.table_form_ = description.table_form or TableForm.plain(description.encoding)
     if description.fitted_with_names:
         detector.feature_names_in_ = np.asarray(description.columns, dtype=object)
     restore_reasons(detector, parts["reasons"])

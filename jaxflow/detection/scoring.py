@@ -51,13 +51,17 @@ def log_probs_of_rows(
     return np.where(np.isnan(log_probs), -np.inf, log_probs)
 
 
-def draw_rows(model: Density, key: PRNGKeyArray, count: int) -> Float[np.ndarray, "count dim"]:
-    """Draws from a density, as float64; the same key and count give the same rows."""
+def draw_rows(
+    model: Density, key: PRNGKeyArray, count: int, context: Float[np.ndarray, "count context_dim"] | None = None
+) -> Float[np.ndarray, "count dim"]:
+    """Draws from a density, one for each context if there are some, as float64; the same key gives the same rows."""
     frozen = Frozen.of(model)
     draws = np.empty((count, model.dim))
     for number, start in enumerate(range(0, count, CHUNK_ROWS)):
         size = min(CHUNK_ROWS, count - start)
-        rows = _draw(frozen, jax.random.fold_in(key, number), count=padded_length(size))
+        given = None if context is None else padded(context[start : start + size])
+        shape = (padded_length(size),) if given is None else ()
+        rows = _draw(frozen, jax.random.fold_in(key, number), given, shape=shape)
         draws[start : start + size] = np.asarray(rows)[:size]
     return draws
 
@@ -114,6 +118,8 @@ def _log_prob(
     return frozen.model.log_prob(rows, context)
 
 
-@partial(jax.jit, static_argnames="count")
-def _draw(frozen: Frozen, key: PRNGKeyArray, *, count: int) -> Float[Array, "count dim"]:
-    return frozen.model.sample(key, (count,))
+@partial(jax.jit, static_argnames="shape")
+def _draw(
+    frozen: Frozen, key: PRNGKeyArray, context: Float[Array | np.ndarray, "count context_dim"] | None, *, shape: Any
+) -> Float[Array, "count dim"]:
+    return frozen.model.sample(key, shape, context)

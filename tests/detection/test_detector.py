@@ -272,7 +272,7 @@ def test_draws_are_in_data_units_and_repeatable(fitted):
     assert (abs(draws.mean(axis=0) - fitted.x.mean(axis=0)) < 0.3 * deviation).all()
     assert (abs(draws.std(axis=0) / deviation - 1) < 0.3).all()
     assert detector.sample(0).shape == (0, 3)
-    with pytest.raises(InputError, match="count = -1: expected at least 0"):
+    with pytest.raises(InputError, match="count = -1: expected a whole number of at least 0"):
         detector.sample(-1)
 
 

@@ -265,9 +265,9 @@ def test_draws_have_the_texts_of_the_table():
     cells = machines()
     detector = GaussianDetector(threshold=Percentile(), columns=columns(missing="median")).fit(table(cells))
     draws = detector.sample(200, random_state=0)
-    assert set(draws[:, 0]) <= {"north", "south", "east"}
-    assert len(set(draws[:, 0])) == 3
-    assert np.isnan(draws[:, 5].astype(float)).mean() == pytest.approx(0.2, abs=0.12)
+    assert draws.schema == table(cells).schema
+    assert set(draws["place"].to_pylist()) == {"north", "south", "east"}
+    assert draws["temperature"].null_count / 200 == pytest.approx(0.2, abs=0.12)
 
 
 def test_arrays_with_texts_and_frames_are_tables_too():
