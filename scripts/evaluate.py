@@ -31,7 +31,7 @@ from jaxflow.detection import Detector, load
 from jaxflow.errors import InputError
 from jaxflow.evaluation import metrics_table, print_table, provenance
 from jaxflow.experiment.earlier_results import Results, files_there, made_of, require_own_results, weights_of
-from jaxflow.experiment.run import experiment_rows, rows_for, score_run
+from jaxflow.experiment.run import data_for, experiment_rows, rows_for, score_run
 from jaxflow.experiment.run_files import require_writable, write_run
 from jaxflow.experiment.spec import Experiment
 
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results_of = made_of("evaluate.py", asked.data, detector.model_spec_.kind) | {"weights": weights_of(options.model)}
     if not options.overwrite:
         require_own_results(out, results_of)
-    rows = _rows_of_experiment(asked) if isinstance(asked, Experiment) else _rows_of_data_set(asked, detector)
+    rows = _rows_of_experiment(asked, detector) if isinstance(asked, Experiment) else _rows_of_data_set(asked, detector)
     if rows.y is None:
         raise InputError(f"{rows.name} has no labels to judge by, expected them in the column that --data.label names")
 
@@ -92,13 +92,14 @@ def _asked(options: Namespace) -> Experiment | EvaluationSpec:
     return parse_spec(EvaluationSpec, merge({}, collect_overrides(options), EvaluationSpec), "the options given")
 
 
-def _rows_of_experiment(experiment: Experiment) -> LabelledRows:
+def _rows_of_experiment(experiment: Experiment, detector: Detector) -> LabelledRows:
+    experiment = experiment.model_copy(update={"data": data_for(detector, experiment.data)})
     rows = experiment_rows(experiment)
     return LabelledRows(rows.name, rows.x_test, rows.y_test, experiment.seed)
 
 
 def _rows_of_data_set(spec: EvaluationSpec, detector: Detector) -> LabelledRows:
-    dataset = load_dataset(spec.data, seed=spec.seed, columns=detector.columns)
+    dataset = load_dataset(data_for(detector, spec.data), seed=spec.seed, columns=detector.columns)
     x, y = Frame(dataset.x, dataset.feature_names, dataset.categories), dataset.y
     if spec.split is not None:
         split = split_dataset(dataset, spec.split, seed=spec.seed)

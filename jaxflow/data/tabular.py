@@ -102,6 +102,15 @@ def read_chunks(
     return _of_equal_length(table.batches(list(features), texts=categories, missing=missing), chunk_rows)
 
 
+def table_columns(path: Path | str) -> tuple[str, ...]:
+    """The columns of a CSV, Parquet or NPZ file.
+
+    Raises:
+        InputError: if it is missing, of another format or damaged.
+    """
+    return _open(Path(path), _FORMATS).names
+
+
 def table_files(folder: Path | str) -> tuple[Path, ...]:
     """The CSV and Parquet files of a directory, in the order of their names.
 

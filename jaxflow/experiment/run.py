@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxflow.data import Frame, Split, load_dataset, split_dataset
+from jaxflow.data import DataSpec, Frame, Split, load_dataset, split_dataset
+from jaxflow.data.tabular import table_columns
 from jaxflow.detection import ContaminationWarning, Detector
 from jaxflow.errors import InputError, NonFiniteLoss
 from jaxflow.evaluation.metrics import Metrics, evaluate_scores
@@ -178,6 +179,20 @@ def rows_for(detector: Detector, frame: Frame, source: str) -> Frame:
             f"the first is {missing[0]}; the data has {len(frame.names)} columns"
         )
     return frame.pick(detector.columns_)
+
+
+def data_for(detector: Detector, data: DataSpec) -> DataSpec:
+    """The same data without the columns of its file that the detector does not look at, which may hold anything.
+
+    Raises:
+        InputError: if the file is missing, of another format or damaged.
+    """
+    if data.path is None or data.features is not None or data.stream:
+        return data
+    present = set(table_columns(data.path))
+    known = tuple(name for name in detector.columns_ if name in present and name != data.label)
+    # A file that has none of them is read as it is, for `rows_for` to say so.
+    return data.model_copy(update={"features": known}) if known else data
 
 
 def experiment_split(experiment: Experiment) -> Split:

@@ -71,6 +71,25 @@ def test_columns_are_found_by_name(script, gaussian, machines, strict_json, tmp_
     assert without_seconds(one) == without_seconds(two)
 
 
+def test_columns_that_the_detector_does_not_use_may_hold_anything(script, gaussian, machines, strict_json, tmp_path):
+    x = machines(tmp_path / "new.csv", seed=7)
+    script("evaluate", "--model", gaussian, "--data.path", tmp_path / "new.csv", "--out", tmp_path / "one")
+    others = {"note": "broken, perhaps", "day": "2024-01-01", "gap": "", "far": "inf"}
+    lines = [",".join([*others, "heat", "label", "weight", "speed"])]
+    cells = ",".join(f'"{cell}"' for cell in others.values())
+    lines += [f"{cells},{c!r},{int(i >= 50)},{b!r},{a!r}" for i, (a, b, c) in enumerate(x.tolist())]
+    (tmp_path / "other.csv").write_text("\n".join(lines))
+    config = tmp_path / "a.yaml"
+    config.write_text(f"data: {{path: {tmp_path / 'other.csv'}}}\nmodel: {{kind: gaussian}}\n")
+    script("evaluate", "--model", gaussian, "--data.path", tmp_path / "other.csv", "--out", tmp_path / "two")
+    one, two = (strict_json(tmp_path / name / "metrics.json") for name in ("one", "two"))
+    assert without_seconds(one) == without_seconds(two)
+    script("evaluate", "--model", gaussian, "--config", config, "--out", tmp_path / "three")
+    answers = tmp_path / "answers.csv"
+    script("score", "--model", gaussian, "--input", tmp_path / "other.csv", "--output", answers)
+    assert len(answers.read_text().splitlines()) == len(lines)
+
+
 def test_a_split_can_be_asked_for(script, gaussian, machines, strict_json, tmp_path):
     machines(tmp_path / "new.csv", seed=7, normal=40, anomalies=5)
     options = ["--data.path", tmp_path / "new.csv", "--split.test_fraction", "0.25", "--out", tmp_path / "out"]

@@ -1,11 +1,14 @@
 import json
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
-from jaxflow.detection import load
+from jaxflow.data import ColumnsSpec
+from jaxflow.detection import GaussianDetector, load
+from jaxflow.errors import InputError
 
 FEATURES = ["speed", "weight", "heat"]
 
@@ -54,3 +57,60 @@ def test_what_was_drawn_can_be_scored(script, gaussian, tmp_path):
     # The density that draws also scores: its own rows are flagged as often as normal ones.
     assert np.mean(answers["anomaly"]) < 0.15
     np.testing.assert_array_equal(answers["score"], load(gaussian).anomaly_score(read(tmp_path / "drawn.parquet")))
+
+
+def mixed(n=300):
+    rng = np.random.default_rng(0)
+    place = rng.choice(["north, or so", '"south"', "01"], n).astype(object)
+    place[rng.random(n) < 0.2] = None
+    return pa.table(
+        {
+            "count": rng.integers(0, 5, n),
+            "flag": rng.random(n) > 0.5,
+            "place": pa.array(place).dictionary_encode(),
+            "warmth": pa.array(np.where(rng.random(n) < 0.3, np.nan, rng.normal(size=n)), from_pandas=True),
+            "hour": rng.uniform(0, 24, n),
+        }
+    )
+
+
+@pytest.mark.parametrize("extension", ["csv", "parquet", "jsonl"])
+def test_files_of_draws_hold_what_the_table_held_and_can_be_scored(script, tmp_path, extension):
+    table, output = mixed(), tmp_path / f"drawn.{extension}"
+    detector = GaussianDetector(columns=ColumnsSpec(missing="median"), random_state=0).fit(table)
+    detector.save(tmp_path / "model")
+    script("sample", "--model", tmp_path / "model", "--count", "200", "--output", output)
+    expected = detector.sample_table(200, 0)
+    if extension == "jsonl":
+        found = pa.Table.from_pylist([json.loads(line) for line in output.read_text().splitlines()])
+    elif extension == "csv":
+        convert = pyarrow.csv.ConvertOptions(column_types={"place": pa.string()}, strings_can_be_null=True)
+        found = pyarrow.csv.read_csv(output, convert_options=convert)
+    else:
+        found = pyarrow.parquet.read_table(output)
+    assert found.to_pydict() == expected.to_pydict()
+    if extension != "jsonl":
+        options = ["--input", output, "--output", tmp_path / "answers.parquet"]
+        script("score", "--model", tmp_path / "model", *options)
+        answers = pyarrow.parquet.read_table(tmp_path / "answers.parquet").to_pydict()
+        np.testing.assert_allclose(answers["score"], detector.anomaly_score(expected), rtol=1e-12)
+        assert np.mean(answers["anomaly"]) < 0.15
+
+
+def test_draws_in_a_context_that_a_file_gives(script, tmp_path):
+    table, output = mixed(), tmp_path / "drawn.parquet"
+    columns = ColumnsSpec(missing="median", context=("place", "hour"))
+    GaussianDetector(columns=columns, random_state=0).fit(table).save(tmp_path / "model")
+    pyarrow.csv.write_csv(pa.table({"hour": [1.5, 2.5], "place": ["01", None]}), tmp_path / "context.csv")
+    options = ["--model", tmp_path / "model", "--context", tmp_path / "context.csv", "--output", output]
+    script("sample", *options)
+    found = pyarrow.parquet.read_table(output)
+    assert found.column_names == table.column_names
+    assert found.select(["place", "hour"]).to_pydict() == {"place": ["01", None], "hour": [1.5, 2.5]}
+    for extra, sentence in (
+        (["--count", "3"], f"--context {tmp_path / 'context.csv'}: 2 rows, expected 1 or 3, as --count says"),
+        (["--count", "0"], "--count 0: expected at least 1"),
+    ):
+        with pytest.raises(InputError) as error:
+            script("sample", *options, *extra)
+        assert str(error.value) == sentence
