@@ -101,12 +101,12 @@ def test_draws_in_a_context_that_a_file_gives(script, tmp_path):
     table, output = mixed(), tmp_path / "drawn.parquet"
     columns = ColumnsSpec(missing="median", context=("place", "hour"))
     GaussianDetector(columns=columns, random_state=0).fit(table).save(tmp_path / "model")
-    pyarrow.csv.write_csv(pa.table({"hour": [1.5, 2.5], "place": ["01", None]}), tmp_path / "context.csv")
+    pyarrow.csv.write_csv(pa.table({"hour": [1.5, 2.5], "place": ['"south"', None]}), tmp_path / "context.csv")
     options = ["--model", tmp_path / "model", "--context", tmp_path / "context.csv", "--output", output]
     script("sample", *options)
     found = pyarrow.parquet.read_table(output)
     assert found.column_names == table.column_names
-    assert found.select(["place", "hour"]).to_pydict() == {"place": ["01", None], "hour": [1.5, 2.5]}
+    assert found.select(["place", "hour"]).to_pydict() == {"place": ['"south"', None], "hour": [1.5, 2.5]}
     for extra, sentence in (
         (["--count", "3"], f"--context {tmp_path / 'context.csv'}: 2 rows, expected 1 or 3, as --count says"),
         (["--count", "0"], "--count 0: expected at least 1"),
