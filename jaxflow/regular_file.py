@@ -85,14 +85,14 @@ def identity_of(file: BinaryIO) -> FileIdentity:
     return FileIdentity(about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns)
 
 
-def require_unchanged(path: Path, file: BinaryIO, before: FileIdentity) -> None:
+def require_unchanged(path: Path, file: BinaryIO, before: FileIdentity, *, may_grow: bool = False) -> None:
     """Check that an open file is still what it was.
 
     Raises:
-        InputError: if it has been replaced, cut, lengthened or written to.
+        InputError: if it has been replaced, cut, written to, or lengthened, unless it `may_grow`.
     """
     now = identity_of(file)
-    if now == before:
+    if now == before or (may_grow and now[:2] == before[:2] and now.size > before.size):
         return
     if now[:2] != before[:2]:
         what = "another file has taken its place"

@@ -24,6 +24,7 @@ import gc
 import json
 import sys
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -123,7 +124,7 @@ def _score_directory(detector: Detector, source: Path, output: Path, chunk_rows:
     files = table_files(source)
     names = [_answer_name(file) for file in files]
     if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = Counter(names).most_common(1)[0][0]
         raise InputError(f"{source}: two files would have their answers in {twice}, expected names that differ")
     output.mkdir(parents=True, exist_ok=True)
     mine, problem = list(zip(files, names, strict=True))[jax.process_index() :: jax.process_count()], None

@@ -82,8 +82,9 @@ class ColumnsSpec(Spec):
         Raises:
             ValueError: naming the first that is not.
         """
+        known = set(names)
         for name in (*self.types, *self.context):
-            if name not in names:
+            if name not in known:
                 raise ValueError(f"columns: there is no column {name}; the columns are {listed(names)}")
-        if set(names) <= set(self.context):
+        if known <= set(self.context):
             raise ValueError(f"columns.context = {list(self.context)}: expected one column at least that is judged")

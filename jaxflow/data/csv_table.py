@@ -20,7 +20,6 @@ from jaxflow.data.table import (
     places_of,
 )
 from jaxflow.errors import InputError
-from jaxflow.regular_file import open_regular
 
 BLOCK_BYTES = 1 << 22
 """How much of the file is parsed at a time; no line may be longer."""
@@ -128,7 +127,7 @@ class CsvTable(Table):
 
         def opened() -> pa.NativeFile:
             gzipped = self.path.name.lower().endswith(".gz")
-            return pa.input_stream(open_regular(self.path), compression="gzip" if gzipped else None)
+            return pa.input_stream(self.open(), compression="gzip" if gzipped else None)
 
         stream = opened()
         if marked or stream.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8:

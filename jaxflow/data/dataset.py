@@ -78,9 +78,9 @@ class Dataset:
             InputError: when a name is not a feature of this data set, or is given twice.
         """
         require_columns(self.name, features, self.feature_names)
-        indices = [self.feature_names.index(feature) for feature in features]
-        x = np.ascontiguousarray(self.x[:, indices])
-        categories = {name: texts for name, texts in self.categories.items() if name in features}
+        places = {name: place for place, name in enumerate(self.feature_names)}
+        x = np.ascontiguousarray(self.x[:, [places[feature] for feature in features]])
+        categories = {name: self.categories[name] for name in features if name in self.categories}
         return replace(self, x=x, feature_names=tuple(features), categories=categories)
 
 
@@ -91,8 +91,9 @@ def require_columns(source: object, wanted: Sequence[str], present: Sequence[str
         InputError: naming the first column that is missing, and the columns there are.
     """
     require_distinct(wanted, f"{source}: feature")
+    there = set(present)
     for name in wanted:
-        if name not in present:
+        if name not in there:
             raise InputError(f"{source}: column {name} is missing; the columns are {listed(present)}")
 
 

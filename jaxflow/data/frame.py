@@ -42,8 +42,9 @@ class Frame:
         """Some of the columns, in this order."""
         if tuple(names) == self.names:
             return self
-        x = self.x[:, [self.names.index(name) for name in names]]
-        return Frame(x, tuple(names), {name: texts for name, texts in self.categories.items() if name in names})
+        places = {name: place for place, name in enumerate(self.names)}
+        x = self.x[:, [places[name] for name in names]]
+        return Frame(x, tuple(names), {name: self.categories[name] for name in names if name in self.categories})
 
     def renamed(self, names: Sequence[str]) -> "Frame":
         """The same columns under other names."""
@@ -242,7 +243,9 @@ def is_number(kind: pa.DataType) -> bool:
 
 def is_text(kind: pa.DataType) -> bool:
     """Whether an Arrow column of this type holds texts, or numbers declared to be categories."""
-    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_dictionary)
+    if pa.types.is_dictionary(kind):
+        return is_text(kind.value_type) or is_number(kind.value_type)
+    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
     return any(test(kind) for test in tests)
 
 

@@ -1,14 +1,14 @@
 """NumPy archives as tables."""
 
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64, Num, Shaped
+from jaxtyping import Float64
 
-from jaxflow.data.table import NO_TEXTS, Table, cell_error, damaged, expected_cell, first_bad_cell
+from jaxflow.data.npz_file import NpzFile, opened_npz
+from jaxflow.data.table import NO_TEXTS, Table, cell_error, expected_cell, first_bad_cell
+from jaxflow.data.table_limits import require_few_columns
 from jaxflow.errors import InputError
 
 
@@ -25,26 +25,21 @@ class NpzTable(Table):
 
     def __init__(self, path: Path):
         self.path = path
-        if not zipfile.is_zipfile(path):
-            raise InputError(f"{path}: cannot be read as NPZ (it is not a zip archive)")
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                members = tuple(archive.files)
-        except (zipfile.BadZipFile, OSError, ValueError) as error:
-            raise damaged(path, "NPZ", error) from None
-        self._matrix: np.ndarray | None = None
-        if "X" in members:
-            self._matrix = self._array("X", 2)
-            self._features = tuple(f"x{index}" for index in range(self._matrix.shape[1]))
-            self._set_names(path, self._features + (("y",) if "y" in members else ()), {"label": "y"})
-        elif members:
-            self._set_names(path, members)
-        else:
-            raise InputError(f"{path}: there are no arrays, expected X and y or one array for each column")
+        self._features: tuple[str, ...] | None = None
+        with opened_npz(path, self.open()) as archive:
+            if "X" in archive.names:
+                dim = archive.header("X", 2).shape[1]
+                require_few_columns(path, dim)
+                self._features = tuple(f"x{index}" for index in range(dim))
+                self._set_names(path, self._features + (("y",) if "y" in archive.names else ()), {"label": "y"})
+            elif archive.names:
+                self._set_names(path, archive.names)
+            else:
+                raise InputError(f"{path}: there are no arrays, expected X and y or one array for each column")
 
     def features(self, label: str | None) -> tuple[str, ...]:
         """The columns of `X`, or every array but the label."""
-        return super().features(label) if self._matrix is None else self._features
+        return super().features(label) if self._features is None else self._features
 
     def batches(
         self,
@@ -55,39 +50,32 @@ class NpzTable(Table):
         missing: bool = False,
     ) -> Iterator[Float64[np.ndarray, "rows columns"]]:
         """See `Table.batches`; the whole file is one batch. Also raises when two columns differ in length."""
-        arrays = [self._column(name) for name in columns]
-        for name, array in zip(columns, arrays, strict=True):
-            if len(array) != len(arrays[0]):
-                lengths = f"{len(arrays[0])} rows and column {name} has {len(array)}"
-                raise InputError(f"{self.path}: column {columns[0]} has {lengths}, expected the same number")
-        if len(arrays[0]) == 0:
-            raise InputError(f"{self.path}: there are no rows, expected at least one")
-        values = np.stack([array.astype(np.float64) for array in arrays], axis=1)
+        with opened_npz(self.path, self.open()) as archive:
+            values = self._values(archive, columns)
         bad = first_bad_cell(values, columns, label, missing)
         if bad is not None:
             name = columns[bad[1]]
             raise cell_error(self.path, bad[0] + 1, name, float(values[bad]), expected_cell(name, label))
         yield values
 
-    def _column(self, name: str) -> Num[np.ndarray, "n"] | Shaped[np.ndarray, "n"]:
-        if self._matrix is not None and name in self._features:
-            return self._matrix[:, self._features.index(name)]
-        return self._array(name, 1)
-
-    def _array(self, name: str, ndim: int) -> Shaped[np.ndarray, "..."]:
-        try:
-            with np.load(self.path, allow_pickle=False) as archive:
-                array = archive[name]
-        except ValueError as error:
-            if "allow_pickle" in str(error):
-                raise InputError(f"{self.path}: array {name} holds Python objects, expected numbers") from None
-            raise damaged(self.path, "NPZ", error) from None
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
-            raise damaged(self.path, "NPZ", error) from None
-        if not isinstance(array, np.ndarray):
-            raise InputError(f"{self.path}: {name} is no array, expected one")
-        if array.dtype.kind not in "biuf":
-            raise InputError(f"{self.path}: array {name} holds {array.dtype}, expected numbers")
-        if array.ndim != ndim:
-            raise InputError(f"{self.path}: array {name} has shape {array.shape}, expected {ndim} dimension(s)")
-        return array
+    def _values(self, archive: NpzFile, columns: Sequence[str]) -> Float64[np.ndarray, "rows columns"]:
+        places = {name: index for index, name in enumerate(self._features or ())}
+        # Of each column the array that holds it.
+        arrays = {name: "X" if name in places else name for name in columns}
+        rows = archive.header(arrays[columns[0]], 2 if columns[0] in places else 1).shape[0]
+        if rows == 0:
+            raise InputError(f"{self.path}: there are no rows, expected at least one")
+        archive.require_moderate(set(arrays.values()), rows * len(columns))
+        values = np.empty((rows, len(columns)))
+        matrix = None
+        for index, name in enumerate(columns):
+            if name in places:
+                matrix = archive.array("X", 2, rows) if matrix is None else matrix
+                column = matrix[:, places[name]]
+            else:
+                column = archive.array(name, 1, rows)
+            if len(column) != rows:
+                lengths = f"{rows} rows and column {name} has {len(column)}"
+                raise InputError(f"{self.path}: column {columns[0]} has {lengths}, expected the same number")
+            values[:, index] = column
+        return values

@@ -1,9 +1,10 @@
 """Parquet files as tables."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import io
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,7 @@ from jaxtyping import Float64
 from pyarrow import parquet
 
 from jaxflow.data.frame import as_text, index_columns, instead_of, is_number, is_text
+from jaxflow.data.parquet_pages import Pages, measure_pages
 from jaxflow.data.table import (
     NO_TEXTS,
     Table,
@@ -21,11 +23,18 @@ from jaxflow.data.table import (
     first_bad_cell,
     places_of,
 )
+from jaxflow.data.table_limits import MOST_COLUMNS, require_few_columns, require_few_texts, require_moderate
 from jaxflow.errors import InputError
-from jaxflow.regular_file import open_regular
+from jaxflow.regular_file import identity_of
 
 BATCH_ROWS = 1 << 16
+BATCH_BYTES = 1 << 26  # of float64, or of texts that lengthen one another
 BUFFER_BYTES = 1 << 16  # of each column, read at once
+MOST_FOOTER_BYTES = 1 << 25
+
+_WITHOUT_DICTIONARY = ("DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY")
+# What pyarrow has been seen to raise for damaged files beside its own exceptions.
+_DAMAGE = (OSError, ValueError, TypeError, ArithmeticError, LookupError, RuntimeError, NotImplementedError)
 
 
 class ParquetTable(Table):
@@ -38,12 +47,13 @@ class ParquetTable(Table):
     """
 
     def __init__(self, path: Path):
-        try:
-            with _opened(path) as file:
+        self.path = path
+        with self._opened() as file:
+            try:
                 self._types = file.schema_arrow
-            names = self._types.names
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last for a name that is no text
-            raise damaged(path, "Parquet", error) from None
+                names = self._types.names
+            except UnicodeDecodeError as error:  # a name that is no text
+                raise damaged(path, "Parquet", error) from None
         self._set_names(path, names)
 
     def features(self, label):
@@ -56,13 +66,13 @@ class ParquetTable(Table):
         found: dict[str, set[str]] = {
             name: set() for name in columns if name in declared or is_text(self._types.field(name).type)
         }
-        try:
-            with _opened(self.path) as file:
-                for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(found)) if found else ():
-                    for name, texts in found.items():
-                        texts |= distinct_texts(as_text(batch.column(name)))
-        except (pa.ArrowException, OSError) as error:
-            raise damaged(self.path, "Parquet", error) from None
+        if found:
+            for batch in self._batches(list(found), self._textual(found)):
+                for name, texts in found.items():
+                    texts |= self._decoded(
+                        name, lambda name=name, batch=batch: distinct_texts(as_text(batch.column(name)))
+                    )
+                    require_few_texts(self.path, name, len(texts))
         return {name: tuple(sorted(texts)) for name, texts in found.items()}
 
     def batches(
@@ -76,22 +86,35 @@ class ParquetTable(Table):
         """See `Table.batches`; also raises for a column of another type than a number or a boolean."""
         self.require_numbers([name for name in columns if name not in texts])
         rows = 0
-        try:
-            with _opened(self.path, page_checksum_verification=True) as file:
-                for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(columns)):
-                    values = np.stack([_values(batch.column(name), texts.get(name)) for name in columns], axis=1)
-                    bad = first_bad_cell(values, columns, label, missing)
-                    if bad is not None:
-                        name = columns[bad[1]]
-                        cell = batch.column(name)[bad[0]].as_py()
-                        expected = "a text" if name in texts else expected_cell(name, label)
-                        raise cell_error(self.path, rows + bad[0] + 1, name, cell, expected)
-                    rows += len(values)
-                    yield values
-        except (pa.ArrowException, OSError) as error:
-            raise damaged(self.path, "Parquet", error) from None
+        for batch in self._batches(columns, self._textual(texts)):
+            values = np.empty((batch.num_rows, len(columns)))
+            for index, name in enumerate(columns):
+                column, known = batch.column(name), texts.get(name)
+                values[:, index] = self._decoded(name, lambda column=column, known=known: _values(column, known))
+            bad = first_bad_cell(values, columns, label, missing)
+            if bad is not None:
+                name = columns[bad[1]]
+                cell = batch.column(name)[bad[0]].as_py()
+                expected = "a text" if name in texts else expected_cell(name, label)
+                raise cell_error(self.path, rows + bad[0] + 1, name, cell, expected)
+            rows += len(values)
+            yield values
         if rows == 0:
             raise InputError(f"{self.path}: there are no rows, expected at least one")
+
+    def group_rows(self) -> list[int]:
+        """The number of rows in each row group."""
+        with self._opened() as file:
+            return [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+
+    def group(self, group: int, columns: Sequence[str]) -> Iterator[Float64[np.ndarray, "rows columns"]]:
+        """The named columns, which hold numbers, in one row group; what is missing or not finite stays as it is.
+
+        Raises:
+            InputError: if the file is damaged.
+        """
+        for batch in self._batches(columns, (), [group]):
+            yield np.stack([_values(batch.column(name), None) for name in columns], axis=1)
 
     def require_numbers(self, columns: Sequence[str]) -> None:
         """Refuse columns of another type.
@@ -104,15 +127,102 @@ class ParquetTable(Table):
             if not is_number(kind) and not pa.types.is_null(kind):
                 raise InputError(f"{self.path}: column {name} holds {kind}, expected numbers{instead_of(kind)}")
 
+    def _textual(self, names: Collection[str]) -> list[str]:
+        """Columns of these whose cells are texts in the file."""
+        return [name for name in names if is_text(self._types.field(name).type)]
 
-@contextmanager
-def _opened(path: Path, **options: Any) -> Iterator[parquet.ParquetFile]:
-    """The file, to be read page by page; left to itself pyarrow takes whole row groups into memory."""
-    with (
-        open_regular(path) as file,
-        parquet.ParquetFile(file, pre_buffer=False, buffer_size=BUFFER_BYTES, **options) as opened,
-    ):
-        yield opened
+    def _decoded(self, name: str, decode: Callable[[], Any]) -> Any:
+        try:
+            return decode()
+        except UnicodeDecodeError:
+            raise InputError(f"{self.path}: column {name} holds bytes that are not UTF-8 text") from None
+
+    @contextmanager
+    def _opened(self, texts: Sequence[str] = (), **options: Any) -> Iterator[parquet.ParquetFile]:
+        """The file, to be read page by page; left to itself pyarrow takes whole row groups into memory.
+
+        Columns of `texts` come with each text once, however often a row repeats it.
+        """
+        with self.open() as file:
+            try:
+                _require_short_footer(self.path, file)
+                with parquet.ParquetFile(
+                    file,
+                    pre_buffer=False,
+                    buffer_size=BUFFER_BYTES,
+                    read_dictionary=list(texts),
+                    thrift_container_size_limit=2 * MOST_COLUMNS,
+                    **options,
+                ) as opened:
+                    require_few_columns(self.path, opened.metadata.num_columns)
+                    yield opened
+            except InputError:
+                raise
+            except (pa.ArrowException, *_DAMAGE) as error:
+                raise damaged(self.path, "Parquet", error) from None
+
+    def _batches(
+        self, columns: Sequence[str], texts: Sequence[str], groups: Sequence[int] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Rows of some row groups, or of all, whose pages have been measured before they are decompressed."""
+        with self._opened() as file:
+            wanted, textual = set(columns), set(texts)
+            metadata = file.metadata
+            places = {metadata.schema.column(place).path: place for place in range(metadata.num_columns)}
+            chosen = {name: places[name] for name in wanted if name in places}  # others are nested
+            groups = range(metadata.num_row_groups) if groups is None else groups
+            # Without a dictionary, where pyarrow cannot make one.
+            growing = {
+                name
+                for name in textual & chosen.keys()
+                for group in groups
+                if any(way in _WITHOUT_DICTIONARY for way in metadata.row_group(group).column(chosen[name]).encodings)
+            }
+        with self._opened(sorted(textual - growing), page_checksum_verification=True) as file, self.open() as pages:
+            most = BATCH_ROWS
+            for run in _runs(metadata, groups):
+                for group in run:
+                    for name, place in chosen.items():
+                        measured = self._measure(pages, metadata.row_group(group).column(place), name in textual)
+                        if name in growing:
+                            # A text may be written as how it differs from the one before, so each may be a page long.
+                            most = max(1, min(most, BATCH_BYTES // max(1, measured.largest)))
+                rows = max(1, min(most, BATCH_BYTES // (8 * len(columns))))
+                yield from file.iter_batches(rows, run, list(columns), use_threads=False)
+
+    def _measure(self, pages: BinaryIO, chunk: Any, textual: bool) -> Pages:
+        starts = [chunk.data_page_offset, chunk.dictionary_page_offset if chunk.has_dictionary_page else None]
+        start = min(offset for offset in starts if offset)
+        measured = measure_pages(pages, start, chunk.total_compressed_size)
+        size = identity_of(pages).size
+        # Each text is there a few times while it is decoded.
+        needed = 4 * measured.total if textual else 2 * measured.largest
+        require_moderate(self.path, size, needed, "write it in smaller row groups and pages")
+        return measured
+
+
+def _require_short_footer(path: Path, file: BinaryIO) -> None:
+    """Check the footer's length, as what is made of it takes many times as much memory."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(max(0, size - 8))
+    length = int.from_bytes(file.read(4), "little")
+    if file.read(4) == b"PAR1" and MOST_FOOTER_BYTES < length < size:
+        raise InputError(f"{path}: the footer has {length} bytes, expected at most {MOST_FOOTER_BYTES}")
+    file.seek(0)
+
+
+def _runs(metadata: Any, groups: Sequence[int]) -> Iterator[list[int]]:
+    """Row groups one after the other, small ones together."""
+    run: list[int] = []
+    rows = 0
+    for group in groups:
+        run.append(group)
+        rows += metadata.row_group(group).num_rows
+        if rows >= BATCH_ROWS:
+            yield run
+            run, rows = [], 0
+    if run:
+        yield run
 
 
 def _values(column: pa.Array, texts: Sequence[str] | None) -> Float64[np.ndarray, "rows"]:

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ from jaxflow.data.discrete_maps import UNSEEN
 from jaxflow.data.frame import category_text, is_blank, places_by_text
 from jaxflow.data.kept_texts import KeptTexts
 from jaxflow.errors import InputError
+from jaxflow.regular_file import FileIdentity, identity_of, open_regular, require_unchanged
 
 NO_TEXTS: Mapping[str, Sequence[str]] = MappingProxyType({})
 
@@ -32,6 +33,34 @@ class Table(ABC):
     path: Path
     names: tuple[str, ...]
     aliases: Mapping[str, str]
+    _identity: FileIdentity | None = None
+
+    def open(self) -> BinaryIO:
+        """The file, opened once more; it may have grown since the first time.
+
+        Raises:
+            InputError: if it is no regular file, or was replaced, cut or rewritten in the meantime.
+        """
+        file = open_regular(self.path)
+        try:
+            if self._identity is None:
+                self._identity = identity_of(file)
+            else:
+                require_unchanged(self.path, file, self._identity, may_grow=True)
+        except InputError:
+            file.close()
+            raise
+        return file
+
+    def require_unchanged(self) -> None:
+        """Check that the file is what it was when it was opened first.
+
+        Raises:
+            InputError: if it was replaced, cut, lengthened or rewritten.
+        """
+        with self.open() as file:
+            assert self._identity is not None
+            require_unchanged(self.path, file, self._identity)
 
     @abstractmethod
     def batches(

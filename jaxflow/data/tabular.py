@@ -4,13 +4,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 
 from jaxflow.data.csv_table import CsvTable
 from jaxflow.data.dataset import Dataset, listed, require_columns
 from jaxflow.data.npz_table import NpzTable
 from jaxflow.data.parquet_table import ParquetTable
 from jaxflow.data.table import NO_TEXTS, Table
+from jaxflow.data.table_limits import require_moderate
 from jaxflow.errors import InputError
 
 _STREAMED: dict[str, Callable[[Path], Table]] = {".csv": CsvTable, ".csv.gz": CsvTable, ".parquet": ParquetTable}
@@ -62,10 +63,9 @@ def read_table(
     require_columns(path, features, table.names)
     columns = [*features] if label is None else [*features, label]
     texts = table.texts(features, [name for name in features if name in categorical])
-    values = np.concatenate(list(table.batches(columns, label, texts=texts, missing=missing)))
-    y = None if label is None else values[:, -1].astype(np.int64)
-    x = np.ascontiguousarray(values[:, : len(features)])
-    return Dataset(_name(path), x, y, tuple(features), texts, missing)
+    batches = table.batches(columns, label, texts=texts, missing=missing)
+    x, y = _gathered(path, batches, len(features))
+    return Dataset(_name(path), x, None if label is None else y, tuple(features), texts, missing)
 
 
 def read_chunks(
@@ -141,6 +141,29 @@ def _open(path: Path, formats: Mapping[str, Callable[[Path], Table]]) -> Table:
         if path.name.lower().endswith(extension):
             return table(path)
     raise InputError(f"{path}: unknown extension, expected one of {', '.join(formats)}")
+
+
+def _gathered(
+    path: Path, batches: Iterator[np.ndarray], dim: int
+) -> tuple[Float64[np.ndarray, "rows dim"], Int64[np.ndarray, "rows"]]:
+    """All rows, and what comes after their features, without ever holding them twice."""
+    size, held, rows = path.stat().st_size, 0, 0
+    waiting: list[np.ndarray] = []
+    for batch in batches:
+        held += batch.nbytes
+        require_moderate(path, size, held, "name fewer features, or read it in pieces")
+        rows += len(batch)
+        waiting.append(batch)
+    x, y = np.empty((rows, dim)), np.zeros(rows, np.int64)
+    waiting.reverse()
+    start = 0
+    while waiting:
+        batch = waiting.pop()
+        x[start : start + len(batch)] = batch[:, :dim]
+        if batch.shape[1] > dim:
+            y[start : start + len(batch)] = batch[:, dim]
+        start += len(batch)
+    return x, y
 
 
 def _name(path: Path) -> str:

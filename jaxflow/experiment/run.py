@@ -172,7 +172,8 @@ def rows_for(detector: Detector, frame: Frame, source: str) -> Frame:
     Raises:
         InputError: if the table lacks one of them.
     """
-    missing = [column for column in detector.columns_ if column not in frame.names]
+    known = set(frame.names)
+    missing = [column for column in detector.columns_ if column not in known]
     if missing:
         raise InputError(
             f"{source}: {len(missing)} of the {len(detector.columns_)} columns that the detector needs are missing, "

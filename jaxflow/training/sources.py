@@ -4,18 +4,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-import pyarrow as pa
 from jaxtyping import Float, Int64
-from pyarrow import parquet
 
 from jaxflow.data.dataset import require_columns
+from jaxflow.data.npy_header import read_array_header
 from jaxflow.data.parquet_table import ParquetTable
 from jaxflow.data.table import damaged, first_bad_cell
+from jaxflow.data.table_limits import require_few_columns
 from jaxflow.data.tabular import open_streamed, table_files
 from jaxflow.errors import InputError
+from jaxflow.regular_file import identity_of, open_regular, require_unchanged
 
 BUFFER_ROWS = 262_144
 MAPPED_ROWS = 65_536  # most rows of a chunk of a memory-mapped file
@@ -81,37 +82,62 @@ class Source(ABC):
 
 
 class NpyFile(Source):
-    """An array (rows, columns) in an NPY file, which is mapped into memory and never read as a whole.
+    """An array (rows, columns) in an NPY file, of which the rows that are wanted are read.
 
     Args:
         path: the file.
         buffer_rows: see `Source`.
 
     Raises:
-        InputError: if it is missing or damaged, or holds anything but a matrix of numbers with rows and columns.
+        InputError: if it is missing or damaged, or holds anything but a matrix of numbers with rows and columns; when
+            rows are read, if it has changed since.
     """
 
     def __init__(self, path: Path | str, *, buffer_rows: int = BUFFER_ROWS):
         self.buffer_rows = _checked(buffer_rows)
         self.path = Path(path)
-        try:
-            self.array = np.load(self.path, mmap_mode="r", allow_pickle=False)
-        except FileNotFoundError:
-            raise InputError(f"{path}: there is no such file") from None
-        except (ValueError, OSError, EOFError) as error:
-            raise damaged(self.path, "NPY", error) from None
-        if not isinstance(self.array, np.ndarray) or self.array.ndim != 2 or self.array.dtype.kind not in "fiu":
-            found = f"{self.array.dtype}{self.array.shape}" if isinstance(self.array, np.ndarray) else "several arrays"
-            raise InputError(f"{path} holds {found}, expected a matrix of numbers, rows by columns")
-        n, columns = self.array.shape
+        with open_regular(self.path) as file:
+            self._identity = identity_of(file)
+            try:
+                self._header = read_array_header(file, self._identity.size)
+            except (ValueError, OSError) as error:
+                raise damaged(self.path, "NPY", error) from None
+        kind, shape = self._header.dtype, self._header.shape
+        if len(shape) != 2 or kind.kind not in "fiu":
+            raise InputError(f"{path} holds {kind}{shape}, expected a matrix of numbers, rows by columns")
+        n, columns = shape
         if not n or not columns:
-            raise InputError(f"{path} has shape {self.array.shape}, expected at least one row and one column")
+            raise InputError(f"{path} has shape {shape}, expected at least one row and one column")
+        require_few_columns(self.path, columns)
         self.columns = tuple(f"x{index}" for index in range(columns))
         self.lengths = np.diff([*range(0, n, min(MAPPED_ROWS, -(-buffer_rows // MIXED))), n])
 
     def _read(self, chunk):
-        start = self.starts[chunk]
-        return np.array(self.array[start : start + self.lengths[chunk]], dtype=np.float64)
+        first, count = int(self.starts[chunk]), int(self.lengths[chunk])
+        kind, by_column, (n, columns), start = self._header
+        # Not mapped into memory: where a mapped file is cut, the process ends without a word.
+        with open_regular(self.path) as file:
+            require_unchanged(self.path, file, self._identity)
+            if by_column:
+                rows = np.empty((count, columns))
+                for column in range(columns):
+                    file.seek(start + (column * n + first) * kind.itemsize)
+                    rows[:, column] = self._numbers(file, count)
+            else:
+                file.seek(start + first * columns * kind.itemsize)
+                rows = self._numbers(file, count * columns).reshape(count, columns)
+            require_unchanged(self.path, file, self._identity)
+        return rows
+
+    def _numbers(self, file: BinaryIO, count: int) -> Float[np.ndarray, "count"]:
+        try:
+            numbers = np.fromfile(file, self._header.dtype, count)
+        except OSError as error:
+            raise damaged(self.path, "NPY", error) from None
+        if len(numbers) < count:
+            require_unchanged(self.path, file, self._identity)
+            raise InputError(f"{self.path}: cannot be read as NPY (it ends too early)")
+        return numbers.astype(np.float64, copy=False)
 
     def where(self, row):
         """The file and the index of the row, from 0."""
@@ -119,7 +145,7 @@ class NpyFile(Source):
 
     def identity(self):
         """Path, shape and age."""
-        return [str(self.path.absolute()), list(self.array.shape), self.path.stat().st_mtime_ns]
+        return [str(self.path.absolute()), list(self._header.shape), self._identity.modified]
 
 
 class TableFiles(Source):
@@ -137,7 +163,7 @@ class TableFiles(Source):
     Raises:
         InputError: if there is no file, one is damaged or empty or of another format, or lacks a column, or a column
             does not hold numbers, or there are too many rows in a piece; for CSV files also if a cell is no finite
-            number.
+            number; when rows are read, if a file has changed since.
     """
 
     def __init__(
@@ -164,10 +190,10 @@ class TableFiles(Source):
             require_columns(file, self.columns, table.names)
             if isinstance(table, ParquetTable):
                 table.require_numbers(self.columns)
-                metadata = parquet.read_metadata(file)
-                counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+                counts = table.group_rows()
             else:
                 counts = [sum(len(batch) for batch in table.batches(self.columns))]
+                table.require_unchanged()
             self._chunks += [(number, group) for group, count in enumerate(counts) if count]
             lengths += [count for count in counts if count]
             if not any(counts):
@@ -182,19 +208,21 @@ class TableFiles(Source):
 
     def _read(self, chunk):
         number, group = self._chunks[chunk]
-        table = self._tables[number]
+        table, values, filled = self._tables[number], np.empty((self.lengths[chunk], len(self.columns))), 0
+        table.require_unchanged()
         try:
-            if not isinstance(table, ParquetTable):
-                return np.concatenate(list(table.batches(self.columns)))
-            with parquet.ParquetFile(self.files[number]) as file:
-                rows = file.read_row_group(group, columns=list(self.columns), use_threads=False)
-            values = np.empty((rows.num_rows, len(self.columns)))
-            for index, name in enumerate(self.columns):
-                # Not safe: an integer that a float cannot hold becomes the nearest one, as it does in a CSV.
-                values[:, index] = rows.column(name).cast(pa.float64(), safe=False).to_numpy()
-            return values
-        except (pa.ArrowException, OSError) as error:
-            raise damaged(self.files[number], "Parquet", error) from None
+            # What is not finite `read` finds.
+            rows = table.group(group, self.columns) if isinstance(table, ParquetTable) else table.batches(self.columns)
+            for batch in rows:
+                if filled + len(batch) <= len(values):
+                    values[filled : filled + len(batch)] = batch
+                filled += len(batch)
+        finally:
+            # Whatever came of it: a file that has changed gives rows, or errors, that mean nothing.
+            table.require_unchanged()
+        if filled != len(values):
+            raise InputError(f"{self.files[number]}: there are {filled} rows where there were {len(values)} at first")
+        return values
 
     def where(self, row):
         """The file and the number of the row in it, from 1."""
