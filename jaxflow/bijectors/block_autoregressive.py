@@ -120,8 +120,8 @@ class BlockAutoregressive(Bijector):
         )
 
     @staticmethod
-    def planned(dim: int, hidden_factor: int, layers: int, *, context_dim: int = 0) -> Planned:
-        """The arrays of a layer of these sizes."""
+    def planned(dim: int, hidden_factor: int = 8, layers: int = 2, *, context_dim: int = 0) -> Planned:
+        """The arrays of a layer of these sizes, by default those of the constructor."""
 
         def block(inputs: int, outputs: int) -> Planned:
             yield PlannedArray("log_diagonal", (dim, inputs, outputs))

@@ -99,8 +99,10 @@ class Continuous(Bijector):
         self.adjoint: Adjoint = adjoint
 
     @staticmethod
-    def planned(dim: int, hidden: Sequence[int], *, context_dim: int = 0, probes: int | None = None) -> Planned:
-        """The arrays of a layer of these sizes."""
+    def planned(
+        dim: int, hidden: Sequence[int] = (64, 64), *, context_dim: int = 0, probes: int | None = None
+    ) -> Planned:
+        """The arrays of a layer of these sizes, by default those of the constructor."""
         yield from within("velocity", MLP.planned(dim + 1, dim, hidden, context_dim=context_dim))
         if probes is not None:
             yield PlannedArray("probes", (probes, dim))

@@ -20,7 +20,8 @@ def conformal_p_values(normal_scores: Float[np.ndarray, "n"], scores: Float[AnyA
 def p_values_among(ordered: Float[np.ndarray, "n"], scores: Float[AnyArray, "m"]) -> Float[AnyArray, "m"]:
     """`conformal_p_values` from scores of normal rows in ascending order."""
     below = scores.__array_namespace__().searchsorted(ordered, scores, side="left")
-    return (1 + ordered.size - below) / (ordered.size + 1)
+    # As float64 before the division: JAX divides places of 32 bits in float32.
+    return (1 + ordered.size - below).astype(np.float64) / (ordered.size + 1)
 
 
 def benjamini_hochberg(p_values: Float[np.ndarray, "m"], rate: float) -> Bool[np.ndarray, "m"]:

@@ -4,18 +4,25 @@ The file is a zip of `program`, the serialized program (StableHLO with all const
 CPUs, CUDA and TPUs), and `detector.json`, which says what goes in and what comes out. To score with it takes JAX, numpy
 and flatbuffers, with which JAX reads and writes such programs, and nothing else:
 
-    import json, zipfile
+    import hashlib, json, zipfile
     import jax, jax.export, numpy as np
 
     with zipfile.ZipFile("detector.zip") as file:
-        about = json.loads(file.read("detector.json"))
-        score = jax.jit(jax.export.deserialize(bytearray(file.read("program"))).call)
+        about, program = json.loads(file.read("detector.json")), file.read("program")
+    if hashlib.sha256(program).hexdigest() != about["program_sha256"]:
+        raise SystemExit("detector.zip is damaged: its program is not the one that was written")
+    score = jax.jit(jax.export.deserialize(bytearray(program)).call)
 
     columns = [column["name"] for column in about["columns"]]
     rows = np.array([[0.5, 7.0, 1.0], [0.1, np.nan, 0.0]])  # one column for each of these, in their order
     with jax.enable_x64(True):  # the program takes float64; all else in the process may stay with float32
         answers = jax.device_get(score(rows))
     print(answers["score"], answers["anomaly"], answers["p_value"])
+
+Run only what you have exported yourself, or what comes from somebody whose programs you would run: unlike a saved
+detector, whose files are data, this is a program, and JAX runs whatever it says. The hash finds a file that was damaged
+or changed in part; whoever makes the whole file makes the hash as well. Keep a hash of the whole file elsewhere if it
+passes through hands of others.
 
 A column of numbers takes them as they are. A column with "categories" takes the place of the category in that list,
 counted from 0, and -1 for every other; as jaxflow reads them, a text and the same text with blanks around it are one

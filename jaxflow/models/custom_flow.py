@@ -101,9 +101,8 @@ class CustomFlow(FlowSpec):
 
     def transforming_layer(self, dim, index, *, rngs: nnx.Rngs):
         """One layer of the class."""
-        context = {"context_dim": self.layer_context_dim} if self.context_dim else {}
         layer: Any = self.import_layer()
-        arguments = {**context, **dict(self.options), "rngs": rngs}
+        arguments = {**self._context(), **dict(self.options), "rngs": rngs}
         # A class that defines no constructor has that of `object`, whose signature promises too much.
         constructor = (lambda self: None) if layer.__init__ is object.__init__ else layer.__init__
         try:
@@ -114,9 +113,30 @@ class CustomFlow(FlowSpec):
         return layer(dim, **arguments)
 
     def planned_layer(self, dim, index) -> Iterator[PlannedArray]:
-        """The arrays of one layer of the class, which is traced to see them; no numbers are computed."""
-        # Frozen, so hashable.
-        return iter(_traced_arrays(self, dim, str(jnp.result_type(float))))  # pyright: ignore[reportArgumentType]
+        """The arrays of one layer: those that the class says, or else a layer is traced, computing no numbers.
+
+        Raises:
+            InputError: while the arrays are read, if no such layer can be made.
+        """
+        try:
+            # What a class says is true of itself; one that it is the base of may have more.
+            if "planned" in vars(layer := self.import_layer()):
+                planned: Any = vars(layer)["planned"].__func__
+                known = inspect.signature(planned).parameters
+                given = {**self._context(), **dict(self.options)}
+                yield from planned(dim, **{name: value for name, value in given.items() if name in known})
+            else:
+                # Frozen, so hashable.
+                yield from _traced_arrays(self, dim, str(jnp.result_type(float)))  # pyright: ignore[reportArgumentType]
+        except (InputError, MemoryError):
+            raise
+        except Exception as error:
+            # What a description asks for may fail anywhere: in a size that no array can have, in arguments of a layer.
+            reason = (str(error).splitlines() or [""])[0]
+            raise InputError(f"no model can be built as described ({type(error).__name__}: {reason:.200})") from error
+
+    def _context(self) -> dict[str, int]:
+        return {"context_dim": self.layer_context_dim} if self.context_dim else {}
 
 
 @lru_cache(maxsize=16)
@@ -127,14 +147,7 @@ def _traced_arrays(spec: CustomFlow, dim: int, float_type: str) -> tuple[Planned
         layer = spec.transforming_layer(dim, 0, rngs=_LimitedRngs(key))
         return nnx.state(layer, nnx.Not(nnx.RngState))
 
-    try:
-        found = nnx.to_flat_state(jax.eval_shape(state, jax.random.key(0)))
-    except (InputError, MemoryError):
-        raise
-    except Exception as error:
-        # What a description asks for may fail anywhere: in a size that no array can have, in arguments of a layer.
-        reason = (str(error).splitlines() or [""])[0]
-        raise InputError(f"no model can be built as described ({type(error).__name__}: {reason:.200})") from error
+    found = nnx.to_flat_state(jax.eval_shape(state, jax.random.key(0)))
     return tuple(
         PlannedArray(".".join(map(str, path)), variable.get_value().shape, str(variable.get_value().dtype))
         for path, variable in found

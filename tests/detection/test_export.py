@@ -191,14 +191,18 @@ def test_jax_alone_gives_the_answers_of_the_detector(exported, fitted, name):
     assert np.isfinite(scores).sum() > 900
     for size in SIZES:
         found = answers[f"{size}.score"]
-        assert found.dtype == np.float64
+        assert found.dtype == answers[f"{size}.p_value"].dtype == np.float64
         np.testing.assert_allclose(found, scores[:size], rtol=2e-5, atol=2e-5)
         clear = ~np.isclose(scores[:size], detector.threshold_, rtol=1e-4, atol=1e-4)
         expected = scores[:size] > detector.threshold_
         np.testing.assert_array_equal(answers[f"{size}.anomaly"][clear], expected[clear])
         # Rounding may carry a score past one of the calibration scores.
         step = 1.01 / (len(detector.calibration_scores_) + 1)
-        np.testing.assert_allclose(answers[f"{size}.p_value"], detector.p_values_of_scores(scores[:size]), atol=step)
+        p_values = answers[f"{size}.p_value"]
+        np.testing.assert_allclose(p_values, detector.p_values_of_scores(scores[:size]), atol=step)
+        # To the last digit they are whole numbers of steps.
+        steps = p_values * (len(detector.calibration_scores_) + 1)
+        np.testing.assert_allclose(steps, np.round(steps), rtol=1e-14)
 
 
 def test_the_file_says_what_goes_in_and_what_made_it(exported, fitted):
@@ -235,13 +239,29 @@ def test_the_code_in_the_documentation_does_what_it_says(tmp_path):
     x = make_rows(0, 100)
     detector = GaussianDetector(columns=ColumnsSpec(missing="median"), **HOW).fit(x)
     detector.export(tmp_path / "detector.zip")
-    code = [line[4:] for line in (export.__doc__ or "").splitlines() if line.startswith("    ") or not line]
+    code = documented_code()
     show = "print(json.dumps({name: values.tolist() for name, values in answers.items()}))"
     answers = json.loads(alone("\n".join([*code, show]), tmp_path).splitlines()[-1])
     asked = np.array([[0.5, 7.0, 1.0], [0.1, np.nan, 0.0]])
     np.testing.assert_allclose(answers["score"], detector.anomaly_score(asked), rtol=1e-5)
     np.testing.assert_array_equal(answers["anomaly"], detector.predict(asked) == -1)
     np.testing.assert_allclose(answers["p_value"], detector.p_values(asked))
+
+
+def documented_code() -> list[str]:
+    """The code in the module's documentation."""
+    return [line[4:] for line in (export.__doc__ or "").splitlines() if line.startswith("    ") or not line]
+
+
+def test_the_code_in_the_documentation_runs_no_program_that_was_changed(tmp_path, monkeypatch):
+    about = {"columns": [], "program_sha256": hashlib.sha256(b"a program").hexdigest()}
+    with zipfile.ZipFile(tmp_path / "detector.zip", "w") as file:
+        file.writestr("detector.json", json.dumps(about))
+        file.writestr("program", b"another program")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(jax.export, "deserialize", lambda _: pytest.fail("the program was read"))
+    with pytest.raises(SystemExit, match="its program is not the one that was written"):
+        exec("\n".join(documented_code()), {})
 
 
 def test_rows_that_the_detector_refuses_have_no_score_and_are_anomalies():
