@@ -11,6 +11,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from jaxflow.config.compiled_programs import make_room_for_programs
 from jaxflow.errors import InputError
 from jaxflow.models.committee import Committee
 from jaxflow.models.ensemble import Ensemble
@@ -107,6 +108,9 @@ def fit(
     if isinstance(valid, Source):
         raise InputError("valid is a source, expected rows in memory")
     held_out = None if valid is None else as_batch(valid, "valid", **expected)
+    if current_meeting() is None:  # others may be in the middle of theirs
+        shapes = [None if rows is None else jax.tree.map(np.shape, rows) for rows in (batch, held_out)]
+        make_room_for_programs(nnx.graphdef(model), str(shapes), repr(spec))
     model = nnx.clone(model)
     init_key, fit_key = jax.random.split(key)
     if isinstance(model, DirectlyFitted):

@@ -35,6 +35,12 @@ def test_in_the_cache_of_the_user(tmp_path):
     for _ in range(2):  # made by the first run, found by the second
         assert run(tmp_path) == str(place)
         assert any(place.iterdir())
+    # What a full disk has cut is made again, without a word.
+    entry, *_ = place.glob("*-cache")
+    whole = entry.stat().st_size
+    entry.write_bytes(entry.read_bytes()[: whole // 2])
+    run(tmp_path)
+    assert entry.stat().st_size == pytest.approx(whole, rel=0.1)
 
 
 @pytest.mark.end_to_end
@@ -48,6 +54,65 @@ def test_nowhere(tmp_path):
     assert run(tmp_path, JAX_ENABLE_COMPILATION_CACHE="false") == "None"
     (tmp_path / "cache").write_text("a file where the directory would be")
     assert run(tmp_path) == "None"
+
+
+@pytest.fixture
+def process(tmp_path, monkeypatch):
+    """A process that has as many mappings as one says, and notes what it lets go of."""
+
+    class Process:
+        released = 0
+
+        def has(self, mappings):
+            (tmp_path / "maps").write_text("a mapping\n" * mappings)
+
+        def clear_caches(self):
+            self.released += 1
+            self.has(100)
+
+    process = Process()
+    process.has(100)
+    monkeypatch.setattr(jax, "clear_caches", process.clear_caches)
+    monkeypatch.setattr(compiled_programs, "MAPPINGS", tmp_path / "maps")
+    monkeypatch.setattr(compiled_programs, "_shapes", set())
+    return process
+
+
+def test_memory_of_many_shapes_is_bounded(process):
+    make_room = compiled_programs.make_room_for_programs
+    most = 0
+    for number in range(200):
+        make_room("model", number)
+        before = compiled_programs._mappings()
+        process.has(before + 400)  # compiled
+        most = max(most, before + 400)
+        make_room("model", number)  # again, as in a loop
+        assert compiled_programs._mappings() == before + 400
+    assert 10 < process.released < 20
+    assert most < 100 + compiled_programs.MORE_MAPPINGS + 2 * 400
+
+
+def test_nothing_is_let_go_of_for_shapes_that_come_again(process):
+    for number in range(100):
+        compiled_programs.make_room_for_programs(number % 8)
+        process.has(min(100 + 400 * (number + 1), 3_300) + 10 * number)  # what else the process does
+    assert not process.released
+
+
+def test_mappings_of_others_do_not_count(process):
+    process.has(50_000)
+    for number in range(12):
+        compiled_programs.make_room_for_programs(number)
+    assert not process.released
+
+
+def test_where_mappings_cannot_be_counted_shapes_are(process, tmp_path):
+    (tmp_path / "maps").unlink()
+    for number in range(compiled_programs.MOST_SHAPES):
+        compiled_programs.make_room_for_programs(number)
+    assert not process.released
+    compiled_programs.make_room_for_programs("new")
+    assert process.released == 1
 
 
 def test_too_many_are_let_go_of(tmp_path, monkeypatch):
