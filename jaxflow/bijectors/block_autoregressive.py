@@ -13,6 +13,7 @@ from jaxflow.bijectors.bijector import Bijector
 from jaxflow.bijectors.root import solve_increasing
 from jaxflow.networks.mlp import for_each_context, join_context
 from jaxflow.networks.planned import Planned, PlannedArray, in_list
+from jaxflow.networks.products import product_precision
 
 
 class BlockLinear(nnx.Module):
@@ -52,7 +53,7 @@ class BlockLinear(nnx.Module):
 
     def cross(self, h: Float[Array, "*batch dim inputs"]) -> Float[Array, "*batch dim outputs"]:
         """What the units of each feature receive from the features before it, and the bias."""
-        return jnp.einsum("...ji,jiko->...ko", h, self.cross_weights()) + self.bias[...]
+        return _einsum("...ji,jiko->...ko", h, self.cross_weights()) + self.bias[...]
 
 
 class BlockAutoregressive(Bijector):
@@ -146,7 +147,7 @@ class BlockAutoregressive(Bijector):
             index, target, shift, gate, reach, log_weights, cross_weights, biases = feature
             # What comes from the features already found is the same for every candidate, so it is computed once.
             offsets = [
-                jnp.einsum("...ji,jio->...o", units, weights) + bias
+                _einsum("...ji,jio->...o", units, weights) + bias
                 for units, weights, bias in zip(known, cross_weights, biases, strict=True)
             ]
             parameters = (gate, (offsets[0] + shift, *offsets[1:]), log_weights)
@@ -217,7 +218,7 @@ def _through(x, gate, offsets, log_weights):
 
 def _hidden(h, log_slope, offset, log_weights):
     """A hidden layer within each feature: its units and the logarithms of their derivatives by the feature."""
-    raw = jnp.einsum("...i,...io->...o", h, jnp.exp(log_weights)) + offset
+    raw = _einsum("...i,...io->...o", h, jnp.exp(log_weights)) + offset
     # log(1 - tanh^2), of which nothing overflows or cancels far out.
     log_tanh_slope = 2 * (math.log(2) - jnp.logaddexp(raw, -raw))
     return jnp.tanh(raw), _log_product(log_slope, log_weights) + log_tanh_slope
@@ -225,7 +226,7 @@ def _hidden(h, log_slope, offset, log_weights):
 
 def _gated(x, h, log_slope, gate, offset, log_weights):
     """The last layer and the gate: z and log dz/dx."""
-    f = jnp.einsum("...i,...io->...o", h, jnp.exp(log_weights)) + offset
+    f = _einsum("...i,...io->...o", h, jnp.exp(log_weights)) + offset
     log_slope = _log_product(log_slope, log_weights)[..., 0] + jnp.log1p(-gate)
     return gate * x + (1 - gate) * f[..., 0], jnp.logaddexp(jnp.log(gate), log_slope)
 
@@ -233,3 +234,7 @@ def _gated(x, h, log_slope, gate, offset, log_weights):
 def _log_product(log_vector, log_matrix):
     """log(exp(log_vector) @ exp(log_matrix)), stable: a log-sum-exp over the inputs of each output."""
     return jax.nn.logsumexp(log_vector[..., :, None] + log_matrix, axis=-2)
+
+
+def _einsum(subscripts: str, x: Array, weights: Array) -> Array:
+    return jnp.einsum(subscripts, x, weights, precision=product_precision())

@@ -60,6 +60,7 @@ from jaxflow.detection.row_scores import counted_grid, table_scores
 from jaxflow.detection.scoring import within_reach
 from jaxflow.errors import InputError
 from jaxflow.models.model import Model
+from jaxflow.networks.products import exact_products
 from jaxflow.training.precision import floats_of
 
 FORMAT_VERSION = 1
@@ -128,7 +129,8 @@ def _exported_model(model: Model, inputs: Inputs, float_type: str) -> Exported:
     graph, state = nnx.split(model)
 
     def score(rows: Array, context: Array | None) -> Array:
-        return nnx.merge(graph, state).score(rows, context)
+        with exact_products():
+            return nnx.merge(graph, state).score(rows, context)
 
     with floats_of(float_type), _no_source_files():
         (rows,) = symbolic_shape("rows")

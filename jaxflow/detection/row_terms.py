@@ -13,6 +13,7 @@ from jaxflow.detection.scoring import SMALLEST_SHAPE, padded
 from jaxflow.models.model import Model
 from jaxflow.models.replacement import CANDIDATES, LogSlopes
 from jaxflow.models.terms import TermsMethod, score_terms
+from jaxflow.networks.products import exact_products
 
 CHUNK_ROWS = 16384  # rows on the device at once, those counted that replacements are tried in
 
@@ -70,4 +71,5 @@ def _terms(
     sources: tuple[int, ...],
 ) -> Float[Array, "n blocks"]:
     how = {"method": method, "sources": sources, "candidates": candidates, "log_slopes": log_slopes}
-    return score_terms(frozen.model, rows, context, **how)
+    with exact_products():
+        return score_terms(frozen.model, rows, context, **how)

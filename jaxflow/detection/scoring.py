@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from jaxflow.data.arrays import AnyArray
 from jaxflow.detection.frozen import Frozen
 from jaxflow.models.model import Density, Model
+from jaxflow.networks.products import exact_products
 
 CHUNK_ROWS = 65536  # rows on the device at once
 SMALLEST_SHAPE = 64  # fewer rows than this are padded to it
@@ -108,18 +109,21 @@ def _require_finite(state: Any) -> None:
 def _score(
     frozen: Frozen, rows: Float[Array, "n dim"], context: Float[Array, "n context_dim"] | None
 ) -> Float[Array, "n"]:
-    return frozen.model.score(rows, context)
+    with exact_products():
+        return frozen.model.score(rows, context)
 
 
 @jax.jit
 def _log_prob(
     frozen: Frozen, rows: Float[Array, "n dim"], context: Float[Array, "n context_dim"] | None
 ) -> Float[Array, "n"]:
-    return frozen.model.log_prob(rows, context)
+    with exact_products():
+        return frozen.model.log_prob(rows, context)
 
 
 @partial(jax.jit, static_argnames="shape")
 def _draw(
     frozen: Frozen, key: PRNGKeyArray, context: Float[Array | np.ndarray, "count context_dim"] | None, *, shape: Any
 ) -> Float[Array, "count dim"]:
-    return frozen.model.sample(key, shape, context)
+    with exact_products():
+        return frozen.model.sample(key, shape, context)

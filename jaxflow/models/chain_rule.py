@@ -33,7 +33,7 @@ from jaxflow.bijectors import (
 from jaxflow.models.base import Logistic, StandardNormal, StudentT, Uniform
 from jaxflow.models.dequantized import Dequantized
 from jaxflow.models.ensemble import Ensemble
-from jaxflow.models.flow import Flow
+from jaxflow.models.flow import Flow, drawn_in
 from jaxflow.models.model import Model
 
 INDEPENDENT = (StandardNormal, StudentT, Logistic, Uniform)
@@ -92,7 +92,7 @@ def _terms(flow: Flow, x: Array, context: Array | None) -> Array:
             values, added = _inverse_and_log_slopes(layer, values, context)
             slopes += added
     base: Any = flow.base.distribution(context)  # an `Independent`, whose own distribution is that of one feature
-    terms = -base.distribution.log_prob(values) - slopes
+    terms = -base.distribution.log_prob(drawn_in(values)) - slopes
     for layer in layers:  # back to the order of the features
         terms = layer.forward(terms) if isinstance(layer, REORDERING) else terms
     return terms

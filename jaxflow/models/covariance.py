@@ -36,7 +36,7 @@ def estimate_gaussian(
     """
     centred, mean, weight = centre(x, weight)
     dim = x.shape[-1]
-    variance = weight @ (centred * centred)
+    variance = jnp.matmul(weight, centred * centred, precision="highest")
     mean_variance = jnp.mean(variance)
     ridge = regularization * mean_variance
     if covariance == "diagonal":

@@ -94,12 +94,12 @@ class LinearGaussian(Density, DirectlyFitted):
         if not np.isfinite(np.asarray(slopes)).all():
             refuse_values_not_finite(x, weight)
             refuse_values_not_finite(context, weight)
-        loss = self.residual.fit_directly(x - context @ slopes, weight, key=key)
+        loss = self.residual.fit_directly(x - jnp.matmul(context, slopes, precision="highest"), weight, key=key)
         self.slopes.set_value(slopes)
         return loss
 
     def _shift(self, context: Any) -> Float[Array, "*batch dim"]:
-        return context @ self.slopes[...]
+        return jnp.matmul(context, self.slopes[...], precision="highest")
 
 
 @jax.jit

@@ -176,13 +176,18 @@ def principal_axes(
 ) -> tuple[Float[Array, "dim"], Float[Array, "dim dim"], Float[Array, "dim"]]:
     """Mean, directions as rows, and the variance along each, the greatest first; a pure function of the data.
 
-    From the singular values of R in a QR decomposition of the centred rows, each times the root of its weight: the
-    covariance, whose condition number is that of the rows squared, is never formed.
+    From the singular values of the centred rows, each times the root of its weight: the covariance, whose condition
+    number is that of the rows squared, is never formed. Many rows are first made few by the R of a QR decomposition.
+    Fewer rows than features span few directions; the others, of no variance, complete the basis.
     """
     centred, mean, weight = centre(x, weight)
-    dim = x.shape[-1]
-    # Zero rows change nothing but give R its full size where there are fewer rows than features.
-    rows = jnp.concatenate([jnp.sqrt(weight)[:, None] * centred, jnp.zeros((dim, dim), x.dtype)])
+    count, dim = x.shape
+    rows = jnp.sqrt(weight)[:, None] * centred
+    if count < dim:
+        _, singular, spanned = jnp.linalg.svd(rows, full_matrices=False)
+        basis, _ = jnp.linalg.qr(spanned.T, mode="complete")
+        directions = jnp.concatenate([spanned, basis[:, count:].T])
+        return mean, directions, jnp.pad(singular**2, (0, dim - count))
     _, singular, directions = jnp.linalg.svd(jnp.linalg.qr(rows, mode="r"))
     return mean, directions, singular**2
 

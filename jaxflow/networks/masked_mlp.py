@@ -19,11 +19,11 @@ from jaxflow.networks.dropout import make_dropout
 from jaxflow.networks.halves import cut_in_halves, joined, linear_in_halves, pays
 from jaxflow.networks.mlp import join_context
 from jaxflow.networks.planned import Planned, PlannedArray, in_list
-from jaxflow.networks.products import InBfloat16, matmul
+from jaxflow.networks.products import HasProducts, matmul
 from jaxflow.networks.row_blocks import in_row_blocks
 
 
-class MaskedLinear(nnx.Module, InBfloat16):
+class MaskedLinear(nnx.Module, HasProducts):
     """A linear layer, `x @ (kernel * mask) + bias`, whose masked connections do not exist.
 
     Args:

@@ -1,51 +1,78 @@
-"""Matrix products of networks, in bfloat16 where a fit asks for it.
+"""Matrix products of networks, in the precision that is asked for.
 
-In bfloat16 the factors keep 8 bits and the sums stay in float32, which matrix units of accelerators do several times as
-fast. All else is left alone: activations, splines, exponentials and log-determinants need their digits.
+By JAX's default a float32 product keeps about 10 bits of each factor on NVIDIA GPUs (TF32) and 8 on TPUs (bfloat16).
+The walk of an autoregressive layer and its pass would then disagree, and scores would depend on the device. So products
+here keep all bits of float32, unless a fit asks for less in its training steps, or the user's own setting of
+`jax_default_matmul_precision` says otherwise.
+
+In bfloat16 the factors are rounded to 8 bits and the sums stay in float32, which matrix units of accelerators do
+several times as fast. All else is left alone: activations, splines, exponentials, log-determinants need their digits.
 """
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 BFLOAT16 = "bfloat16"
+HIGHEST = jax.lax.Precision.HIGHEST
+
+ProductPrecision: TypeAlias = Literal["float32", "float64", "tf32", "bfloat16"]
+
+# JAX's name of each precision of products; it is part of what makes a traced program another one.
+_SETTINGS = {"float32": "highest", "float64": "highest", "tf32": "tensorfloat32", "bfloat16": BFLOAT16}
 
 
-class InBfloat16:
-    """What a module inherits whose products `products_in_bfloat16` reaches."""
+class HasProducts:
+    """Marks a module, other than a linear layer of Flax, whose products `products_in` reaches."""
 
 
-def in_bfloat16(module: Any) -> bool:
-    """Whether a module has products that `products_in_bfloat16` reaches."""
-    return getattr(module, "dot_general", None) is dot_general or isinstance(module, InBfloat16)
+def has_products(module: Any) -> bool:
+    """Return whether a module has products that `products_in` reaches."""
+    return getattr(module, "dot_general", None) is dot_general or isinstance(module, HasProducts)
 
 
-def products_in_bfloat16(wanted: bool = True) -> AbstractContextManager:
-    """A context in which the products that are traced have factors in bfloat16, if that is wanted.
+def products_in(precision: ProductPrecision | None) -> AbstractContextManager:
+    """Return a context in which the products that are traced have that precision; None leaves JAX's setting alone.
 
-    It is JAX's own setting, which is part of what makes a program another one; by itself it does nothing on a CPU.
+    "tf32" asks matrix units for TF32, which changes nothing on a CPU. "float32" and "float64" keep all bits.
     """
-    return jax.default_matmul_precision(BFLOAT16) if wanted else nullcontext()
+    return nullcontext() if precision is None else jax.default_matmul_precision(_SETTINGS[precision])
+
+
+def exact_products() -> AbstractContextManager:
+    """Return a context in which the products that are traced keep all bits of their factors, whatever JAX's setting.
+
+    What is judged is computed in it: scores, draws, reasons, held-out losses and exported programs.
+    """
+    return products_in("float32")
+
+
+def product_precision() -> jax.lax.Precision | None:
+    """Return the precision for a product that is traced now: all bits, or None where JAX's setting is to decide."""
+    return HIGHEST if _setting() is None else None
 
 
 def matmul(x: Float[Array, "*batch inputs"], kernel: Float[Array, "inputs outputs"]) -> Float[Array, "*batch outputs"]:
-    """`x @ kernel`."""
-    return _half_matmul(x, kernel) if _wanted() else x @ kernel
+    """Return `x @ kernel`."""
+    if _setting() == BFLOAT16:
+        return _half_matmul(x, kernel)
+    return jnp.matmul(x, kernel, precision=product_precision())
 
 
 def dot_general(x: Array, kernel: Array, dimension_numbers: Any, precision: Any = None, **options: Any) -> Array:
-    """`matmul` as `nnx.Linear` calls it, which contracts the last axis of `x` with the first of `kernel`."""
-    if _wanted():
+    """Return `matmul` as `nnx.Linear` calls it, which contracts the last axis of `x` with the first of `kernel`."""
+    if _setting() == BFLOAT16:
         return _half_matmul(x, kernel)
+    precision = product_precision() if precision is None else precision
     return jax.lax.dot_general(x, kernel, dimension_numbers, precision, **options)
 
 
-def _wanted() -> bool:
+def _setting() -> str | None:
     settings: Any = jax.config
-    return settings.jax_default_matmul_precision == BFLOAT16
+    return settings.jax_default_matmul_precision
 
 
 @jax.custom_jvp
@@ -61,5 +88,5 @@ def _half_matmul_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]
 
 
 def _rounded(x: Array, kernel: Array) -> Array:
-    """The product with its result in bfloat16 too: so are the products of the backward pass, which is its transpose."""
+    """Return the product with its result in bfloat16 too, as the backward pass, its transpose, then has its factors."""
     return (x.astype(jnp.bfloat16) @ kernel.astype(jnp.bfloat16)).astype(x.dtype)

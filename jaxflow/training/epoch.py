@@ -9,6 +9,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from jaxflow.networks.products import exact_products
 from jaxflow.training import flat
 from jaxflow.training.batch import Batch
 from jaxflow.training.fit_spec import FitSpec
@@ -161,7 +162,8 @@ def finish(
         plan: the plan of the fit.
     """
     train_loss = totals.loss / totals.weight
-    held_out = jnp.full_like(train_loss, jnp.nan) if valid is None else _evaluate(trained, valid, state.knobs, plan)
+    with exact_products():
+        held_out = jnp.full_like(train_loss, jnp.nan) if valid is None else _evaluate(trained, valid, state.knobs, plan)
     watched = train_loss if valid is None else held_out
     better = watched < state.best_loss  # False for NaN, so good parameters are never replaced by bad ones
     stale = jnp.where(better, 0, state.stale + 1)

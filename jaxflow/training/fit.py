@@ -16,6 +16,7 @@ from jaxflow.errors import InputError
 from jaxflow.models.committee import Committee
 from jaxflow.models.ensemble import Ensemble
 from jaxflow.models.model import DirectlyFitted, Model
+from jaxflow.networks.products import exact_products
 from jaxflow.training import epoch as epochs
 from jaxflow.training import flat
 from jaxflow.training.batch import Batch, as_batch
@@ -215,7 +216,8 @@ def _initialize(state: Any, rows: Batch, key: PRNGKeyArray, *, graph: Any) -> An
 
 @partial(jax.jit, static_argnames="graph")
 def _held_out_loss(state: Any, rows: Batch, *, graph: Any) -> Float[Array, ""]:
-    return nnx.merge(graph, state).loss(rows.x, rows.weight, rows.context)
+    with exact_products():
+        return nnx.merge(graph, state).loss(rows.x, rows.weight, rows.context)
 
 
 def _fit_directly(model: Any, train: Batch, valid: Batch | None, key: PRNGKeyArray) -> FitResult:

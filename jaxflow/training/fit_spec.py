@@ -70,10 +70,11 @@ class FitSpec(Spec):
         lt=0.5,
         description="share of the training rows, those that fit worst, that each epoch leaves out; 0 for clean data",
     )
-    precision: Literal["float32", "bfloat16", "float64"] | None = Field(
+    precision: Literal["float32", "tf32", "bfloat16", "float64"] | None = Field(
         default=None,
-        description="number type of the model and its fit, by default JAX's own; bfloat16 is float32 but for the "
-        "factors of the networks' matrix products in training steps",
+        description="number type of the model and its fit, by default JAX's own, with all bits of matrix products; "
+        "tf32 (GPUs, TPUs) and bfloat16 are float32 but for the factors of the networks' matrix products in training "
+        "steps",
     )
     bad_steps: Literal["stop", "skip"] = Field(
         default="stop",

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxflow.errors import InputError
-from jaxflow.networks.products import in_bfloat16
+from jaxflow.networks.products import has_products
 from jaxflow.training.fit_spec import FitSpec
 
 
@@ -27,8 +27,8 @@ def check_precision(spec: FitSpec, model: nnx.Module) -> None:
     """Refuse a precision that is not that of the process, or that would change nothing.
 
     Raises:
-        InputError: if JAX's default float type is another than `spec` wants, or a model without networks is to be
-            fitted in bfloat16.
+        InputError: if JAX's default float type is another than `spec` wants, a model without networks is to be
+            fitted in tf32 or bfloat16, or tf32 is wanted of a CPU.
     """
     wanted, given = float_type(spec), str(jnp.result_type(float))
     if wanted != given:
@@ -36,8 +36,15 @@ def check_precision(spec: FitSpec, model: nnx.Module) -> None:
             f"precision = {spec.precision} and JAX's float type is {given}: build and fit the model in "
             f"jax.enable_x64({wanted == 'float64'})"
         )
-    if spec.precision == "bfloat16" and not any(in_bfloat16(module) for _, module in nnx.iter_modules(model)):
+    if spec.precision not in ("tf32", "bfloat16"):
+        return
+    if not any(has_products(module) for _, module in nnx.iter_modules(model)):
         raise InputError(
-            f"precision = bfloat16 changes nothing for {type(model).__name__}: it has no network whose products it "
-            "reaches"
+            f"precision = {spec.precision} changes nothing for {type(model).__name__}: it has no network whose "
+            "products it reaches"
+        )
+    if spec.precision == "tf32" and jax.default_backend() == "cpu":
+        raise InputError(
+            "precision = tf32 changes nothing on a CPU, whose products keep all bits of float32: expected float32 or "
+            "bfloat16 here"
         )

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jaxflow.networks.products import products_in_bfloat16
+from jaxflow.networks.products import HIGHEST, products_in
 from jaxflow.training import flat
 from jaxflow.training.adam import AdamState, adam_start, adam_step
 from jaxflow.training.batch import Blocks
@@ -130,7 +130,7 @@ def noisy(
 def gradient_norm(gradient: flat.Flat) -> Float[Array, ""]:
     """The Euclidean norm of a gradient."""
     # A dot product is vectorised on CPU, a sum of squares is not.
-    return jnp.sqrt(sum(jnp.vdot(array, array) for array in gradient))
+    return jnp.sqrt(sum(jnp.vdot(array, array, precision=HIGHEST) for array in gradient))
 
 
 def _step(trained: Trained, inputs: _Inputs, *, plan: Plan, weight_decay: tuple[Array | float, ...]):
@@ -146,7 +146,7 @@ def _step(trained: Trained, inputs: _Inputs, *, plan: Plan, weight_decay: tuple[
         return loss, nnx.split(model, nnx.Param, ...)[2]
 
     tree = flat.unflatten(params, plan.layout)
-    with products_in_bfloat16(plan.spec.precision == "bfloat16"):
+    with products_in(plan.spec.precision):
         (loss, new_buffers), gradient = jax.value_and_grad(loss_of, has_aux=True)(tree)
     gradient = flat.flatten(gradient)
     norm = gradient_norm(gradient)

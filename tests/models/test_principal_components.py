@@ -1,3 +1,4 @@
+import re
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,7 @@ from sklearn.decomposition import PCA
 
 from jaxflow.config.spec import parse_spec
 from jaxflow.errors import InputError
-from jaxflow.models.principal_components import PrincipalComponents, PrincipalComponentsSpec
+from jaxflow.models.principal_components import PrincipalComponents, PrincipalComponentsSpec, principal_axes
 from jaxflow.training import fit
 from tests.compiled import call
 
@@ -55,6 +56,27 @@ def test_directions_variances_and_errors_are_those_of_scikit_learn(components):
         np.testing.assert_allclose(call(model, "reconstruct", jnp.asarray(asked)), back, rtol=1e-10)
         scores = call(model, "score", jnp.asarray(asked))
         np.testing.assert_allclose(scores, np.mean((asked - back) ** 2, axis=1), rtol=1e-9)
+
+
+@pytest.mark.parametrize("rows", [2, 4, 6, 7])
+def test_fewer_rows_than_features_give_the_directions_they_span_and_complete_the_basis(rows):
+    x, dim = np.random.default_rng(3).normal(size=(rows, 7)), 7
+    theirs = PCA(min(rows - 1, 6)).fit(x)
+    with jax.enable_x64(True):
+        model = fitted(x, dim=dim)
+        directions, variances = np.asarray(model.directions[...]), np.asarray(model.variances[...])
+        np.testing.assert_allclose(directions @ directions.T, np.eye(dim), atol=1e-12)
+        spanned = theirs.components_.shape[0]
+        np.testing.assert_allclose(np.abs(np.sum(directions[:spanned] * theirs.components_, axis=1)), 1, rtol=1e-10)
+        np.testing.assert_allclose(variances[:spanned], theirs.explained_variance_ * (rows - 1) / rows, rtol=1e-10)
+        np.testing.assert_allclose(variances[spanned:], 0, atol=1e-15)
+
+
+def test_few_rows_of_many_features_take_a_thin_factorisation():
+    """60 rows of 2,000 features: a square of their number of features took minutes to factorise."""
+    text = jax.jit(principal_axes).lower(jnp.zeros((60, 2000)), jnp.ones(60)).as_text()
+    factorised = [re.search(r": \(tensor<(\d+)x(\d+)x", line) for line in text.splitlines() if "gesdd" in line]
+    assert [found.groups() for found in factorised if found] == [("60", "2000")]
 
 
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.8, 0.95, 0.99])

@@ -22,7 +22,7 @@ from jaxflow.models import (
     VariationalAutoEncoderSpec,
     state_arrays,
 )
-from jaxflow.networks.products import dot_general, matmul, products_in_bfloat16
+from jaxflow.networks.products import dot_general, matmul, products_in
 from jaxflow.training import FitSpec, fit
 
 SPEC = FitSpec(epochs=20, batch_size=64, learning_rate=1e-2, patience=None)
@@ -41,7 +41,7 @@ def factors(seed: int = 0):
 
 def test_factors_lose_digits_and_sums_do_not():
     x, kernel = factors()
-    with products_in_bfloat16():
+    with products_in("bfloat16"):
         product = matmul(x, kernel)
     rounded = [np.asarray(array.astype(jnp.bfloat16), np.float64) for array in (x, kernel)]
     assert product.dtype == jnp.float32
@@ -58,7 +58,7 @@ def test_derivatives_lose_digits_too_in_both_modes(mode):
         return jnp.sum(jnp.sin(matmul(x, kernel)))
 
     exact = mode(total, argnums=(0, 1))(x, kernel)
-    with products_in_bfloat16():
+    with products_in("bfloat16"):
         rounded = mode(total, argnums=(0, 1))(x, kernel)
     for first, second in zip(exact, rounded, strict=True):
         assert second.dtype == jnp.float32
@@ -70,7 +70,7 @@ def test_a_linear_layer_of_flax_takes_the_same_product():
     x, kernel = factors()
     layer = nnx.Linear(8, 6, use_bias=False, dot_general=dot_general, rngs=nnx.Rngs(0))
     layer.kernel[...] = kernel
-    with products_in_bfloat16():
+    with products_in("bfloat16"):
         np.testing.assert_array_equal(layer(x), matmul(x, kernel))
 
 
@@ -106,7 +106,7 @@ def test_only_matrix_products_of_a_step_are_in_bfloat16():
     def loss(state):
         return nnx.merge(graph, state).loss(jnp.asarray(rows(), jnp.float32))
 
-    with products_in_bfloat16():
+    with products_in("bfloat16"):
         text = jax.make_jaxpr(jax.grad(loss, allow_int=True))(state)
     in_half = {
         equation.primitive.name
@@ -174,12 +174,19 @@ def test_another_type_than_that_of_the_process_is_refused():
         fit(MAF().build(4, rngs=nnx.Rngs(0)), rows(), None, spec, key=jax.random.key(0))
 
 
-def test_bfloat16_for_a_model_without_a_network_is_refused():
-    model = Flow(StandardNormal(4), LULinear(4))
-    with pytest.raises(InputError, match="precision = bfloat16 changes nothing for Flow: it has no network"):
-        fit(model, rows(), None, HALF, key=jax.random.key(0))
-
-
 def test_an_unknown_precision_is_refused():
     with pytest.raises(InputError, match="precision"):
         parse_spec(FitSpec, {"precision": "float16"}, "here")
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
+def test_a_precision_for_a_model_without_a_network_is_refused(precision):
+    model = Flow(StandardNormal(4), LULinear(4))
+    with pytest.raises(InputError, match=f"precision = {precision} changes nothing for Flow: it has no network"):
+        fit(model, rows(), None, SPEC.model_copy(update={"precision": precision}), key=jax.random.key(0))
+
+
+def test_tf32_is_refused_on_a_cpu():
+    model = MAF(layers=1, hidden=(8,)).build(4, rngs=nnx.Rngs(0))
+    with pytest.raises(InputError, match="precision = tf32 changes nothing on a CPU"):
+        fit(model, rows(), None, SPEC.model_copy(update={"precision": "tf32"}), key=jax.random.key(0))
