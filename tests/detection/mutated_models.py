@@ -11,7 +11,6 @@ import random
 import resource
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,13 +77,13 @@ def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [place for key, one in inner for place in [(*at, key), *places(one, (*at, key))]]
 
 
-def with_value(value: Any, place: tuple[Any, ...], change: Callable[[Any], Any]) -> Any:
-    """A copy in which what stands there is changed."""
+def with_value(value: Any, place: tuple[Any, ...], new: Any) -> Any:
+    """A copy in which something else stands there."""
     changed = copy.deepcopy(value)
     around = changed
     for key in place[:-1]:
         around = around[key]
-    around[place[-1]] = change(around[place[-1]])
+    around[place[-1]] = new
     return changed
 
 
@@ -98,17 +97,16 @@ def huge_model(rng: random.Random) -> dict[str, Any]:
         else:
             model = {"kind": "committee", "members": [{"model": model, "view": "as_given"}] * min(members, 64)}
     for _ in range(rng.choice((0, 1, 1, 1, 2, 5))):
-        found = places(model)
-        place = rng.choice(found)
-
-        def change(value: Any) -> Any:
-            if isinstance(value, dict):
-                return rng.choice((DEEP, whole(rng.choice(MODELS)), {"kind": "mixture", "components": 16_384}))
-            if isinstance(value, list):
-                return rng.choice(([rng.choice(HUGE)] * rng.choice((1, 3, 100, 1000)), value * 64, value * 1000))
-            return rng.choice(HUGE)
-
-        model = with_value(model, place, change)
+        place = rng.choice(places(model))
+        value: Any = model
+        for key in place:
+            value = value[key]
+        new: Any = rng.choice(HUGE)
+        if isinstance(value, dict):
+            new = rng.choice((DEEP, whole(rng.choice(MODELS)), {"kind": "mixture", "components": 16_384}))
+        elif isinstance(value, list):
+            new = rng.choice(([new] * rng.choice((1, 3, 100, 1000)), value * 64, value * 1000))
+        model = with_value(model, place, new)
     return model
 
 
