@@ -46,6 +46,25 @@ def test_beyond_the_rows_a_unit_is_a_unit():
     np.testing.assert_allclose(log_det[jnp.array([1, 3])], 0.0, atol=1e-12)
 
 
+def test_at_a_knot_the_slope_is_that_of_the_piece_above():
+    layer = ranked(np.array([[0.0], [1.0], [3.0]]), knots=3)
+    knots = stats.norm.ppf([1 / 6, 1 / 2, 5 / 6])
+    z, log_det = call(layer, "inverse_and_log_det", jnp.asarray([[0.0], [1.0], [3.0]]))
+    np.testing.assert_allclose(z[:, 0], knots, atol=1e-7)
+    np.testing.assert_allclose(np.exp(log_det), [knots[1] - knots[0], (knots[2] - knots[1]) / 2, 1.0], rtol=1e-6)
+
+
+def test_of_many_values_as_many_are_knots_as_may_be():
+    x = np.random.default_rng(0).normal(size=(5000, 1))
+    layer = ranked(x, knots=40)
+    taken = np.isin(layer.x_knots[...][0], x.astype(np.float32))
+    assert 36 <= taken.sum() <= 40
+    # They are spread evenly over z, the first and the last being the outermost values.
+    z = layer.z_knots[...][0][taken]
+    assert np.diff(z).max() < 2 * (z[-1] - z[0]) / 39
+    assert layer.x_knots[...][0][taken].max() == np.float32(x.max())
+
+
 def test_a_constant_feature_is_shifted():
     z, log_det = call(ranked(np.full((9, 1), 1e6)), "inverse_and_log_det", jnp.asarray([[1e6], [1e6 + 2]]))
     np.testing.assert_allclose(z, [[0.0], [2.0]], atol=1e-9)

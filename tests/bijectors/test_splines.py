@@ -86,6 +86,20 @@ def test_next_to_knots_and_ends_nothing_is_lost_in_single_precision(made, scale)
             assert np.isfinite(np.asarray(array)[np.asarray(inside)]).all()
 
 
+def test_where_the_spline_is_steep_its_inverse_loses_no_digits():
+    """Of the two forms of the root each loses digits where the other is to be taken."""
+    made = RationalQuadratic(bins=4)
+    raw = jnp.concatenate([jnp.zeros(8), jnp.full(3, 1000.0)])  # slopes of 1000 at the knots
+    x = jnp.asarray(np.linspace(-4.9, 4.9, 4001), jnp.float32)
+    single, exact = (
+        jax.jit(made.inverse_and_log_det)(x.astype(dtype), jnp.broadcast_to(raw.astype(dtype), (4001, 11)))
+        for dtype in (jnp.float32, jnp.float64)
+    )
+    steep = np.asarray(exact[1]) < 0  # elsewhere the rounding of x itself is magnified
+    assert steep.sum() > 500
+    np.testing.assert_allclose(np.asarray(single[0])[steep], np.asarray(exact[0])[steep], rtol=0, atol=4e-6)
+
+
 def test_the_derivative_has_no_jump_at_the_knots_nor_at_the_ends():
     made = spline()
     raw = parameters(made.num_parameters)[0]

@@ -136,7 +136,7 @@ def test_calibrate_replaces_the_rows_to_compare_with():
 def test_top_and_records():
     explanation = Explanation(
         ("a", "b", "c"), np.array([[1.0, 2, 3], [4, 5, 6]]), np.array([9.0, 8]), "conditional",
-        np.array([[1.0, 2, 0], [0, 0, 7]]), np.array([[5.0, 5, 0], [0, 0, np.inf]]), np.zeros((2, 3)),
+        np.array([[1.0, 2, 0], [9, 0, 7]]), np.array([[5.0, 5, 0], [0, 0, np.inf]]), np.zeros((2, 3)),
         np.ones((2, 3)), np.zeros((2, 3), bool), {}, np.array([False, False, True]),
     )  # fmt: skip
     assert [[reason.column for reason in reasons] for reasons in explanation.top(2)] == [["b", "a"], ["c", "a"]]

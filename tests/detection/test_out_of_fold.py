@@ -34,6 +34,14 @@ def test_when_there_are_folds(n, fraction, folds, expected):
     assert fold_count(n, fraction, folds) == expected
 
 
+def test_folds_are_drawn_at_random():
+    first, again, other = (divide_folds(100, 5, np.random.default_rng(seed)) for seed in (0, 0, 1))
+    for mine, same, another in zip(first, again, other, strict=True):
+        np.testing.assert_array_equal(mine.score, same.score)
+        assert not np.array_equal(mine.score, another.score)
+        assert np.diff(mine.score).max() > 1  # no row of a stretch of the table alone
+
+
 @pytest.mark.parametrize(("n", "folds"), [(53, 5), (50, 5), (7, 3), (4, 4), (9, 2)])
 def test_each_row_is_scored_once_and_all_folds_learn_from_equally_many(n, folds):
     parts = divide_folds(n, folds, np.random.default_rng(0))

@@ -23,9 +23,9 @@ from jaxflow.models import (
     KernelDensitySpec,
 )
 from jaxflow.models.score_tail import score_tail
-from jaxflow.training import Checkpoints, FitSpec, fit
+from jaxflow.training import Batch, Checkpoints, FitSpec, fit
 from tests.compiled import call
-from tests.models.small_committee import SMALL_COMMITTEE
+from tests.models.small_committee import FLOW, SMALL_COMMITTEE
 
 TRAIN = FitSpec(epochs=2, batch_size=64)
 
@@ -54,6 +54,18 @@ def test_each_member_learns_in_its_own_coordinates(committee):
     for view, z in zip(committee.views[:6], seen, strict=False):
         skew = float(jnp.mean((z[:, 1] - z[:, 1].mean()) ** 3) / z[:, 1].std() ** 3)
         assert abs(skew) < 0.1 if view == "rank_gaussian" else skew > 1
+
+
+def test_flows_are_fitted_to_the_rows_as_they_see_them():
+    model = Committee(["rank_gaussian", "arcsinh"], [FLOW.build(2, rngs=nnx.Rngs(seed)) for seed in (0, 1)])
+    x, held_out, key = jnp.asarray(rows(0, 64)), jnp.asarray(rows(1, 64)), jax.random.key(0)
+    histories = fit(model, x, held_out, TRAIN, key=key).history.members
+    model.prepare(x)
+    for number, z, z_held_out in zip((0, 1), call(model, "seen", x), call(model, "seen", held_out), strict=True):
+        own = jax.random.fold_in(jax.random.split(key)[1], number)
+        alone = fit(model.members[number], Batch(z, np.ones(64)), Batch(z_held_out, np.ones(64)), TRAIN, key=own)
+        for name in ("train_loss", "valid_loss"):
+            assert histories[number].column(name) == pytest.approx(alone.history.column(name), rel=1e-9)
 
 
 def test_members_that_fit_themselves_end_with_all_rows_and_the_yardstick_of_those_held_out(committee):

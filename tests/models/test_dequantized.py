@@ -52,6 +52,13 @@ def test_is_the_probability_of_the_cell_if_draws_are_many(kind, scale):
     np.testing.assert_allclose(jnp.exp(log_prob), exact(values[:, 0], scale), rtol=tolerance)
 
 
+def test_draws_hit_every_piece_of_every_column_in_an_order_of_its_own():
+    draws = np.asarray(Dequantized(Gaussian(3), draws=16, rngs=nnx.Rngs(0)).draws[...])
+    for column in draws.T:
+        np.testing.assert_allclose(np.sort(column), (np.arange(16) + 0.5) / 16)
+    assert not any(np.array_equal(draws[:, one], draws[:, other]) for one, other in ((0, 1), (0, 2), (1, 2)))
+
+
 @every_kind
 def test_the_bound_is_below(kind):
     model = counts(kind, draws=16)

@@ -98,6 +98,18 @@ def test_integrates_to_one_and_samples_itself():
     assert stats.kstest(draws, lambda x: np.interp(x, grid[:, 0], cdf)).pvalue > 1e-3
 
 
+def test_draws_lie_around_the_rows_by_their_weights_and_as_wide_as_the_kernels():
+    model = KernelDensity(2, rows=4)
+    model.centres[...] = jnp.array([[10.0, 0.0], [-10.0, 5.0], [0.0, 0.0], [0.0, 0.0]])
+    model.weights[...], model.width[...] = jnp.array([0.25, 0.75, 0.0, 0.0]), jnp.asarray(0.2)
+    draws = np.asarray(jax.jit(lambda key: model.sample(key, (4000,)))(jax.random.key(0)))
+    first = draws[:, 0] > 0
+    assert first.mean() == pytest.approx(0.25, abs=0.03)
+    for rows, centre in ((draws[first], [10, 0]), (draws[~first], [-10, 5])):
+        np.testing.assert_allclose(rows.mean(axis=0), centre, atol=0.03)
+        np.testing.assert_allclose(rows.std(axis=0), 0.2, rtol=0.1)
+
+
 def test_many_rows_in_blocks_score_as_few():
     model, asked = fitted(rows()), jnp.asarray(rows(1, 2500))
     np.testing.assert_allclose(call(model, "score", asked)[:7], call(model, "score", asked[:7]), rtol=1e-12)

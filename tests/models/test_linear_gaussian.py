@@ -51,6 +51,18 @@ def test_rows_of_no_weight_do_not_count(joint):
     np.testing.assert_allclose(model.slopes[...], fitted(joint)[0].slopes[...], rtol=1e-9)
 
 
+def test_a_weight_counts_as_that_many_rows(joint):
+    weight = np.arange(300) % 4
+    weighted, repeated = fitted(joint[:300], weight.astype(float)), fitted(np.repeat(joint[:300], weight, axis=0))
+    for found, expected in (
+        (weighted.model.slopes, repeated.model.slopes),
+        (weighted.model.residual.mean, repeated.model.residual.mean),
+        (weighted.model.residual.factor, repeated.model.residual.factor),
+    ):
+        np.testing.assert_allclose(found[...], expected[...], rtol=1e-9)
+    assert weighted.history.column("train_loss") == pytest.approx(repeated.history.column("train_loss"))
+
+
 def test_draws_follow_the_context(joint):
     model, _ = fitted(joint)
     draws = np.asarray(model.sample(jax.random.key(1), (4000,), jnp.array([[0.0], [6.0]])))

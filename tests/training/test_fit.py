@@ -9,6 +9,7 @@ from flax import nnx
 from jaxflow.errors import InputError
 from jaxflow.models import MAF, Gaussian, Model, RealNVP, state_arrays
 from jaxflow.models.model import weighted_mean
+from jaxflow.networks import Buffer
 from jaxflow.training import Batch, FitSpec, fit, flat
 
 SPEC = FitSpec(epochs=5, batch_size=32, learning_rate=1e-2, patience=None)
@@ -72,6 +73,25 @@ def test_early_stopping_waits_for_patience_epochs():
     result = fit(Location(start=5.0), rows(), rows(seed=1, shift=20.0), spec, key=jax.random.key(0))
     assert result.history.best_epoch == 1
     assert len(result.history.rows) == 1 + 3
+
+
+def test_patience_begins_anew_with_every_better_epoch():
+    class Listed(Location):
+        """Its held-out loss after so many steps is in a list."""
+
+        def __init__(self):
+            super().__init__()
+            self.count = Buffer(jnp.asarray(0))
+
+        def loss(self, x, weight=None, context=None, rngs=None):
+            if rngs is not None:
+                self.count[...] += 1
+            return jnp.array([9.0, 5.0, 6.0, 4.0, 6.0, 6.0, 6.0, 3.0])[self.count[...]] + 0.0 * jnp.sum(self.point[...])
+
+    spec = FitSpec(epochs=7, batch_size=100, patience=3)
+    history = fit(Listed(), rows(), rows(), spec, key=jax.random.key(0)).history
+    assert history.column("valid_loss") == [5.0, 6.0, 4.0, 6.0, 6.0, 6.0]
+    assert history.column("best_loss") == [5.0, 5.0, 4.0, 4.0, 4.0, 4.0]
 
 
 def test_a_loss_that_stays_the_same_is_no_better():

@@ -11,6 +11,7 @@ from jaxflow.errors import InputError
 from jaxflow.models import MAF, NSF, AutoEncoderSpec, Ensemble, EnsembleSpec, Model
 from jaxflow.models.model import weighted_mean
 from jaxflow.training import Batch, FitSpec, epoch, fit
+from jaxflow.training.trim import trimmed
 
 KEY = jax.random.key(0)
 FLOW = MAF(layers=1, hidden=(8,))
@@ -119,6 +120,22 @@ def test_statistics_of_a_batch_are_those_of_rows_that_count():
     # Those that stay with the model are of the rows that counted, too.
     variances = [np.asarray(leaf).max() for leaf in jax.tree.leaves(state.trained.buffers) if leaf.shape == (2,)]
     assert max(variances) < 100
+
+
+def test_copies_of_rows_that_count_stand_in_with_their_context():
+    x, context = rows(), np.arange(64.0)[:, None]
+    x[:, 0] += context[:, 0]
+    model = MAF(layers=1, hidden=(8,), context_dim=1).build(2, rngs=nnx.Rngs(0))
+    plan, state = epoch.start(model, SPEC, 64, KEY)
+    order = jax.random.permutation(KEY, 64)
+    given = Batch(jnp.asarray(x), None, jnp.asarray(context))
+    batch = jax.jit(lambda state: trimmed(state.trained, given, jnp.asarray(0.2), order, plan))(state)
+    kept = np.asarray(batch.weight) > 0
+    assert np.sum(~kept) == 12
+    place = np.asarray(batch.context)[:, 0].astype(int)
+    np.testing.assert_array_equal(batch.x, x[place])
+    np.testing.assert_array_equal(place[kept], np.flatnonzero(kept))
+    assert kept[place].all()  # no row that does not count is seen
 
 
 def test_each_member_leaves_out_its_own_rows():
