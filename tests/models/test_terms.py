@@ -31,7 +31,8 @@ from jaxflow.models import (
     score_terms,
     term_methods,
 )
-from jaxflow.models.replacement import candidate_values
+from jaxflow.models.chain_rule import chain_rule_terms
+from jaxflow.models.replacement import candidate_values, replacement_terms
 from jaxflow.networks import MaskedMLP
 from tests.compiled import normal
 
@@ -295,6 +296,36 @@ def test_no_replacement_helps_where_a_density_stays_zero():
     terms, _ = terms_and_scores(model, x, candidates=normal(11, (6, DIM)))
     assert np.asarray(terms[1]).tolist() == [np.inf, 0, 0, 0]
     assert np.asarray(terms[2]).tolist() == [0, 0, 0, 0]
+
+
+def test_where_the_arithmetic_of_a_score_overflows_it_is_infinite():
+    class Overflowing(AutoEncoder):
+        def score(self, x, context=None):
+            return jnp.where(jnp.any(x > 100, axis=-1), jnp.nan, jnp.sum(x, axis=-1))
+
+    model = Overflowing(2, (4,), rngs=nnx.Rngs(0))
+    x = jnp.array([[200.0, 1.0], [3.0, 1.0], [200.0, 200.0]])
+    terms = replacement_terms(model, x, None, [[0], [1]], jnp.array([[0.0, 0.0], [1.0, 300.0]]))
+    np.testing.assert_array_equal(terms, [[np.inf, 0], [3, 1], [0, 0]])
+
+
+def test_terms_go_back_through_reorderings_that_do_not_commute():
+    conditioner = MaskedMLP(3, 2, (8,), rngs=nnx.Rngs(0))
+    layers = [
+        MaskedAutoregressive(Affine(), conditioner),
+        Permutation(np.array([1, 0, 2])),
+        Permutation(np.array([1, 2, 0])),
+    ]
+    flow = shaken(Flow(StandardNormal(3), Chain(layers)))
+    x = jnp.asarray(np.random.default_rng(0).normal(size=3))
+    slopes = np.asarray(jax.jacfwd(partial(chain_rule_terms, flow))(x))
+    before = np.abs(slopes) > 1e-9
+    seen: set[int] = set()
+    for feature in np.argsort(before.sum(axis=1)):  # each term looks at its feature and at those of the terms before
+        seen.add(int(feature))
+        assert set(np.flatnonzero(before[feature])) == seen
+    # Infinitely far out there is no density of any feature.
+    assert np.isposinf(chain_rule_terms(flow, x.at[1].set(jnp.inf))).all()
 
 
 def test_candidates_are_values_of_normal_rows():

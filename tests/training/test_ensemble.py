@@ -100,6 +100,16 @@ def test_bootstrap_weighs_every_member_in_its_own_way():
     assert spread(True) > 3 * spread(False)
 
 
+def test_bootstrap_counts_draws_times_the_weight_of_their_rows():
+    weight = jnp.array([0.0, 1.0, 2.0, 1.0, 1.0, 0.5])
+    drawn = ensemble._bootstrap(jax.random.key(0), Batch(jnp.zeros((6, 1))), 3)
+    assert drawn.shape == (3, 6)
+    np.testing.assert_array_equal(drawn.sum(axis=1), 6)
+    assert not np.array_equal(drawn[0], drawn[1])
+    weighed = ensemble._bootstrap(jax.random.key(0), Batch(jnp.zeros((6, 1)), weight), 3)
+    np.testing.assert_array_equal(weighed, drawn * weight)
+
+
 def test_weights_and_context_reach_every_member():
     context = np.random.default_rng(0).normal(size=(200, 1))
     x = 3 * context + 0.1 * np.random.default_rng(1).normal(size=(200, 1))

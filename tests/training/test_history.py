@@ -2,6 +2,7 @@ import csv
 import math
 
 from jaxflow.training import History
+from jaxflow.training.records import mean_history, mean_row
 
 ROW = {"learning_rate": 0.1, "gradient_norm": 1.0, "skipped_steps": 0, "seconds": 0.5, "best_loss": 1.0}
 
@@ -29,3 +30,14 @@ def test_csv_holds_every_row(tmp_path):
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert [row["valid_loss"] for row in rows] == ["", "1.5"]
     assert list(tmp_path.iterdir()) == [tmp_path / "history.csv"]
+
+
+def test_members_as_one_row_are_means_of_what_is_finite_and_sums_of_skipped_steps():
+    first = {"epoch": 2, "train_loss": 1.0, "valid_loss": math.inf, "seconds": None, "skipped_steps": 1}
+    other = {"epoch": 2, "train_loss": 4.0, "valid_loss": 2.0, "seconds": None, "skipped_steps": 3}
+    mean = {"epoch": 2, "train_loss": 2.5, "valid_loss": 2.0, "seconds": None, "skipped_steps": 4}
+    assert mean_row([first, other]) == mean
+    assert mean_row([first]) == first
+    # A member that has stopped is no part of later epochs.
+    members = [History([dict(first)]), History([dict(other), dict(other, epoch=3)])]
+    assert mean_history(members).rows == [mean, dict(other, epoch=3)]
