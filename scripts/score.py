@@ -32,9 +32,19 @@ from pathlib import Path
 import jax
 import numpy as np
 import pyarrow as pa
+from pydantic import Field
 
-from jaxflow.config.command_line import ScriptParser, import_modules, run_script
+from jaxflow.config.command_line import (
+    ScriptParser,
+    collect_overrides,
+    import_modules,
+    merge,
+    override_arguments,
+    run_script,
+)
 from jaxflow.config.printing import answer, require_output, say, show
+from jaxflow.config.spec import Spec, parse_spec
+from jaxflow.data.csv_dialect import CsvOptions
 from jaxflow.data.table_writer import write_batches
 from jaxflow.data.tabular import table_files
 from jaxflow.detection import DriftSpot, Spot, load
@@ -48,6 +58,12 @@ from jaxflow.training.read_ahead import read_ahead
 
 CHUNK_ROWS = 65536
 FOLLOW_REASONS = 3
+
+
+class ScoredFiles(Spec):
+    """What is known of the files to score."""
+
+    data: CsvOptions = Field(default=CsvOptions(), description="how CSV files are written")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -85,7 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--depth", type=int, help="with --adaptive drift_spot: how many scores the mean is of (default: 100)"
     )
     parser.add_distributed()
+    override_arguments(parser, ScoredFiles)
     options = parser.parse_args(arguments)
+    csv = parse_spec(ScoredFiles, merge({}, collect_overrides(options), ScoredFiles), "the options given").data
     if options.reasons is not None and options.reasons < 0:
         raise InputError(f"--reasons {options.reasons}: expected at least 0")
     if options.follow and options.distributed:
@@ -95,6 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "--follow reads standard input and writes standard output, row by row: leave out --input, --output and "
             "--chunk-rows"
         )
+    if options.follow and (option := csv.given()) is not None:
+        raise InputError(f"--follow reads JSON lines, expected no --data.{option}")
     adaptive = _adaptive_options(options)
     if not options.follow and not (options.input and options.output):
         raise InputError("give --input and --output, or --follow for JSON lines on standard input")
@@ -112,12 +132,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             detector, FOLLOW_REASONS if options.reasons is None else options.reasons, options.reasons_method, threshold
         )
     elif options.input.is_dir():
-        _score_directory(detector, options.input, options.output, chunk_rows, options)
+        _score_directory(detector, options.input, options.output, chunk_rows, options, csv)
     else:
-        _score_file(detector, options.input, options.output, chunk_rows, options)
+        _score_file(detector, options.input, options.output, chunk_rows, options, csv)
 
 
-def _score_directory(detector: Detector, source: Path, output: Path, chunk_rows: int, options: Namespace) -> None:
+def _score_directory(
+    detector: Detector, source: Path, output: Path, chunk_rows: int, options: Namespace, csv: CsvOptions
+) -> None:
     """Score this process's share of the files."""
     if output.exists() and not output.is_dir():
         raise InputError(f"--output {output}: this is a file, expected a directory, as the input is one")
@@ -130,7 +152,7 @@ def _score_directory(detector: Detector, source: Path, output: Path, chunk_rows:
     mine, problem = list(zip(files, names, strict=True))[jax.process_index() :: jax.process_count()], None
     try:
         for file, name in mine:
-            _score_file(detector, file, output / name, chunk_rows, options)
+            _score_file(detector, file, output / name, chunk_rows, options, csv)
     except InputError as error:
         problem = error
     # All come here, so that none waits for one that has given up.
@@ -146,7 +168,9 @@ def _answer_name(file: Path) -> str:
     return f"{file.name[: -len(compressed)]}.csv" if file.name.lower().endswith(compressed) else file.name
 
 
-def _score_file(detector: Detector, source: Path, output: Path, chunk_rows: int, options: Namespace) -> None:
+def _score_file(
+    detector: Detector, source: Path, output: Path, chunk_rows: int, options: Namespace, csv: CsvOptions
+) -> None:
     rows = flagged = 0
     reasons = options.reasons or 0
 
@@ -166,7 +190,7 @@ def _score_file(detector: Detector, source: Path, output: Path, chunk_rows: int,
                 print(file=sys.stderr)
 
     kept = kept_texts(detector) if reasons else None
-    chunks = detector_chunks(detector, source, chunk_rows, kept)
+    chunks = detector_chunks(detector, source, chunk_rows, kept, csv)
     # While one chunk is scored, the next is read and the one before is written.
     with closing(read_ahead(chunks)) as read:
         answered = answer_chunks(detector, read, reasons, kept, options.reasons_method)

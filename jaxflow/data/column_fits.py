@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Shaped
 from scipy.special import ndtri
 
+from jaxflow.data.categories import Spelling, as_number, category_text, number_text
 from jaxflow.data.column_maps import AnyColumnMap, Arcsinh, Circular, Continuous, RankGaussian
 from jaxflow.data.columns import ColumnSpec, ColumnsSpec, Kind
 from jaxflow.data.discrete_maps import Categorical, Discrete, Levels, Steps
-from jaxflow.data.frame import as_number, category_text
 from jaxflow.data.grid import Grid, find_grid
 from jaxflow.errors import InputError
 
@@ -35,6 +35,7 @@ def fit_column(
     name: str,
     values: Float64[np.ndarray, "n"],
     texts: Sequence[str] | None,
+    exact: Shaped[np.ndarray, "n"] | None,
     wanted: ColumnSpec,
     spec: ColumnsSpec,
     options: dict[str, Any],
@@ -45,6 +46,7 @@ def fit_column(
         name: the column.
         values: those of the training rows, none missing.
         texts: the texts whose places they are; None if they are numbers.
+        exact: the numbers without rounding, where float64 does not hold them.
         wanted: what the spec says of this column.
         spec: what it says of all.
         options: of the map, whatever it is.
@@ -55,13 +57,14 @@ def fit_column(
     kind: Kind | None = wanted.kind
     if texts is not None and kind in (None, "categorical"):
         cells = [category_text(text) for text in texts]
-        return _fit_categorical(name, [cells[int(place)] for place in values], options)
+        return _fit_categorical(name, [cells[int(place)] for place in values], "text", options)
     if texts is not None:
         values = numbers_of(values, texts, name)
     if not np.isfinite(values).all():
         raise InputError(f"column {name}: a training value is infinite, expected finite numbers")
     if kind == "categorical":
-        return _fit_categorical(name, [category_text(value) for value in values], options)
+        numbers = values if texts is not None or exact is None else exact
+        return _fit_categorical(name, [number_text(value) for value in numbers.tolist()], "number", options)
     common: dict[str, Any] = {"name": name, "fill": float(np.median(values)), **options}
     if kind == "circular":
         assert wanted.period is not None
@@ -95,7 +98,7 @@ def _is_sure(values: Float64[np.ndarray, "n"], grid: Grid) -> bool:
     return shared is not None and math.isclose(shared.step, grid.step, rel_tol=1e-6)
 
 
-def _fit_categorical(name: str, cells: list[str], options: dict[str, Any]) -> Categorical:
+def _fit_categorical(name: str, cells: list[str], spelling: Spelling, options: dict[str, Any]) -> Categorical:
     categories, counts = np.unique(np.array(cells, dtype=object), return_counts=True)
     if len(categories) > MOST_CATEGORIES:
         raise InputError(
@@ -103,7 +106,7 @@ def _fit_categorical(name: str, cells: list[str], options: dict[str, Any]) -> Ca
             f"{MOST_CATEGORIES}: leave it out, or say of what kind it is"
         )
     texts = tuple(str(text) for text in categories)
-    return Categorical(name=name, fill=float(np.argmax(counts)), categories=texts, **options)
+    return Categorical(name=name, fill=float(np.argmax(counts)), categories=texts, spelling=spelling, **options)
 
 
 def _emptiest(values: Float64[np.ndarray, "n"], period: float) -> float:

@@ -10,11 +10,10 @@ from pydantic import Field, field_validator, model_validator
 
 from jaxflow.config.spec import Spec
 from jaxflow.data.arrays import AnyArray
+from jaxflow.data.categories import UNSEEN, Categories, Spelling
 from jaxflow.data.column_map import ColumnMap, required_ascending
-from jaxflow.data.frame import category_text, places_by_text
 from jaxflow.data.grid import Grid, rounding
 
-UNSEEN = -1.0  # the place of a category that the training rows do not have
 MOST_NAMED = 5  # levels that are written one by one
 
 
@@ -182,10 +181,15 @@ class Categorical(ColumnMap):
     """One column of 0 and 1 for every category but the most frequent one, which is all zeros.
 
     A value is the place of its category, or `UNSEEN`.
+
+    Attributes:
+        categories: their texts.
+        spelling: which cells are of them, see `Categories`.
     """
 
     kind: Literal["categorical"] = "categorical"
     categories: tuple[str, ...] = Field(min_length=1)
+    spelling: Spelling = "merged"
 
     @field_validator("categories")
     @classmethod
@@ -211,12 +215,13 @@ class Categorical(ColumnMap):
         return True
 
     @cached_property
-    def _known(self) -> dict[str, float]:
-        return places_by_text(self.categories)
+    def known(self) -> Categories:
+        """The categories, by which cells find their places."""
+        return Categories(self.categories, self.spelling)
 
     def place(self, cell: Any) -> float:
         """The place of a cell's category, `UNSEEN` if it has none."""
-        return self._known.get(category_text(cell), UNSEEN)
+        return self.known.place(cell)
 
     @property
     def _shown(self) -> np.ndarray:

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float64, Int64, Shaped
 
 from jaxflow.data.arrays import AnyArray
 from jaxflow.data.column_fits import fit_column, numbers_of
@@ -60,7 +60,9 @@ class Encoding:
             }
             wanted = spec.types.get(name, ColumnSpec())
             values = frame.x[~gap, index]
-            maps.append(fit_column(name, values, frame.categories.get(name), wanted, spec, options))
+            texts, exact = frame.categories.get(name), frame.exact.get(name)
+            exact = None if exact is None else exact[~gap]
+            maps.append(fit_column(name, values, texts, exact, wanted, spec, options))
         return cls(tuple(maps), spec.missing)
 
     @property
@@ -118,7 +120,7 @@ class Encoding:
                 continue
             x = x.copy() if x is frame.x else x
             if isinstance(column, Categorical):
-                x[:, index] = _places(x[:, index], found, column)
+                x[:, index] = _places(x[:, index], found, frame.exact.get(name), column)
             else:
                 x[:, index] = numbers_of(x[:, index], found or (), name)
         if np.isinf(x).any():
@@ -245,12 +247,16 @@ class Encoding:
 
 
 def _places(
-    values: Float64[np.ndarray, "n"], found: Sequence[str] | None, column: Categorical
+    values: Float64[np.ndarray, "n"],
+    found: Sequence[str] | None,
+    exact: Shaped[np.ndarray, "n"] | None,
+    column: Categorical,
 ) -> Float64[np.ndarray, "n"]:
     """Places among the fitted categories, from places among those that were found, or from numbers."""
     gap = np.isnan(values)
     if found is None:
-        cells, places = np.unique(values[~gap], return_inverse=True)
+        cells, places = np.unique((values if exact is None else exact)[~gap], return_inverse=True)
+        cells = cells.tolist()
     else:
         cells, places = found, values[~gap].astype(np.int64)
     table = np.array([column.place(cell) for cell in cells] + [UNSEEN])  # the last for those found nowhere

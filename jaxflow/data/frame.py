@@ -1,10 +1,10 @@
 """Rows of numbers and texts, from wherever they come, as one matrix."""
 
 import json
-import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float64, Shaped
 
+from jaxflow.data.categories import as_number, category_text, is_blank, places_by_text
+from jaxflow.data.cells import INSTEAD_OF_TIMES, MOST_EXACT, Column, column_of, matrix_of, require_encodable
 from jaxflow.data.dataset import require_distinct
 from jaxflow.errors import InputError
+
+__all__ = [
+    "Frame",
+    "arrow_table",
+    "as_cells",
+    "as_frame",
+    "as_number",
+    "category_text",
+    "coded",
+    "exact_columns",
+    "index_columns",
+    "instead_of",
+    "is_number",
+    "is_pandas",
+    "is_table",
+    "is_text",
+    "places_by_text",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,37 +45,46 @@ class Frame:
             value that is missing.
         names: the columns, all different.
         categories: the texts of each column of texts, all different.
+        exact: the numbers of each column of whole numbers that x had to round, such as long identifiers; any number
+            where one is missing.
     """
 
     x: Float64[np.ndarray, "n columns"]
     names: tuple[str, ...]
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    exact: Mapping[str, Shaped[np.ndarray, "_"]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.x)
 
     def __getitem__(self, rows: Any) -> "Frame":
         """Some of the rows: a slice, a mask or their numbers."""
-        return Frame(self.x[rows], self.names, self.categories)
+        exact = {name: numbers[rows] for name, numbers in self.exact.items()}
+        return Frame(self.x[rows], self.names, self.categories, exact)
 
     def pick(self, names: Sequence[str]) -> "Frame":
         """Some of the columns, in this order."""
         if tuple(names) == self.names:
             return self
-        places = {name: place for place, name in enumerate(self.names)}
-        x = self.x[:, [places[name] for name in names]]
-        return Frame(x, tuple(names), {name: self.categories[name] for name in names if name in self.categories})
+        place = {name: index for index, name in enumerate(self.names)}
+        x = self.x[:, [place[name] for name in names]]
+        categories = {name: self.categories[name] for name in names if name in self.categories}
+        exact = {name: self.exact[name] for name in names if name in self.exact}
+        return Frame(x, tuple(names), categories, exact)
 
     def renamed(self, names: Sequence[str]) -> "Frame":
         """The same columns under other names."""
         new = dict(zip(self.names, names, strict=True))
-        return Frame(self.x, tuple(names), {new[name]: texts for name, texts in self.categories.items()})
+        categories = {new[name]: texts for name, texts in self.categories.items()}
+        return Frame(self.x, tuple(names), categories, {new[name]: cells for name, cells in self.exact.items()})
 
     def text(self, row: int, column: str) -> str:
         """One cell as a reader would write it; empty where it is missing."""
         value = self.x[row, self.names.index(column)]
         if np.isnan(value):
             return ""
+        if column in self.exact:
+            return str(self.exact[column][row])
         return self.categories[column][int(value)] if column in self.categories else f"{value:.6g}"
 
 
@@ -64,101 +93,75 @@ def is_table(X: Any) -> bool:
     return isinstance(X, Frame | pa.Table | pa.RecordBatch) or hasattr(X, "__arrow_c_stream__") or _is_lazy(X)
 
 
-def as_frame(X: Any, names: Sequence[str] | None = None) -> Frame:
+def as_frame(X: Any, names: Sequence[str] | None = None, *, textual: Collection[int] = ()) -> Frame:
     """Rows as a `Frame`.
 
     Args:
         X: a `Frame`, a table of pandas, polars or pyarrow, or an array (n, columns) of numbers, or of objects that are
-            numbers, texts or None.
+            numbers, texts or None. An array of nothing but texts that are numbers holds these numbers.
         names: the columns of an array; x0, x1, ... by default.
+        textual: places of the columns that hold texts in an array of nothing but texts that are numbers, too.
 
     Raises:
-        InputError: if a column holds neither numbers nor texts, or two have one name.
+        InputError: if a column holds neither numbers nor texts, or two have one name; it names the row, from 1, and the
+            column where one cell is to blame.
     """
     if isinstance(X, Frame):
         return X
     if is_table(X):
         return _from_arrow(arrow_table(X))
-    array = np.asarray(X)
+    array = matrix_of(X)
     if array.ndim != 2:
         raise InputError(f"X has shape {array.shape}, expected (rows, columns)")
     names = tuple(f"x{index}" for index in range(array.shape[1])) if names is None else tuple(names)
     if array.dtype.kind in "fiub":
-        return Frame(array.astype(np.float64), names)
-    columns = [_values(_from_objects(array[:, place], name), name) for place, name in enumerate(names)]
-    return _joined(columns, names, len(array))
+        with np.errstate(over="ignore"):  # of longer floats: they are infinite then
+            x = array.astype(np.float64)
+        return Frame(x, names, {}, exact_columns(array, names))
+    columns = [array[:, place].tolist() for place in range(len(names))]
+    if all(_is_number_text(cell) for cells in columns for cell in cells):
+        columns = [
+            cells if place in textual else [None if is_blank(cell) else float(cell) for cell in cells]
+            for place, cells in enumerate(columns)
+        ]
+    return _joined([column_of(cells, name) for cells, name in zip(columns, names, strict=True)], names, len(array))
 
 
-def number_text(value: Any) -> str:
-    """A number that stands for a category, as text: 3 and 3.0 are the same."""
-    return str(int(value)) if math.isfinite(value) and float(value).is_integer() else repr(float(value))
+def _is_number_text(cell: Any) -> bool:
+    return isinstance(cell, str) and (is_blank(cell) or as_number(cell.strip()) is not None)
 
 
-def category_text(cell: Any) -> str:
-    """The category of a cell: its text without blanks around it; 3, 3.0, "3" and " 3.0" are all "3"."""
-    if not isinstance(cell, str):
-        return number_text(cell)
-    number = as_number(cell.strip())
-    return cell.strip() if number is None else number_text(number)
+def exact_columns(array: Shaped[np.ndarray, "n columns"], names: Sequence[str]) -> dict[str, Shaped[np.ndarray, "n"]]:
+    """The columns of an array of whole numbers that float64 would round."""
+    if array.dtype.kind not in "iu" or array.dtype.itemsize < 8:
+        return {}
+    rounded = ((array > MOST_EXACT) | (array < -MOST_EXACT if array.dtype.kind == "i" else False)).any(axis=0)
+    return {names[place]: array[:, place] for place in np.flatnonzero(rounded).tolist()}
 
 
-_TRUTHS = (("1", "true", "True", "TRUE"), ("0", "false", "False", "FALSE"))
-
-
-def places_by_text(texts: Sequence[str]) -> dict[str, float]:
-    """The place of each category by its `category_text`.
-
-    True and false are written in several ways, and tables of some kinds have 1 and 0 for them: each way stands for the
-    category that is written in another, unless there are several of these, or other numbers beside.
-    """
-    places = {category_text(text): float(place) for place, text in enumerate(texts)}
-    if all(as_number(text) in (None, 0.0, 1.0) for text in places):
-        for ways in _TRUTHS:
-            known = [places[way] for way in ways if way in places]
-            if len(known) == 1:
-                places |= dict.fromkeys(ways, known[0])
-    return places
-
-
-def is_blank(cell: Any) -> bool:
-    """Whether a cell of texts is missing: null, or blank, which is how CSV files write null."""
-    return cell is None or (isinstance(cell, str) and not cell.strip())
-
-
-def as_number(text: str) -> float | None:
-    """The finite number that a text is, or None; Python's 1_000 and digits of other scripts are none."""
-    if "_" in text or not text.isascii():
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if np.isfinite(value) else None
-
-
-def as_text(array: Any) -> Any:
-    """An Arrow column of texts, of categories, or of numbers that stand for some."""
-    if is_text(array.type) or pa.types.is_null(array.type):
+def as_cells(array: Any) -> Any:
+    """An Arrow column of texts, of categories, or of numbers, as one whose cells can be told apart."""
+    if pa.types.is_float16(array.type):
+        return pc.cast(array, pa.float32())
+    if is_text(array.type) or is_number(array.type) or pa.types.is_null(array.type):
         return array
-    if not is_number(array.type):
-        return pc.cast(array, pa.large_string())
-    values = pc.cast(array, pa.float64(), safe=False).to_pylist()
-    return pa.array([None if value is None else number_text(value) for value in values], pa.large_string())
+    return pc.cast(array, pa.large_string())
 
 
-def coded(array: Any) -> tuple[Float64[np.ndarray, "n"], tuple[str, ...]]:
+def coded(array: Any) -> Column:
     """The texts of an Arrow column in ascending order, and for each cell its place among them.
 
     NaN where it is null or blank.
     """
     array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
     encoded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
-    found = [str(cell) for cell in encoded.dictionary.to_pylist()]
+    cells = encoded.dictionary.to_pylist()
+    found = [cell if isinstance(cell, str) or is_blank(cell) else category_text(cell) for cell in cells]
     texts = tuple(sorted({cell for cell in found if not is_blank(cell)}))
     place = {cell: float(number) for number, cell in enumerate(texts)}
     # Last the place of null, which has no index.
     table = np.array([place.get(cell, np.nan) for cell in found] + [np.nan])
-    return table[np.asarray(pc.fill_null(encoded.indices, len(found)).to_numpy(zero_copy_only=False))], texts
+    return Column(table[np.asarray(pc.fill_null(encoded.indices, len(found)).to_numpy(zero_copy_only=False))], texts)
 
 
 def arrow_table(X: Any) -> pa.Table:
@@ -171,8 +174,11 @@ def arrow_table(X: Any) -> pa.Table:
         raise InputError("X is a LazyFrame, whose rows are yet to be computed, expected a table: give X.collect()")
     if is_pandas(X):
         # Column by column: of a whole frame Arrow would make columns of the index too, and it refuses mixed cells.
-        columns = [_from_series(X.iloc[:, place], str(name)) for place, name in enumerate(X.columns)]
-        return pa.Table.from_arrays(columns, [str(name) for name in X.columns])
+        names = [str(name) for name in X.columns]
+        for name in names:
+            require_encodable(name, "X: there is a column")
+        columns = [_from_series(X.iloc[:, place], name) for place, name in enumerate(names)]
+        return pa.Table.from_arrays(columns, names)
     try:
         table = X if isinstance(X, pa.Table) else pa.table(X)
     except (pa.ArrowException, TypeError, ValueError) as error:
@@ -206,8 +212,19 @@ def _is_lazy(X: Any) -> bool:
 def _from_series(series: Any, name: str) -> Any:
     try:
         return pa.array(series, from_pandas=True)
-    except (pa.ArrowException, TypeError, ValueError):  # cells of several kinds, of which not all may be numbers
-        return _from_objects(series.to_numpy(dtype=object, na_value=None), name)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):  # cells of several kinds, or too large for Arrow
+        return _to_arrow(column_of(series.to_numpy(dtype=object, na_value=None).tolist(), name))
+
+
+def _to_arrow(column: Column) -> Any:
+    """A column for a table of Arrow."""
+    gap = np.isnan(column.values)
+    if column.exact is not None and all(isinstance(cell, int) and abs(cell) < 10**76 for cell in column.exact):
+        return pa.array(list(map(Decimal, column.exact)), pa.decimal256(76, 0), mask=gap)
+    if column.texts is None:
+        return pa.array(column.values, pa.float64(), mask=gap)
+    codes = pa.array(np.where(gap, 0, column.values).astype(np.int32), mask=gap)
+    return pa.DictionaryArray.from_arrays(codes, pa.array(column.texts, pa.large_string()))
 
 
 def _from_arrow(table: pa.Table) -> Frame:
@@ -217,22 +234,30 @@ def _from_arrow(table: pa.Table) -> Frame:
     return _joined(columns, names, table.num_rows)
 
 
-def _values(array: Any, name: str) -> tuple[Float64[np.ndarray, "n"], tuple[str, ...] | None]:
-    """The numbers of an Arrow column, or the places of its texts and these."""
+def _values(array: Any, name: str) -> Column:
+    """An Arrow column."""
     if is_text(array.type):
         return coded(array)
     if is_number(array.type):
-        return np.asarray(pc.cast(array, pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.float64), None
+        values = np.asarray(pc.cast(array, pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.float64)
+        return Column(values, None, _exact(array, values))
     if pa.types.is_null(array.type):
-        return np.full(len(array), np.nan), None
+        return Column(np.full(len(array), np.nan))
     raise InputError(f"X: column {name} holds {array.type}, expected numbers or texts{instead_of(array.type)}")
+
+
+def _exact(array: Any, values: Float64[np.ndarray, "n"]) -> Shaped[np.ndarray, "n"] | None:
+    """The whole numbers of an Arrow column, if float64 rounds some."""
+    if pa.types.is_floating(array.type) or not (np.abs(values) >= MOST_EXACT).any():
+        return None
+    if pa.types.is_decimal(array.type):
+        return np.array([Decimal(0) if cell is None else cell for cell in array.to_pylist()], dtype=object)
+    return np.asarray(pc.fill_null(array, 0).to_numpy())
 
 
 def instead_of(kind: pa.DataType) -> str:
     """What to do about an Arrow column that holds neither numbers nor texts, as the end of a sentence."""
-    if not pa.types.is_temporal(kind):
-        return ""
-    return ": make numbers of it, such as columns of the hour and the weekday (kind circular, period 24 and 7)"
+    return INSTEAD_OF_TIMES if pa.types.is_temporal(kind) else ""
 
 
 def is_number(kind: pa.DataType) -> bool:
@@ -242,34 +267,17 @@ def is_number(kind: pa.DataType) -> bool:
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether an Arrow column of this type holds texts, or numbers declared to be categories."""
+    """Whether an Arrow column of this type holds texts, or texts or numbers declared to be categories."""
     if pa.types.is_dictionary(kind):
-        return is_text(kind.value_type) or is_number(kind.value_type)
-    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
-    return any(test(kind) for test in tests)
+        held = kind.value_type
+        return is_text(held) or is_number(held) or pa.types.is_null(held)
+    return any(test(kind) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
 
 
-def _from_objects(column: Shaped[np.ndarray, "n"], name: str) -> Any:
-    """Cells that are numbers, texts or None as an Arrow column: of numbers, or of texts if there is one."""
-    pandas = sys.modules.get("pandas")
-    cells = [cell.item() if isinstance(cell, np.generic) else cell for cell in column.tolist()]
-    cells = [None if pandas is not None and cell is pandas.NA else cell for cell in cells]
-    if all(cell is None or isinstance(cell, int | float) for cell in cells):
-        return pa.array([None if cell is None else float(cell) for cell in cells], pa.float64())
-    texts = []
-    for row, cell in enumerate(cells):
-        if cell is None or (isinstance(cell, float) and np.isnan(cell)):
-            texts.append(None)
-        elif isinstance(cell, str | int | float):
-            texts.append(cell if isinstance(cell, str) else number_text(cell))
-        else:
-            raise InputError(f"X: row {row + 1}, column {name} is {cell!r:.60}, expected a number or a text")
-    return pa.array(texts, pa.large_string())
-
-
-def _joined(columns: Sequence[tuple[np.ndarray, tuple[str, ...] | None]], names: tuple[str, ...], n: int) -> Frame:
+def _joined(columns: Sequence[Column], names: tuple[str, ...], n: int) -> Frame:
     x = np.empty((n, len(names)))
-    for index, (values, _) in enumerate(columns):
-        x[:, index] = values
-    categories = {name: texts for name, (_, texts) in zip(names, columns, strict=True) if texts is not None}
-    return Frame(x, names, categories)
+    for index, column in enumerate(columns):
+        x[:, index] = column.values
+    named = list(zip(names, columns, strict=True))
+    categories = {name: column.texts for name, column in named if column.texts is not None}
+    return Frame(x, names, categories, {name: column.exact for name, column in named if column.exact is not None})

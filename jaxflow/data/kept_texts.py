@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from jaxflow.data.discrete_maps import UNSEEN
+from jaxflow.data.categories import UNSEEN, Categories
 
 LONGEST_TEXT = 60  # letters of a text that are shown
 MOST_TEXTS = 10_000  # of one column that are kept
 
 
-class KeptTexts(Sequence[str]):
+class KeptTexts(Categories):
     """The categories of a column, which keeps other texts that it is asked for, up to a number of them.
 
     Each of these has a code of its own, below `UNSEEN`.
@@ -18,15 +18,9 @@ class KeptTexts(Sequence[str]):
     """
 
     def __init__(self, known: Sequence[str]):
-        self._known = tuple(known)
+        super().__init__(known, known.spelling if isinstance(known, Categories) else "text")
         self._others: list[str] = []
         self._codes: dict[str, float] = {}
-
-    def __getitem__(self, place):
-        return self._known[place]
-
-    def __len__(self):
-        return len(self._known)
 
     def code(self, text: str) -> float:
         """The code of a text that is no category; `UNSEEN` for one that is not kept."""

@@ -11,7 +11,7 @@ import pyarrow as pa
 from jaxtyping import Float64
 from pyarrow import parquet
 
-from jaxflow.data.frame import as_text, index_columns, instead_of, is_number, is_text
+from jaxflow.data.frame import as_cells, index_columns, instead_of, is_number, is_text
 from jaxflow.data.parquet_pages import Pages, measure_pages
 from jaxflow.data.table import (
     NO_TEXTS,
@@ -70,7 +70,7 @@ class ParquetTable(Table):
             for batch in self._batches(list(found), self._textual(found)):
                 for name, texts in found.items():
                     texts |= self._decoded(
-                        name, lambda name=name, batch=batch: distinct_texts(as_text(batch.column(name)))
+                        name, lambda name=name, batch=batch: distinct_texts(as_cells(batch.column(name)))
                     )
                     require_few_texts(self.path, name, len(texts))
         return {name: tuple(sorted(texts)) for name, texts in found.items()}
@@ -227,6 +227,6 @@ def _runs(metadata: Any, groups: Sequence[int]) -> Iterator[list[int]]:
 
 def _values(column: pa.Array, texts: Sequence[str] | None) -> Float64[np.ndarray, "rows"]:
     if texts is not None:
-        return places_of(as_text(column), texts)
+        return places_of(as_cells(column), texts)
     # Not safe: an integer beyond 2^53 becomes the nearest float, as it does in a CSV.
     return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)

@@ -11,6 +11,7 @@ from jaxflow.config.spec import Spec
 from jaxflow.data.adbench import adbench_files, load_adbench
 from jaxflow.data.card_transdata import load_card_transdata
 from jaxflow.data.columns import ColumnsSpec
+from jaxflow.data.csv_dialect import CsvOptions, DecimalMark, Encoding, Separator
 from jaxflow.data.dataset import Dataset, require_distinct
 from jaxflow.data.nsl_kdd import load_nsl_kdd
 from jaxflow.data.sklearn_sets import breast_cancer, digits, wine
@@ -64,6 +65,18 @@ class DataSpec(Spec):
     features: tuple[str, ...] | None = Field(
         default=None, min_length=1, description="columns to use, in this order (default: every column but the label)"
     )
+    separator: Separator = Field(
+        default=None,
+        description="CSV: what stands between cells: comma, semicolon, tab, bar, space or another character (default: "
+        "found out)",
+    )
+    decimal: DecimalMark = Field(
+        default=None, description="CSV: what stands before a fraction: point or comma (default: found out)"
+    )
+    encoding: Encoding = Field(
+        default=None,
+        description="CSV: how text is written as bytes, such as utf-8, utf-16 or cp1252 (default: found out)",
+    )
     size: int | None = Field(
         default=None,
         ge=1,
@@ -114,6 +127,13 @@ class DataSpec(Spec):
                 raise ValueError(f"expected features only, and {info.data['label']} is the label")
         return features
 
+    @field_validator("separator", "decimal", "encoding")
+    @classmethod
+    def _option_of_a_file(cls, value: str | None, info: Any) -> str | None:
+        if value is not None and info.data.get("name") is not None:
+            raise ValueError(f"expected no value, as {info.data['name']} is no CSV file")
+        return value
+
     @field_validator("size", "anomaly_fraction", "subtle")
     @classmethod
     def _option_of_made_data(cls, value: Any, info: Any) -> Any:
@@ -139,6 +159,11 @@ class DataSpec(Spec):
         if (self.name is None) == (self.path is None):
             raise ValueError("expected either name or path, one of them and not both")
         return self
+
+    @property
+    def csv(self) -> CsvOptions:
+        """What is said of how a CSV file is written."""
+        return CsvOptions(separator=self.separator, decimal=self.decimal, encoding=self.encoding)
 
 
 def load_dataset(spec: DataSpec | str, *, seed: int = 0, columns: ColumnsSpec | None = None) -> Dataset:
@@ -167,6 +192,7 @@ def load_dataset(spec: DataSpec | str, *, seed: int = 0, columns: ColumnsSpec | 
             features=spec.features,
             categorical=[name for name, column in columns.types.items() if column.kind == "categorical"],
             missing=columns.missing != "refuse",
+            csv=spec.csv,
         )
     dataset = _named(spec, spec.name, seed)
     return dataset if spec.features is None else dataset.select(spec.features)

@@ -11,9 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float, Float64
 
+from jaxflow.data.categories import UNSEEN, Categories, category_text, is_blank
 from jaxflow.data.dataset import require_distinct
-from jaxflow.data.discrete_maps import UNSEEN
-from jaxflow.data.frame import category_text, is_blank, places_by_text
 from jaxflow.data.kept_texts import KeptTexts
 from jaxflow.errors import InputError
 from jaxflow.regular_file import FileIdentity, identity_of, open_regular, require_unchanged
@@ -152,12 +151,10 @@ def places_of(column: pa.Array, texts: Sequence[str]) -> Float64[np.ndarray, "ro
     def place(cell: Any) -> float:
         if is_blank(cell):
             return np.nan
-        text = category_text(cell)
-        if text in known:
-            return known[text]
-        return texts.code(text) if isinstance(texts, KeptTexts) else UNSEEN
+        found = known.place(cell)
+        return texts.code(category_text(cell)) if found == UNSEEN and isinstance(texts, KeptTexts) else found
 
-    known = places_by_text(texts)
+    known = texts if isinstance(texts, Categories) else Categories(texts)
     encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     cells = encoded.dictionary.to_pylist()
     # Last the place of null, which has no index.

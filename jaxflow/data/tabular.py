@@ -1,11 +1,13 @@
 """A user's table: read at once with its labels, or streamed in chunks."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from jaxflow.data.csv_dialect import CsvOptions
 from jaxflow.data.csv_table import CsvTable
 from jaxflow.data.dataset import Dataset, listed, require_columns
 from jaxflow.data.npz_table import NpzTable
@@ -14,8 +16,8 @@ from jaxflow.data.table import NO_TEXTS, Table
 from jaxflow.data.table_limits import require_moderate
 from jaxflow.errors import InputError
 
-_STREAMED: dict[str, Callable[[Path], Table]] = {".csv": CsvTable, ".csv.gz": CsvTable, ".parquet": ParquetTable}
-_FORMATS: dict[str, Callable[[Path], Table]] = {**_STREAMED, ".npz": NpzTable}
+_STREAMED: dict[str, Any] = {".csv": CsvTable, ".csv.gz": CsvTable, ".parquet": ParquetTable}
+_FORMATS: dict[str, Any] = {**_STREAMED, ".npz": NpzTable}
 
 
 def read_table(
@@ -25,6 +27,7 @@ def read_table(
     features: Sequence[str] | None = None,
     categorical: Collection[str] = (),
     missing: bool = False,
+    csv: CsvOptions | None = None,
 ) -> Dataset:
     """Read a CSV (plain or gzipped), Parquet or NPZ file.
 
@@ -36,6 +39,7 @@ def read_table(
         categorical: features whose cells are texts even where they look like numbers. In CSV and Parquet files columns
             of texts are found by themselves.
         missing: whether cells may be empty.
+        csv: what is known of how a CSV file is written; the rest is found out.
 
     Returns:
         The data set, named after the file.
@@ -45,7 +49,7 @@ def read_table(
             missing, named twice or unnamed, a cell is no finite number, or a label is neither 0 nor 1.
     """
     path = Path(path)
-    table = _open(path, _FORMATS)
+    table = _open(path, _FORMATS, csv)
     if label is not None and label not in table.names:
         label = table.aliases.get(label, label)
         if label not in table.names:
@@ -55,7 +59,9 @@ def read_table(
         features = table.features(label)
         if "" in features:
             number = table.names.index("") + 1
-            raise InputError(f"{path}: column {number} has no name, expected one, or the features to read")
+            index = isinstance(table, CsvTable) and table.counts_rows and number == 1
+            hint = "; it counts the rows: to_csv(index=False) leaves such an index of pandas out" if index else ""
+            raise InputError(f"{path}: column {number} has no name, expected one, or the features to read{hint}")
     if not features:
         raise InputError(f"{path}: there is no feature column, expected at least one beside the label")
     if label in features:
@@ -75,6 +81,7 @@ def read_chunks(
     chunk_rows: int = 65536,
     categories: Mapping[str, Sequence[str]] = NO_TEXTS,
     missing: bool = False,
+    csv: CsvOptions | None = None,
 ) -> Iterator[Float64[np.ndarray, "rows dim"]]:
     """Stream the named columns of a CSV or Parquet file of any size, in memory that does not grow with the file.
 
@@ -84,6 +91,7 @@ def read_chunks(
         chunk_rows: rows of every chunk but the last, which may have fewer.
         categories: the columns of texts and what they may hold; a cell becomes the place of its text, or -1.
         missing: whether cells may be empty; they become NaN.
+        csv: what is known of how a CSV file is written; the rest is found out.
 
     Returns:
         An iterator over chunks of the rows in the order of the file.
@@ -97,18 +105,18 @@ def read_chunks(
         raise InputError(f"chunk_rows is {chunk_rows}, expected at least 1")
     if not features:
         raise InputError(f"{path}: no feature is named, expected at least one")
-    table = open_streamed(path)
+    table = open_streamed(path, csv)
     require_columns(path, features, table.names)
     return _of_equal_length(table.batches(list(features), texts=categories, missing=missing), chunk_rows)
 
 
-def table_columns(path: Path | str) -> tuple[str, ...]:
-    """The columns of a CSV, Parquet or NPZ file.
+def table_columns(path: Path | str, csv: CsvOptions | None = None) -> tuple[str, ...]:
+    """The columns of a CSV, Parquet or NPZ file; `csv` says what is known of how a CSV file is written.
 
     Raises:
         InputError: if it is missing, of another format or damaged.
     """
-    return _open(Path(path), _FORMATS).names
+    return _open(Path(path), _FORMATS, csv).names
 
 
 def table_files(folder: Path | str) -> tuple[Path, ...]:
@@ -123,22 +131,26 @@ def table_files(folder: Path | str) -> tuple[Path, ...]:
     return tuple(files)
 
 
-def open_streamed(path: Path) -> Table:
-    """A CSV or Parquet file as a table.
+def open_streamed(path: Path, csv: CsvOptions | None = None) -> Table:
+    """A CSV or Parquet file as a table; `csv` says what is known of how a CSV file is written.
 
     Raises:
         InputError: if it is missing, of another format or damaged.
     """
-    return _open(path, _STREAMED)
+    return _open(path, _STREAMED, csv)
 
 
-def _open(path: Path, formats: Mapping[str, Callable[[Path], Table]]) -> Table:
+def _open(path: Path, formats: Mapping[str, Any], csv: CsvOptions | None) -> Table:
     if path.is_dir():
         raise InputError(f"{path}: this is a directory, expected a file")
     if not path.exists():
         raise InputError(f"{path}: there is no such file")
     for extension, table in formats.items():
         if path.name.lower().endswith(extension):
+            if issubclass(table, CsvTable):
+                return table(path, csv)
+            if csv is not None and (option := csv.given()) is not None:
+                raise InputError(f"{path}: {option} is said of the file, expected no value, as it is no CSV file")
             return table(path)
     raise InputError(f"{path}: unknown extension, expected one of {', '.join(formats)}")
 

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float64
 
+from jaxflow.data.csv_dialect import CsvOptions
 from jaxflow.data.discrete_maps import UNSEEN
 from jaxflow.data.kept_texts import KeptTexts
 from jaxflow.data.tabular import read_chunks
@@ -23,7 +24,11 @@ def kept_texts(detector: Detector) -> dict[str, KeptTexts]:
 
 
 def detector_chunks(
-    detector: Detector, file: Path, chunk_rows: int, kept: Mapping[str, KeptTexts] | None = None
+    detector: Detector,
+    file: Path,
+    chunk_rows: int,
+    kept: Mapping[str, KeptTexts] | None = None,
+    csv: CsvOptions | None = None,
 ) -> Iterator[Float64[np.ndarray, "rows columns"]]:
     """The detector's columns of a CSV or Parquet file as codes, some rows at a time.
 
@@ -32,6 +37,7 @@ def detector_chunks(
         file: the file.
         chunk_rows: rows of every chunk but the last.
         kept: what keeps texts that are no categories, for `answer_chunks`, which has to be given the same.
+        csv: what is known of how a CSV file is written; the rest is found out.
 
     Raises:
         InputError: as `read_chunks` does.
@@ -42,6 +48,7 @@ def detector_chunks(
         chunk_rows=chunk_rows,
         categories=categories_of(detector) if kept is None else kept,
         missing=detector.inputs_.encoding.missing != "refuse",
+        csv=csv,
     )
 
 

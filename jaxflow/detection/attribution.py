@@ -149,7 +149,7 @@ class Explanation:
 def categories_of(detector: Any) -> dict[str, Sequence[str]]:
     """The texts of each categorical column, by the name that the detector has for it."""
     named = zip(detector.columns_, detector.inputs_.encoding.maps, strict=True)
-    return {name: column.categories for name, column in named if isinstance(column, Categorical)}
+    return {name: column.known for name, column in named if isinstance(column, Categorical)}
 
 
 def cell_of(value: float, texts: Sequence[str] | None) -> float | str | None:

@@ -26,7 +26,7 @@ passes through hands of others.
 
 A column of numbers takes them as they are. A column with "categories" takes the place of the category in that list,
 counted from 0, and -1 for every other; as jaxflow reads them, a text and the same text with blanks around it are one
-category, and so are 3, "3" and "3.0". A missing value is NaN.
+category, and a number is the one that is written like it: 3 and 3.0 are "3". A missing value is NaN.
 
 All that lies around the model is computed in float64, so that a large offset of a column costs no digits. (TPUs have no
 float64 of their own and imitate it.) A program is compiled anew for each number of rows, of which there must be one at

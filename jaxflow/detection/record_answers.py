@@ -7,9 +7,9 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float64
 
+from jaxflow.data.categories import is_blank
 from jaxflow.data.column_maps import AnyColumnMap
 from jaxflow.data.discrete_maps import UNSEEN, Categorical
-from jaxflow.data.frame import is_blank
 from jaxflow.data.kept_texts import shown_text
 from jaxflow.data.table_writer import json_number
 from jaxflow.detection.conformal import p_values_among
@@ -150,7 +150,7 @@ def _code(cell: Any, known: AnyColumnMap) -> float | None:
     if isinstance(known, Categorical) and isinstance(cell, str | bool):
         return known.place(cell)
     number = _finite_number(cell)
-    return known.place(number) if isinstance(known, Categorical) and number is not None else number
+    return known.place(cell) if isinstance(known, Categorical) and number is not None else number
 
 
 def _finite_number(value: Any) -> float | None:

@@ -1,13 +1,18 @@
 """What is given to a detector, as rows of numbers."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from sklearn.utils.validation import validate_data
 
+from jaxflow.data.cells import matrix_of
 from jaxflow.data.dataset import require_columns, require_distinct
+from jaxflow.data.discrete_maps import Categorical
 from jaxflow.data.encoding import missing_value
-from jaxflow.data.frame import Frame, arrow_table, as_frame, as_number, is_pandas, is_table
+from jaxflow.data.frame import Frame, arrow_table, as_frame, exact_columns, is_pandas, is_table
+from jaxflow.detection.parameters import columns_spec
 from jaxflow.errors import InputError
 
 
@@ -18,7 +23,8 @@ def read_rows(detector: Any, X: Any, *, reset: bool, allow_missing: bool) -> Fra
 
     Args:
         detector: whose `n_features_in_`, `feature_names_in_` and `columns_` are compared, or set where `reset` is true.
-        X: a table of pandas, polars or pyarrow, a `Frame`, or an array of numbers, or of numbers and texts.
+        X: a table of pandas, polars or pyarrow, a `Frame`, or an array of numbers, or of numbers and texts. What a mask
+            hides is missing.
         reset: whether the rows are to be fitted.
         allow_missing: whether values may be missing.
 
@@ -36,15 +42,8 @@ def read_rows(detector: Any, X: Any, *, reset: bool, allow_missing: bool) -> Fra
             # The names, and their order; of pandas as they are, since there they may be numbers.
             validate_data(detector, X if is_pandas(X) else table, skip_check_array=True, reset=reset)
             frame = as_frame(table)
-    elif _holds_texts(X):
-        frame = as_frame(np.array(X, dtype=object))
-        if reset:
-            _set_width(detector, len(frame.names))
-        elif len(frame.names) != detector.n_features_in_:
-            raise InputError(f"X has {len(frame.names)} columns, expected {detector.n_features_in_}")
     else:
-        finite = "allow-nan" if allow_missing else True
-        frame = as_frame(validate_data(detector, X, dtype=np.float64, reset=reset, ensure_all_finite=finite))
+        frame = _of_array(detector, matrix_of(X), reset, allow_missing)
     if not len(frame) or not frame.names:
         raise InputError(f"X has shape ({len(frame)}, {len(frame.names)}), expected a row and a column at least")
     if not allow_missing and np.isnan(frame.x).any():
@@ -53,6 +52,33 @@ def read_rows(detector: Any, X: Any, *, reset: bool, allow_missing: bool) -> Fra
     if reset:
         detector.columns_ = tuple(str(name) for name in getattr(detector, "feature_names_in_", frame.names))
     return frame.renamed(detector.columns_)
+
+
+def _of_array(detector: Any, array: Any, reset: bool, allow_missing: bool) -> Frame:
+    exact: Mapping[str, np.ndarray] = {}
+    if array.dtype.kind == "O":
+        frame = as_frame(array, textual=_categorical_places(detector, reset))
+        if frame.categories:
+            if reset:
+                _set_width(detector, len(frame.names))
+            elif len(frame.names) != detector.n_features_in_:
+                raise InputError(f"X has {len(frame.names)} columns, expected {detector.n_features_in_}")
+            return frame
+        # What is missing is named below by its row and column.
+        array, exact, allow_missing = frame.x, frame.exact, True
+    with np.errstate(over="ignore"):  # of longer floats, which are then refused as infinite
+        finite = "allow-nan" if allow_missing else True
+        frame = as_frame(validate_data(detector, array, dtype=np.float64, reset=reset, ensure_all_finite=finite))
+    return replace(frame, exact=exact or exact_columns(array, frame.names))
+
+
+def _categorical_places(detector: Any, reset: bool) -> list[int]:
+    """The places of the columns that are known to be categorical."""
+    if not reset:
+        return [place for place, known in enumerate(detector.inputs_.encoding.maps) if isinstance(known, Categorical)]
+    types = columns_spec(detector).types
+    names = [name for name, column in types.items() if column.kind == "categorical"]
+    return [int(name[1:]) for name in names if name[:1] == "x" and name[1:].isdecimal()]
 
 
 def _by_name(detector: Any, frame: Frame, reset: bool) -> Frame:
@@ -79,13 +105,3 @@ def _set_width(detector: Any, columns: int) -> None:
     detector.n_features_in_ = columns
     if hasattr(detector, "feature_names_in_"):  # of an earlier fit
         del detector.feature_names_in_
-
-
-def _holds_texts(X: Any) -> bool:
-    """Whether it is an array with a cell that is a text and no number."""
-    if not isinstance(X, np.ndarray | list | tuple):
-        return False
-    array = X if isinstance(X, np.ndarray) else np.array(X, dtype=object)
-    if array.ndim != 2 or array.dtype.kind not in "OUS":
-        return False
-    return any(isinstance(cell, str) and as_number(cell) is None for cell in array.ravel().tolist())

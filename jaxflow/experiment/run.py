@@ -190,7 +190,7 @@ def data_for(detector: Detector, data: DataSpec) -> DataSpec:
     """
     if data.path is None or data.features is not None or data.stream:
         return data
-    present = set(table_columns(data.path))
+    present = set(table_columns(data.path, data.csv))
     known = tuple(name for name in detector.columns_ if name in present and name != data.label)
     # A file that has none of them is read as it is, for `rows_for` to say so.
     return data.model_copy(update={"features": known}) if known else data

@@ -29,9 +29,11 @@ def streamed_rows(experiment: Experiment) -> tuple[Source, Float[np.ndarray, "n_
     if data.path.suffix.lower() == ".npy":
         if data.features is not None:
             raise InputError(f"data.features: expected no value, as the columns of {data.path} have no names")
+        if (option := data.csv.given()) is not None:
+            raise InputError(f"data.{option}: expected no value, as {data.path} is no CSV file")
         source: Source = NpyFile(data.path, buffer_rows=buffer_rows)
     else:
-        source = TableFiles(data.path, data.features, buffer_rows=buffer_rows)
+        source = TableFiles(data.path, data.features, buffer_rows=buffer_rows, csv=data.csv)
     if data.features is None and "label" in source.columns:
         raise InputError(
             f"{data.path}: there is a column label, and all rows of a stream count as normal: name the features"

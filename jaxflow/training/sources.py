@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from jaxtyping import Float, Int64
 
+from jaxflow.data.csv_dialect import CsvOptions
 from jaxflow.data.dataset import require_columns
 from jaxflow.data.npy_header import read_array_header
 from jaxflow.data.parquet_table import ParquetTable
@@ -159,6 +160,7 @@ class TableFiles(Source):
         columns: the features, and after them the context features of a conditional model; by default all columns of
             the first file.
         buffer_rows: see `Source`.
+        csv: what is known of how CSV files are written; the rest is found out of each.
 
     Raises:
         InputError: if there is no file, one is damaged or empty or of another format, or lacks a column, or a column
@@ -172,6 +174,7 @@ class TableFiles(Source):
         columns: Sequence[str] | None = None,
         *,
         buffer_rows: int = BUFFER_ROWS,
+        csv: CsvOptions | None = None,
     ):
         self.buffer_rows = _checked(buffer_rows)
         if isinstance(path, Path | str):
@@ -180,7 +183,7 @@ class TableFiles(Source):
             self.files = tuple(Path(file) for file in path)
         if not self.files:
             raise InputError("a list of no files, expected at least one")
-        tables = [open_streamed(file) for file in self.files]
+        tables = [open_streamed(file, csv) for file in self.files]
         self.columns = tuple(tables[0].names if columns is None else columns)
         if not self.columns:
             raise InputError(f"{self.files[0]}: no column is named, expected at least one")

@@ -36,7 +36,10 @@ CELLS = [
     ("a,label\n1,0\n-inf,1\n", "row 2, column a is '-inf', expected a finite number"),
     ("a,label\n1,0\n1e999,1\n", "row 2, column a is '1e999', expected a finite number"),
     ("a,label\n1_000,0\n2,0\n3,0\n", "row 1, column a is '1_000', expected a finite number"),
-    ('a,label\n"1,5",0\n2,0\n3,0\n', "row 1, column a is '1,5', expected a finite number"),
+    (
+        'a,b,label\n"1,5",0.5,0\n2,1.5,0\n',
+        "row 1, column a is '1,5', expected a finite number (another decimal is said by --data.decimal comma)",
+    ),
     ("a,label\n1,0\n\n2,2\n", "row 2, column label is '2', expected 0 or 1"),
     ("a,label\n1,0\n2,0.5\n", "row 2, column label is '0.5', expected 0 or 1"),
     ("a,label\n1,0\n2,\n", "row 2, column label is empty, expected 0 or 1"),
@@ -44,7 +47,7 @@ CELLS = [
     ("a,label\ntrue,0\n2,0\n", "row 2, column a is '2', expected true or false like the cells above it"),
     ("a,b,label\n1,2,0\n3,4\n", "row 2 has 2 cells, expected 3 as in the header"),
     ("a,b,label\n1,2,0,4\n", "row 1 has 4 cells, expected 3 as in the header"),
-    ("a,label\n1,0\n\xe9,0\n".encode("latin-1"), "row 2, column a is '\ufffd', expected a finite number"),
+    ("a,label\n1,0\n\xe9,0\n".encode("latin-1"), "row 2, column a is 'é', expected a finite number"),
 ]
 
 
@@ -116,9 +119,19 @@ def test_csv_without_rows(message, text, tmp_path):
             "column label is the label, expected it not to be among the features",
         ),
         ("label\n0\n", {}, "there is no feature column, expected at least one beside the label"),
-        (",a,label\n0,1,0\n", {}, "column 1 has no name, expected one, or the features to read"),
+        ("a,,label\n0,1,0\n", {}, "column 2 has no name, expected one, or the features to read"),
+        (
+            ",a,label\n0,1,0\n1,1,0\n",
+            {},
+            "column 1 has no name, expected one, or the features to read; it counts the rows: to_csv(index=False) "
+            "leaves such an index of pandas out",
+        ),
         ("0.5,2\n1.5,3\n", {"label": None}, "the first line holds numbers (0.5, ...), expected column names"),
-        ("\xe9,label\n1,0\n".encode("latin-1"), {}, "the header line is not UTF-8 text"),
+        (
+            b"\x81,label\n1,0\n",
+            {},
+            "the text is neither UTF-8 nor cp1252: say how it is encoded, as in --data.encoding utf-16",
+        ),
     ],
 )
 def test_csv_columns_that_cannot_be_used(message, text, options, expected, tmp_path):

@@ -55,7 +55,7 @@ def test_rows_and_columns_can_be_taken():
 
 
 @pytest.mark.parametrize(
-    ("cell", "text"), [(3, "3"), (3.0, "3"), ("3.0", "3"), (" 3 ", "3"), ("x ", "x"), (0.5, "0.5"), ("1_0", "1_0")]
+    ("cell", "text"), [(3, "3"), (3.0, "3"), ("3.0", "3.0"), (" 3 ", "3"), ("x ", "x"), (0.5, "0.5"), ("1_0", "1_0")]
 )
 def test_the_same_category_has_one_text(cell, text):
     assert category_text(cell) == text

@@ -167,6 +167,9 @@ BAD_CELLS = st.one_of(
                 "False",
                 "fast",
                 "1,5",
+                "1,234",
+                "$12.5",
+                "12%",
                 "1;2",
             ),
             *(
@@ -211,10 +214,13 @@ def csv_files(draw):
                 row.append(draw(NUMBERS))
             elif row:
                 row.pop()
-    separator = draw(st.sampled_from([*",,,,,,", ";", "\t"]))
+    separator = draw(st.sampled_from([*",,,,,,,;;\t| ^"]))
+    if draw(st.sampled_from([False, False, False, True])):  # a decimal comma, in quotes of two kinds
+        quote = draw(st.sampled_from(['"', '"', "'", ""]))
+        rows = [[f"{quote}{cell.replace('.', ',')}{quote}" for cell in row] for row in rows]
     end = draw(st.sampled_from(["\n", "\n", "\n", "\r\n", "\r", "\n\n"]))
     text = end.join(separator.join(row) for row in [header, *rows]) + draw(st.sampled_from(["", end, "\x00", end * 3]))
-    encoding = draw(st.sampled_from([*["utf-8"] * 6, "utf-8-sig", "utf-16", "latin-1", "cp037"]))
+    encoding = draw(st.sampled_from([*["utf-8"] * 6, "utf-8-sig", "utf-16", "utf-16-le", "utf-32", "latin-1", "cp037"]))
     return damaged_bytes(draw, text.encode(encoding, errors="replace"))
 
 
@@ -245,8 +251,23 @@ def test_csv(place, model, content, zipped, output, data):
     counted("csv", 1, not answered)
 
 
+# Files that are costly or odd to a reader of lines.
+ODD = [
+    *(b",".join(b"%d" % column for column in range(count)) + b"\n1,2" for count in (16_385, 100_000)),
+    *(b"speed,weight,heat\n" + row for row in (b"," * 100_000, b'1,2,"3\n' * 9, b"1,2,3\r" * 9, b"\0" * 999, b"1 2 3")),
+    *(b"speed;weight;heat\n" + row for row in (b"1,5;2;3\n" * 9 + b"1.5;2;3", b"1.000;2,000;3", b"$1;2%;3 kg")),
+    *(b"sep=%s\nspeed;weight;heat\n1;2;3\n" % mark for mark in (b";", b",", b"", b'"', b"\0", b"\n")),
+    *(gzip.compress(content) for content in (b"speed,weight,heat\n" + b"1,2,3\n" * 9, b"a" * 300_000, b"")),
+]
+
+
 @inputs(200)
-@given(MODELS, st.binary(max_size=200), st.sampled_from(["rows.csv", "rows.csv.gz", "rows.parquet"]), OUTPUTS)
+@given(
+    MODELS,
+    st.one_of(st.binary(max_size=200), st.sampled_from(ODD)),
+    st.sampled_from(["rows.csv", "rows.csv.gz", "rows.parquet"]),
+    OUTPUTS,
+)
 def test_bytes_of_nothing(place, model, content, name, output):
     counted("bytes", 1, not check_file(place, model, name, content, output))
 

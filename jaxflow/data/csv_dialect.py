@@ -1,0 +1,259 @@
+"""How a CSV file is written: its encoding, what stands between cells, and before the fraction of a number.
+
+All of it is found out from the beginning of the file, so that whoever reads the file, and in whatever pieces, finds the
+same. What cannot be told for sure is refused with the option that says it.
+"""
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, NamedTuple, TypeAlias
+
+from pydantic import AfterValidator, Field
+
+from jaxflow.config.spec import Spec
+from jaxflow.data.csv_numbers import Decimal, cell_number, decimal_of
+from jaxflow.errors import InputError
+
+HEAD_BYTES = 1 << 18  # of the file that are looked at
+HEAD_ROWS = 200  # of them that are parsed
+MOST_COLUMNS = 1 << 14  # pyarrow takes 6 KiB for each
+
+_SEPARATORS = (",", ";", "\t", "|")
+_NAMES = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "bar": "|", "pipe": "|", "space": " "}
+_SHOWN = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", " ": "space"}
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def _one_character(separator: str | None) -> str | None:
+    mark = separator if separator is None else _NAMES.get(separator, separator)
+    if mark is not None and (len(mark) != 1 or not mark.isascii() or mark in "\"\r\n\0'.+-" or mark.isalnum()):
+        raise ValueError("expected comma, semicolon, tab, bar, space or another character that no cell holds")
+    return mark
+
+
+def _point_or_comma(decimal: str | None) -> str | None:
+    mark = decimal if decimal is None else {"point": ".", "comma": ","}.get(decimal, decimal)
+    if mark not in (None, ".", ","):
+        raise ValueError("expected point or comma")
+    return mark
+
+
+def _known_encoding(encoding: str | None) -> str | None:
+    if encoding is None:
+        return None
+    try:
+        if "a,1".encode(encoding).decode(encoding) == "a,1":  # some codecs are of bytes, which are no text
+            return codecs.lookup(encoding).name
+    except (LookupError, ValueError, TypeError, AttributeError):
+        pass
+    raise ValueError("expected an encoding that Python knows, such as utf-8, utf-16 or cp1252")
+
+
+Separator: TypeAlias = Annotated[str | None, AfterValidator(_one_character)]
+DecimalMark: TypeAlias = Annotated[str | None, AfterValidator(_point_or_comma)]
+Encoding: TypeAlias = Annotated[str | None, AfterValidator(_known_encoding)]
+
+
+class CsvOptions(Spec):
+    """What is said of how CSV files are written; the rest is found out."""
+
+    separator: Separator = Field(
+        default=None,
+        description="CSV: what stands between cells: comma, semicolon, tab, bar, space or another character (default: "
+        "found out)",
+    )
+    decimal: DecimalMark = Field(
+        default=None, description="CSV: what stands before a fraction: point or comma (default: found out)"
+    )
+    encoding: Encoding = Field(
+        default=None,
+        description="CSV: how text is written as bytes, such as utf-8, utf-16 or cp1252 (default: found out)",
+    )
+
+    def given(self) -> str | None:
+        """The first option that is said, None if none is."""
+        return next((name for name in CsvOptions.model_fields if getattr(self, name) is not None), None)
+
+
+class Dialect(NamedTuple):
+    """How one file is written.
+
+    Attributes:
+        encoding: of its text.
+        separator: what stands between cells.
+        quote: what stands around a cell that holds the separator.
+        decimal: what stands before the fraction of a number.
+        sure: whether the decimal is said, or cells show it.
+        lines_in_cells: whether there are cells of several lines.
+        skipped: how many lines stand above the header.
+        width: how many columns the header has.
+        counts_rows: whether the first column has no name and counts the rows, as the index of a frame of pandas does.
+    """
+
+    encoding: str
+    separator: str
+    quote: str
+    decimal: Decimal
+    sure: bool
+    lines_in_cells: bool
+    skipped: int
+    width: int
+    counts_rows: bool
+
+
+def dialect_of(path: Path, head: bytes, whole: bool, said: CsvOptions) -> Dialect:
+    """Find out how a file is written.
+
+    Args:
+        path: the file, for errors.
+        head: its first bytes, with the whole of the first line.
+        whole: whether these are all there are.
+        said: what need not be found out.
+
+    Raises:
+        InputError: if the bytes are no text, or there are several ways to read them, with the option that tells; or if
+            there are too many columns.
+    """
+    encoding = said.encoding or _encoding_of(path, head, whole)
+    try:
+        text = codecs.getincrementaldecoder(encoding)(errors="replace").decode(head, whole).removeprefix("\ufeff")
+    except (UnicodeError, ValueError, LookupError) as error:
+        raise InputError(
+            f"{path}: cannot be read as {encoding} ({error}): say the encoding, as in {_HOW_ENCODED}"
+        ) from None
+    if not whole:
+        text = text[: max(text.rfind("\n"), text.rfind("\r")) + 1] or text
+    first = re.match(r"sep=(.)\r?(\n|$)", text)  # what spreadsheets write for each other
+    skipped = int(first is not None)
+    if first is not None:
+        text = text[first.end() :]
+    separator = said.separator or (first and first[1]) or _separator_of(path, text)
+    rows = _rows(text, separator)
+    quote = '"'
+    if '"' not in text and "'" in text and _all_quoted(rows):
+        quote = "'"
+        rows = _rows(text, separator, quote)
+    width = len(rows[0]) if rows else 0
+    if width > MOST_COLUMNS:
+        raise InputError(f"{path}: the first line has {width:,} columns, expected at most {MOST_COLUMNS:,}")
+    columns = list(zip(*(row for row in rows[1:] if len(row) == width), strict=False))
+    decimal, sure = decimal_of(columns)
+    if said.decimal is not None:
+        decimal, sure = ("," if said.decimal == "," else "."), True
+    # A quote that is left open makes one cell of all that follows.
+    closed = rows if whole and text.count(quote) % 2 == 0 else rows[:-1]
+    lines_in_cells = any("\n" in cell or "\r" in cell for row in closed for cell in row)
+    counts_rows = bool(columns) and rows[0][0] == "" and columns[0] == tuple(map(str, range(len(columns[0]))))
+    return Dialect(encoding, separator, quote, decimal, sure, lines_in_cells, skipped, width, counts_rows)
+
+
+_HOW_ENCODED = "--data.encoding utf-16"
+
+
+def _encoding_of(path: Path, head: bytes, whole: bool) -> str:
+    for mark, encoding in _MARKS:
+        if head.startswith(mark):
+            return encoding
+    start = head[: 1 << 12]
+    for place, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
+        # Most letters of a header and all digits have a zero for their other half.
+        if (
+            len(start) > 3
+            and 2 * start[place::2].count(0) > len(start[place::2])
+            and not start[1 - place :: 2].count(0)
+        ):
+            return encoding
+    text = codecs.getincrementaldecoder("utf-8")(errors="replace").decode(head, whole)
+    broken = text.count("\ufffd")
+    if not broken or any(not char.isascii() and char != "\ufffd" for char in text):
+        return "utf-8"  # with damage, if any, which has its place
+    try:
+        codecs.getincrementaldecoder("cp1252")().decode(head, whole)
+    except UnicodeDecodeError:
+        raise InputError(
+            f"{path}: the text is neither UTF-8 nor cp1252: say how it is encoded, as in {_HOW_ENCODED}"
+        ) from None
+    return "cp1252"
+
+
+def _rows(text: str, separator: str, quote: str = '"') -> list[list[str]]:
+    """The first rows, empty lines left out."""
+    rows: list[list[str]] = []
+    try:
+        for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator, quotechar=quote):
+            rows += [row] if row else []
+            if len(rows) > HEAD_ROWS:
+                break
+    except csv.Error:  # such as a cell of more than 128 KiB
+        pass
+    return rows
+
+
+def _separator_of(path: Path, text: str) -> str:
+    """The mark that divides most rows into as many cells as the header, and these into numbers, if in doubt a comma.
+
+    Raises:
+        InputError: if the cells may be separated by spaces.
+    """
+    found = []
+    for place, mark in enumerate(_SEPARATORS):
+        rows = _rows(text, mark)
+        if rows and len(rows[0]) > 1:
+            alike = [row for row in rows[1:] if len(row) == len(rows[0])]
+            if mark == "," or 2 * len(alike) >= len(rows) - 1:
+                found.append((len(alike) / max(1, len(rows) - 1), alike, -place, mark))
+    if len(found) > 1:
+        return max((share, _share_of_numbers(alike), place, mark) for share, alike, place, mark in found)[3]
+    return found[0][3] if found else _space_or_none(path, text)
+
+
+def _share_of_numbers(rows: Sequence[Sequence[str]]) -> float:
+    cells = [cell for row in rows for cell in row]
+    return sum(not cell.strip() or _is_some_number(cell) for cell in cells) / max(1, len(cells))
+
+
+def _is_some_number(cell: str) -> bool:
+    return cell_number(cell, ".") is not None or cell_number(cell, ",") is not None
+
+
+def _space_or_none(path: Path, text: str) -> str:
+    """A space if it divides all rows into numbers, as many as the header has names; a comma if there is one column."""
+    lines = [line.split() for line in text.splitlines()[: HEAD_ROWS + 1] if line.strip()]
+    if len(lines) < 2 or len(lines[0]) < 2 or {len(line) for line in lines} != {len(lines[0])}:
+        return ","
+    numbers = [[_is_some_number(cell) for cell in column] for column in zip(*lines[1:], strict=True)]
+    if not any(all(column) for column in numbers):
+        return ","
+    width = len(lines[0])
+    if all(map(all, numbers)):
+        if all(len(row) == width for row in _rows(text, " ")):
+            return " "
+        raise InputError(
+            f"{path}: the first line has {width} words with several spaces between them, expected columns separated by "
+            "one character: write the file with commas"
+        )
+    raise InputError(
+        f"{path}: the rows may be of {width} cells separated by spaces or of one: say which, as in --data.separator "
+        "space or --data.separator comma"
+    )
+
+
+def _all_quoted(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether some column has single quotes around each of its cells."""
+    columns = zip(*(row for row in rows[1:] if len(row) == len(rows[0])), strict=True)
+    return any(all(len(cell) > 1 and cell[0] == cell[-1] == "'" for cell in column) for column in columns)
+
+
+def shown_separator(separator: str) -> str:
+    """A separator as one would say it on the command line."""
+    return _SHOWN.get(separator, separator)
