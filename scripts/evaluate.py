@@ -26,8 +26,10 @@ from jaxflow.config.command_line import (
 )
 from jaxflow.config.printing import show
 from jaxflow.config.spec import Spec, parse_spec
-from jaxflow.data import DataSpec, Frame, SplitSpec, load_dataset, split_dataset
+from jaxflow.data import ColumnsSpec, DataSpec, Frame, SplitSpec, load_dataset, split_dataset
+from jaxflow.data.columns import ColumnSpec
 from jaxflow.detection import Detector, load
+from jaxflow.detection.attribution import categories_of
 from jaxflow.errors import InputError
 from jaxflow.evaluation import metrics_table, print_table, provenance
 from jaxflow.experiment.earlier_results import Results, files_there, made_of, require_own_results, weights_of
@@ -99,7 +101,11 @@ def _rows_of_experiment(experiment: Experiment, detector: Detector) -> LabelledR
 
 
 def _rows_of_data_set(spec: EvaluationSpec, detector: Detector) -> LabelledRows:
-    dataset = load_dataset(data_for(detector, spec.data), seed=spec.seed, columns=detector.columns)
+    known = detector.columns or ColumnsSpec()
+    # What the detector found to be texts are texts here too, even where they look like numbers.
+    texts = {name: ColumnSpec(kind="categorical") for name in categories_of(detector)}
+    columns = known.model_copy(update={"types": {**known.types, **texts}})
+    dataset = load_dataset(data_for(detector, spec.data), seed=spec.seed, columns=columns)
     x, y = Frame(dataset.x, dataset.feature_names, dataset.categories), dataset.y
     if spec.split is not None:
         split = split_dataset(dataset, spec.split, seed=spec.seed)

@@ -85,6 +85,18 @@ def column_of(cells: Sequence[Any], name: str) -> Column:
     return Column(values, None, exact)
 
 
+def is_gap(cell: Any) -> bool:
+    """Whether a cell is missing, in any of the ways in which Python, numpy and pandas write that."""
+    pandas = sys.modules.get("pandas")
+    if cell is None or cell is np.ma.masked or (pandas is not None and (cell is pandas.NA or cell is pandas.NaT)):
+        return True
+    if isinstance(cell, np.datetime64 | np.timedelta64):
+        return bool(np.isnat(cell))
+    if isinstance(cell, Decimal):
+        return cell.is_nan()
+    return isinstance(cell, float | np.floating) and bool(cell != cell)
+
+
 def require_encodable(text: str, where: str) -> None:
     """Refuse a text with half of a surrogate pair, which no file can hold.
 
@@ -140,15 +152,12 @@ def _as_array(X: Any) -> Shaped[np.ndarray, "..."]:
 
 def _plain(cell: Any, row: int, name: str) -> Any:
     """A cell as a text, an int, a float, a Decimal or None."""
-    if cell is None or isinstance(cell, str):
+    if isinstance(cell, str):
         return cell
-    pandas = sys.modules.get("pandas")
-    if cell is np.ma.masked or (pandas is not None and (cell is pandas.NA or cell is pandas.NaT)):
-        return None
-    if isinstance(cell, np.datetime64 | np.timedelta64) and np.isnat(cell):
+    if is_gap(cell):
         return None
     if isinstance(cell, Decimal):
-        return None if cell.is_nan() else cell if cell.is_finite() else float(cell)
+        return cell if cell.is_finite() else float(cell)
     times = datetime.date | datetime.time | datetime.timedelta | np.datetime64 | np.timedelta64
     if isinstance(cell, times) or not isinstance(cell, numbers.Real | np.bool_):
         hint = INSTEAD_OF_TIMES if isinstance(cell, times) else ""

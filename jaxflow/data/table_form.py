@@ -12,9 +12,11 @@ from jaxtyping import Float64
 from pydantic import Field, field_validator, model_validator
 
 from jaxflow.config.spec import Spec
+from jaxflow.data.categories import as_number, number_text
+from jaxflow.data.cells import is_gap
 from jaxflow.data.column_map import ColumnMap
 from jaxflow.data.discrete_maps import Categorical
-from jaxflow.data.frame import Frame, arrow_table, as_number, is_number, is_pandas, is_table, is_text, number_text
+from jaxflow.data.frame import Frame, arrow_table, is_number, is_pandas, is_table, is_text
 from jaxflow.errors import InputError
 
 Library: TypeAlias = Literal["numpy", "pandas", "polars", "pyarrow"]
@@ -214,7 +216,7 @@ def _of_cells(X: Any, frame: Frame) -> TableForm:
         types = ["string" if name in frame.categories else _whole_or_not(x) for name, x in named]
     else:
         array = X if isinstance(X, np.ndarray) else np.array(X, dtype=object if frame.categories else None)
-        dtype = "str" if array.dtype.kind == "U" else _known(str(array.dtype)) or "float64"
+        dtype = "str" if array.dtype.kind in "UTS" else _known(str(array.dtype)) or "float64"
         if dtype == "object":
             named = zip(frame.names, array.T, strict=True)
             types = [_type_of_objects(column.tolist(), name in frame.categories) for name, column in named]
@@ -233,10 +235,11 @@ def _whole_or_not(x: Float64[np.ndarray, "n"]) -> str:
 def _type_of_objects(cells: list[Any], texts: bool) -> str:
     if texts:
         return "string"
-    there = [cell for cell in cells if cell is not None and cell == cell]
+    there = [cell for cell in cells if not is_gap(cell)]
     if there and all(isinstance(cell, bool | np.bool_) for cell in there):
         return "bool"
-    return "int64" if all(isinstance(cell, int | np.integer) for cell in there) else "double"
+    whole = all(isinstance(cell, int | np.integer) and -(2**63) <= cell < 2**63 for cell in there)
+    return "int64" if whole else "double"
 
 
 def _cells(codes: Float64[np.ndarray, "n"], column: ColumnMap, kind: pa.DataType) -> pa.Array:

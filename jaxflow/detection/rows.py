@@ -40,6 +40,8 @@ def read_rows(detector: Any, X: Any, *, reset: bool, allow_missing: bool) -> Fra
             frame = _by_name(detector, as_frame(table), reset)
         else:
             # The names, and their order; of pandas as they are, since there they may be numbers.
+            if is_pandas(X) and len({isinstance(name, str) for name in X.columns}) > 1:
+                raise InputError("X: some names of columns are texts and some are not: X.columns.astype(str) are texts")
             validate_data(detector, X if is_pandas(X) else table, skip_check_array=True, reset=reset)
             frame = as_frame(table)
     else:
