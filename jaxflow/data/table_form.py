@@ -263,6 +263,8 @@ def _categories(texts: Sequence[str], kind: pa.DataType) -> pa.Array:
         return pa.array(texts, kind)
     if pa.types.is_boolean(kind):
         return pa.array([text.lower() in ("true", "1") for text in texts], kind)
+    if pa.types.is_integer(kind) and all(text.lstrip("-").isdigit() for text in texts):
+        return pa.array([int(text) for text in texts], kind)  # identifiers of more digits than a float has
     numbers = [as_number(text) for text in texts]
     values = np.array([np.nan if number is None else number for number in numbers], np.float64)
     return _numbers(values, np.isnan(values), kind)
