@@ -46,6 +46,15 @@ def test_every_row_gets_its_own_score(small_chunks, rows):
     np.testing.assert_array_equal(scores, z.sum(axis=1))
 
 
+def test_every_row_is_scored_in_its_own_context(small_chunks):
+    class Given(Product):
+        def log_prob(self, x, context=None):
+            return super().log_prob(x) + context[..., 0]
+
+    z, context = np.arange(300.0).reshape(150, 2), 1000 * np.arange(150.0)[:, None]
+    np.testing.assert_array_equal(score_rows(Given(), z, context), z.sum(axis=1) - context[:, 0])
+
+
 def test_few_programs_serve_any_number_of_rows():
     model = Product(3.0)
     score_rows(model, np.zeros((64, 2)))

@@ -8,7 +8,7 @@ from flax import nnx
 
 from jaxflow.errors import InputError
 from jaxflow.models import MAF, Gaussian, Model, RealNVP, state_arrays
-from jaxflow.models.model import weighted_mean
+from jaxflow.models.model import DirectlyFitted, weighted_mean
 from jaxflow.networks import Buffer
 from jaxflow.training import Batch, FitSpec, fit, flat
 
@@ -269,6 +269,17 @@ def test_models_that_fit_themselves_go_through_the_same_door():
     )
     with pytest.raises(InputError, match="takes no FitSpec"):
         fit(Gaussian(2), x, None, SPEC, key=jax.random.key(0))
+
+
+def test_the_best_loss_of_a_model_that_fits_itself_is_the_lowest_so_far():
+    class Fitted(Location, DirectlyFitted):
+        def fit_directly(self, x, weight=None, context=None, *, key):
+            return jnp.array([3.0, 1.0, 2.0])
+
+    history = fit(Fitted(), rows(), rows(), key=jax.random.key(0)).history
+    assert history.column("train_loss") == [3.0, 1.0, 2.0]
+    assert history.column("best_loss") == [3.0, 1.0, 1.0]
+    assert history.column("valid_loss")[:2] == [None, None]
 
 
 @pytest.mark.parametrize(

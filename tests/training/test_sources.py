@@ -19,6 +19,7 @@ from jaxflow.errors import InputError, NonFiniteLoss, Preempted
 from jaxflow.models import MAF, EnsembleSpec, Gaussian, Model, RealNVP, state_arrays
 from jaxflow.models.model import weighted_mean
 from jaxflow.training import Batch, Checkpoints, FitSpec, NpyFile, TableFiles, Watcher, fit, preemption, stream
+from jaxflow.training.epoch import EpochKeys
 from jaxflow.training.read_ahead import read_ahead
 from jaxflow.training.stream import Stream
 
@@ -104,6 +105,23 @@ def test_an_epoch_of_many_blocks_sees_every_row_once_in_another_order_each_time(
     assert_same_fit(fits[0], fits[1])
     assert fits[0].history.column("train_loss") != fits[2].history.column("train_loss")
     assert fits[0].history.column("train_loss")[-1] < fits[0].history.column("train_loss")[0]
+
+
+def test_rows_for_first_values_are_spread_over_all_chunks(tmp_path):
+    x = rows()
+    source = TableFiles(write_parquet(tmp_path / "rows", x, group=5), buffer_rows=len(x))
+    for count in (7, 20, len(x)):
+        found = Stream(source, maf(), SPEC).first_rows(count).x
+        np.testing.assert_allclose(found, x[:: -(-len(x) // count)], rtol=1e-6)
+
+
+def test_every_block_is_shuffled_in_its_own_way(folder):
+    blocks, whole = (Stream(TableFiles(folder, buffer_rows=count), maf(), SPEC) for count in (16, 10_000))
+    keys = EpochKeys.of(jax.random.key(0), jnp.asarray(0))
+    drawn = [jax.random.key_data(blocks._shuffle_key(keys, number)).tolist() for number in range(3)]
+    assert len({tuple(key) for key in drawn}) == 3
+    # One block is shuffled as the rows in memory are.
+    assert whole._shuffle_key(keys, 0) == keys.shuffle
 
 
 def test_steps_in_blocks_are_those_of_the_same_order_in_memory(tmp_path):
