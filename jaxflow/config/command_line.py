@@ -186,8 +186,8 @@ def _exit_code(main: Callable[[Sequence[str] | None], None]) -> Any:
         return leaving.code
     except InputError as error:
         return _complain(f"error: {error}", BAD_INPUT)
-    except KeyboardInterrupt:
-        return _complain(last_words("interrupted"), INTERRUPTED)
+    except KeyboardInterrupt as stopped:
+        return _complain(last_words("interrupted", stopped), INTERRUPTED)
     except Preempted as stopped:
         return _complain(f"{stopped}; --resume goes on from there", 0)
     except MemoryError as error:

@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import os
+import warnings
 from collections.abc import Hashable
 from contextlib import suppress
 from functools import wraps
@@ -30,6 +31,7 @@ def keep_compiled_programs() -> None:
     directory cannot be written, nothing is kept. What is damaged there is removed and made again.
     """
     _remove_what_is_damaged()
+    warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry")  # the next run tries again
     settings = jax.config.values
     if settings["jax_compilation_cache_dir"] is not None or not settings["jax_enable_compilation_cache"]:
         return

@@ -48,14 +48,15 @@ def advising(advice: Callable[[], str]) -> Iterator[None]:
     _advice = advice
     try:
         yield
+    except KeyboardInterrupt as stopped:
+        raise KeyboardInterrupt(advice()) from stopped
     finally:
         _advice = None
 
 
-def last_words(what: str) -> str:
+def last_words(what: str, advice: object) -> str:
     """What a script says when a signal has ended it, with the advice if there is any."""
-    advice = _advice() if _advice is not None else ""
-    return f"{what}; {advice}" if advice else what
+    return f"{what}; {advice}" if str(advice) else what
 
 
 def _left_to_thread(number: int, frame: FrameType | None) -> None:
@@ -79,6 +80,6 @@ def _wait(descriptor: int) -> None:
 
 def _end(what: str, code: int) -> None:
     remove_unfinished()
-    say(last_words(what))
+    say(last_words(what, "" if _advice is None else _advice()))
     remove_unfinished()  # what the main thread was about to open
     os._exit(code)  # the main thread may be where it cannot be reached

@@ -86,6 +86,7 @@ def print_for_scripts() -> None:
     warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
     logging.getLogger().addHandler(_Log(logging.WARNING))
     sys.excepthook = _say_traceback
+    sys.unraisablehook = _say_unraisable
 
 
 class _Log(logging.Handler):
@@ -94,10 +95,14 @@ class _Log(logging.Handler):
 
 
 def _say_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    for line in "".join(traceback.format_exception(kind, error, trace)).splitlines():
+        say(line)
+
+
+def _say_unraisable(what: Any) -> None:
     # Threads of libraries written in C++ report here what also comes back to who waits for them.
     if threading.current_thread() is threading.main_thread():
-        for line in "".join(traceback.format_exception(kind, error, trace)).splitlines():
-            say(line)
+        say(f"warning: {what.exc_type.__name__}: {what.exc_value}")
 
 
 def say(text: object) -> None:

@@ -88,7 +88,9 @@ def _checkout(root: Path) -> tuple[str | None, bool | None]:
 
 def _git(root: Path, *arguments: str) -> str | None:
     try:
-        answer = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)
+        # Its index stays as it is: what ends the process half-way would leave a lock there.
+        command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
+        answer = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return answer.stdout.strip()

@@ -37,6 +37,7 @@ __all__ = ["CheckpointWriter", "Checkpoints", "Restored", "discard", "fit_identi
 
 DIGESTS = frozenset({"model", "training data", "held-out data", "random key"})
 LONGEST_REASON = 200  # characters
+LONGEST_WAIT = 3.0  # seconds for threads that write to a checkpoint that has failed
 COMPARED_ROWS = 4096  # rows of the training data that are compared when a fit goes on
 
 
@@ -83,6 +84,7 @@ class CheckpointWriter:
         self.place = checkpoints.directory.absolute()
         self.checkpoints, self.identity = checkpoints, identity
         self.saved_at, self.saved_position, self.stopping = time.perf_counter(), -1, False
+        self.failed = False  # to write
         require_place_for_checkpoints(checkpoints.directory)
         if not checkpoints.resume and has_checkpoints(self.place):
             raise InputError(
@@ -121,16 +123,18 @@ class CheckpointWriter:
             if error is None:
                 raise
         finally:
+            if self.failed:
+                discard_unfinished(self.place, patience=LONGEST_WAIT)
             logging.getLogger("absl").removeFilter(_not_of_orbax)
 
     @contextmanager
     def _in_one_sentence(self) -> Iterator[None]:
-        """Say what Orbax has to say of files as an `InputError`, and remove what it could not finish."""
+        """Say what Orbax has to say of files as an `InputError`."""
         try:
             yield
         except Exception as error:  # whatever its many parts raise
             gone = not self.place.is_dir()
-            discard_unfinished(self.place)
+            self.failed = True
             why = "it was removed while the fit lasted" if gone else _reason(error)
             raise InputError(f"{self.checkpoints.directory}: a checkpoint cannot be written: {why}") from error
 

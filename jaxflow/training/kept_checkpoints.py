@@ -5,6 +5,7 @@ A directory may hold other things too, which stay as they are: whoever names it 
 
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -61,8 +62,21 @@ def discard(directory: Path) -> None:
     discard_unfinished(directory)
 
 
-def discard_unfinished(directory: Path) -> None:
-    """Remove what an interruption has left of checkpoints, and the directory if nothing else is in it."""
+def discard_unfinished(directory: Path, patience: float = 0.0) -> None:
+    """Remove what an interruption has left of checkpoints, and the directory if nothing else is in it.
+
+    Args:
+        directory: of the checkpoints.
+        patience: seconds for which threads may write to what is to be removed.
+    """
+    started = time.monotonic()
+    _discard_unfinished(directory)
+    while time.monotonic() - started < patience:
+        time.sleep(0.1)
+        _discard_unfinished(directory)
+
+
+def _discard_unfinished(directory: Path) -> None:
     members = [child for child in _children(directory) if child.name.isdigit() and not _is_checkpoint(child)]
     for place in (*members, directory):
         for child in _children(place):

@@ -256,11 +256,17 @@ with replacing("answers.csv") as temporary, advising(lambda: "there is a way on"
 
 @pytest.mark.end_to_end
 def test_ctrl_c_ends_in_one_line(tmp_path):
-    script = start(tmp_path, "print('ready', flush=True)\ntime.sleep(60)", stdout=subprocess.PIPE)
+    body = """
+from jaxflow.config.ending import advising
+with advising(lambda: "there is a way on"):
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+    script = start(tmp_path, body, stdout=subprocess.PIPE)
     assert script.stdout
     assert script.stdout.readline() == "ready\n"
     started = time.monotonic()
     script.send_signal(signal.SIGINT)
-    assert script.communicate(timeout=120) == ("", "interrupted\n")
+    assert script.communicate(timeout=120) == ("", "interrupted; there is a way on\n")
     assert script.returncode == 130
     assert time.monotonic() - started < 20

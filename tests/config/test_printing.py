@@ -2,9 +2,12 @@ import io
 import logging
 import os
 import sys
+import threading
 import warnings
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -47,6 +50,7 @@ def test_a_long_text_is_cut_in_its_middle(char):
 def test_what_libraries_say_is_a_line(capsys, monkeypatch):
     monkeypatch.setattr(warnings, "showwarning", None)
     monkeypatch.setattr(sys, "excepthook", None)
+    monkeypatch.setattr(sys, "unraisablehook", None)
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     printing.print_for_scripts()
     warnings.showwarning("\x1b[2J", UserWarning, "a.py", 1)
@@ -55,8 +59,13 @@ def test_what_libraries_say_is_a_line(capsys, monkeypatch):
     except ValueError as error:
         logging.getLogger("orbax").exception("it\nfailed")
         sys.excepthook(ValueError, error, None)
+    report: Any = sys.unraisablehook
+    report(SimpleNamespace(exc_type=KeyError, exc_value=KeyError("a")))
+    in_a_thread = threading.Thread(target=report, args=(SimpleNamespace(exc_type=KeyError, exc_value="b"),))
+    in_a_thread.start()
+    in_a_thread.join()
     lines = [r"warning: \x1b[2J", "error: orbax: it failed", r"ValueError: \x1b[2J"]
-    assert capsys.readouterr().err.splitlines() == lines
+    assert capsys.readouterr().err.splitlines() == [*lines, "warning: KeyError: 'a'"]
 
 
 def test_without_a_stream_nothing_is_said(monkeypatch):

@@ -1,6 +1,7 @@
 """A fit that goes on from a checkpoint ends as if it had never been interrupted."""
 
 import json
+import logging
 import os
 import shutil
 import signal
@@ -174,6 +175,43 @@ def test_what_is_discarded_is_no_checkpoint_at_any_moment(tmp_path, monkeypatch)
     fitted(MEMBER, Checkpoints(directory=kept, seconds=0))
     discard(kept)
     assert not list(tmp_path.iterdir())
+
+
+class Full:
+    """Orbax where there is no space left: it fails at once or in the background, and leaves what it began."""
+
+    def __init__(self, place, error, late):
+        self.place, self.error, self.late = place, error, late
+
+    def save(self, position, **_):
+        (self.place / f"{position}.orbax-checkpoint-tmp" / "state.orbax-checkpoint-tmp" / "d").mkdir(parents=True)
+        if not self.late:
+            self.close()
+
+    def close(self):
+        logging.getLogger("absl").error("much of what is known")
+        raise self.error
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (ValueError("UNAVAILABLE: Error writing [OS error 27: EFBIG File too large] [source]"), "EFBIG File too large"),
+        (ValueError("x" * 10_000), "x" * 200),
+    ],
+)
+def test_what_cannot_be_written_is_one_sentence(tmp_path, monkeypatch, error, said, late):
+    monkeypatch.setattr(checkpoints, "LONGEST_WAIT", 0.0)
+    kept = tmp_path / "kept"
+    writer = checkpoints.CheckpointWriter(Checkpoints(directory=kept, seconds=0), {})
+    vars(writer)["_manager"] = Full(kept, error, late)
+    with pytest.raises(InputError) as refused, writer:
+        writer.save(1, {"a": np.zeros(1)}, [], "after epoch 1")
+    assert str(refused.value) == f"{kept}: a checkpoint cannot be written: {said}"
+    assert not list(tmp_path.iterdir())
+    assert checkpoints._not_of_orbax not in logging.getLogger("absl").filters
 
 
 def test_a_model_that_fits_itself_takes_none(tmp_path):
