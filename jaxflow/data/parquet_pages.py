@@ -5,6 +5,7 @@ what the header of the page says. Headers are structs in Thrift's compact protoc
 (https://github.com/apache/parquet-format: PageHeader).
 """
 
+from io import BufferedIOBase
 from typing import BinaryIO, NamedTuple
 
 _FIRST_BYTES, _MOST_BYTES = 1 << 7, 1 << 20  # of a header; statistics make it long
@@ -24,7 +25,7 @@ class Pages(NamedTuple):
     largest: int
 
 
-def measure_pages(file: BinaryIO, start: int, length: int) -> Pages:
+def measure_pages(file: BinaryIO | BufferedIOBase, start: int, length: int) -> Pages:
     """Add up the pages that lie in a part of a file.
 
     Args:
@@ -49,7 +50,7 @@ def measure_pages(file: BinaryIO, start: int, length: int) -> Pages:
     return Pages(total, largest)
 
 
-def _page(file: BinaryIO, position: int) -> tuple[int, int, int]:
+def _page(file: BinaryIO | BufferedIOBase, position: int) -> tuple[int, int, int]:
     """How long a page's header is, its content once decompressed, and its content in the file."""
     count = _FIRST_BYTES
     while True:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +25,7 @@ def write(path, x, names="abc"):
         parquet.write_table(table, path, row_group_size=10)
 
 
-def opened(path):
+def opened(path) -> Any:
     return NpyFile(path) if path.suffix == ".npy" else TableFiles(path)
 
 
