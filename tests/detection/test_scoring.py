@@ -49,6 +49,7 @@ def test_every_row_gets_its_own_score(small_chunks, rows):
 def test_every_row_is_scored_in_its_own_context(small_chunks):
     class Given(Product):
         def log_prob(self, x, context=None):
+            assert context is not None
             return super().log_prob(x) + context[..., 0]
 
     z, context = np.arange(300.0).reshape(150, 2), 1000 * np.arange(150.0)[:, None]
