@@ -15,6 +15,7 @@ from jaxflow.data.parquet_table import ParquetTable
 from jaxflow.data.table import NO_TEXTS, Table
 from jaxflow.data.table_limits import require_moderate
 from jaxflow.errors import InputError
+from jaxflow.whole_numbers import whole_number
 
 _STREAMED: dict[str, Any] = {".csv": CsvTable, ".csv.gz": CsvTable, ".parquet": ParquetTable}
 _FORMATS: dict[str, Any] = {**_STREAMED, ".npz": NpzTable}
@@ -78,7 +79,7 @@ def read_chunks(
     path: Path | str,
     *,
     features: Sequence[str],
-    chunk_rows: int = 65536,
+    chunk_rows: Any = 65536,
     categories: Mapping[str, Sequence[str]] = NO_TEXTS,
     missing: bool = False,
     csv: CsvOptions | None = None,
@@ -101,8 +102,7 @@ def read_chunks(
             no finite number, a row has too few or too many cells, or there is no row.
     """
     path = Path(path)
-    if chunk_rows < 1:
-        raise InputError(f"chunk_rows is {chunk_rows}, expected at least 1")
+    chunk_rows = whole_number("chunk_rows", chunk_rows, least=1)
     if not features:
         raise InputError(f"{path}: no feature is named, expected at least one")
     table = open_streamed(path, csv)

@@ -13,6 +13,7 @@ from jaxflow.data.frame import Frame
 from jaxflow.data.kept_texts import shown_text
 from jaxflow.errors import InputError
 from jaxflow.models.terms import TermsMethod
+from jaxflow.whole_numbers import whole_number
 
 # Texts of cells that are no category of the detector's, by row and number of the column.
 OtherTexts: TypeAlias = Mapping[tuple[int, int], str]
@@ -109,14 +110,13 @@ class Explanation:
     seen: Mapping[str, str] = field(default_factory=dict)
     others: OtherTexts = field(default_factory=dict)
 
-    def top(self, count: int = 3) -> list[tuple[Reason, ...]]:
+    def top(self, count: Any = 3) -> list[tuple[Reason, ...]]:
         """The columns that carry most of each row's score, by their calibrated terms, at most `count` of them.
 
         Raises:
-            InputError: if `count` is below 1.
+            InputError: if `count` is no whole number of at least 1.
         """
-        if count < 1:
-            raise InputError(f"count = {count}: expected at least 1")
+        count = whole_number("count", count, least=1)
         # By the contribution where the calibrated terms are equal, and then as the columns come.
         order = np.lexsort((-self.contributions, -self.calibrated), axis=-1)[:, :count]
         return [tuple(self._reason(row, column) for column in columns) for row, columns in enumerate(order.tolist())]

@@ -19,6 +19,7 @@ from jaxflow.detection.attribution import (
 from jaxflow.detection.inputs import NEVER_SEEN
 from jaxflow.detection.normal_range import distances
 from jaxflow.errors import InputError
+from jaxflow.whole_numbers import whole_number
 
 HALVINGS = 20  # of the way from a row that passes to the one that does not: to a millionth
 ROWS_AT_ONCE = 4096
@@ -78,14 +79,13 @@ class Counterfactual:
         """By how much each value would have to change; 0 where it may stay, NaN from or to none."""
         return np.where(self.changed, self.rows - self.x, 0.0)
 
-    def top(self, count: int = 3) -> list[tuple[Change, ...]]:
+    def top(self, count: Any = 3) -> list[tuple[Change, ...]]:
         """The values of each row that would have to change most, at most `count` of them.
 
         Raises:
-            InputError: if `count` is below 1.
+            InputError: if `count` is no whole number of at least 1.
         """
-        if count < 1:
-            raise InputError(f"count = {count}: expected at least 1")
+        count = whole_number("count", count, least=1)
         order = np.argsort(-np.where(self.changed, self.distances, -1.0), axis=1, kind="stable")[:, :count]
         return [
             tuple(self._change(row, column) for column in columns if self.changed[row, column])

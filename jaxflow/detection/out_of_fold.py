@@ -9,6 +9,7 @@ from jaxtyping import Float, Int64
 
 from jaxflow.data.frame import Frame
 from jaxflow.errors import NonFiniteLoss
+from jaxflow.whole_numbers import whole_number
 
 FOLDS = 5
 ENOUGH_ROWS = 100  # held out, they know a rate of 1 %
@@ -21,14 +22,14 @@ class Fold(NamedTuple):
     score: Int64[np.ndarray, "n_score"]
 
 
-def fold_count(n: int, calibration_fraction: float, calibration_folds: int | None) -> int:
+def fold_count(n: int, calibration_fraction: float, calibration_folds: Any) -> int:
     """The number of folds for n rows; 0 where none are made, and rows held out or learned from calibrate.
 
     None for `calibration_folds` means 5 (of fewer rows, one for each) where the held-out part would have fewer than 100
     rows, and otherwise 0.
     """
     if calibration_folds is not None:
-        return calibration_folds
+        return whole_number("calibration_folds", calibration_folds)
     if not calibration_fraction or round(calibration_fraction * n) >= ENOUGH_ROWS:
         return 0
     return min(FOLDS, n)

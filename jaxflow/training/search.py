@@ -14,6 +14,7 @@ from jaxflow.models import Density, FlowSpec
 from jaxflow.training.fit_ensemble import fit_ensemble
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.history import History
+from jaxflow.whole_numbers import whole_number
 
 SEARCHED = ("learning_rate", "weight_decay", "input_noise")
 
@@ -51,7 +52,7 @@ def search(
     ranges: Mapping[str, tuple[float, float]],
     *,
     key: PRNGKeyArray,
-    trials: int = 16,
+    trials: Any = 16,
     fit_spec: FitSpec | None = None,
     progress: bool = False,
 ) -> SearchResult:
@@ -77,7 +78,8 @@ def search(
             `fit` wants it.
         FloatingPointError: if no trial had a finite loss.
     """
-    _check(ranges, trials)
+    trials = whole_number("trials", trials, least=1)
+    _check(ranges)
     if valid is None:
         raise InputError("a search needs held-out rows to rank by, and valid is None")
     draw_key, fit_key = jax.random.split(key)
@@ -95,9 +97,7 @@ def search(
     return SearchResult(fitted.model.take(order[0]), ranked)
 
 
-def _check(ranges: Mapping[str, tuple[float, float]], trials: int) -> None:
-    if trials < 1:
-        raise InputError(f"trials must be at least 1, got {trials}")
+def _check(ranges: Mapping[str, tuple[float, float]]) -> None:
     if not ranges:
         raise InputError(f"ranges names no hyperparameter; known are {', '.join(SEARCHED)}")
     for name, (low, high) in ranges.items():

@@ -18,6 +18,7 @@ from jaxflow.data.table_limits import require_few_columns
 from jaxflow.data.tabular import open_streamed, table_files
 from jaxflow.errors import InputError
 from jaxflow.regular_file import identity_of, open_regular, require_unchanged
+from jaxflow.whole_numbers import whole_number
 
 BUFFER_ROWS = 262_144
 MAPPED_ROWS = 65_536  # most rows of a chunk of a memory-mapped file
@@ -94,8 +95,8 @@ class NpyFile(Source):
             rows are read, if it has changed since.
     """
 
-    def __init__(self, path: Path | str, *, buffer_rows: int = BUFFER_ROWS):
-        self.buffer_rows = _checked(buffer_rows)
+    def __init__(self, path: Path | str, *, buffer_rows: Any = BUFFER_ROWS):
+        self.buffer_rows = buffer_rows = whole_number("buffer_rows", buffer_rows, least=1)
         self.path = Path(path)
         with open_regular(self.path) as file:
             self._identity = identity_of(file)
@@ -173,10 +174,10 @@ class TableFiles(Source):
         path: Path | str | Sequence[Path | str],
         columns: Sequence[str] | None = None,
         *,
-        buffer_rows: int = BUFFER_ROWS,
+        buffer_rows: Any = BUFFER_ROWS,
         csv: CsvOptions | None = None,
     ):
-        self.buffer_rows = _checked(buffer_rows)
+        self.buffer_rows = buffer_rows = whole_number("buffer_rows", buffer_rows, least=1)
         if isinstance(path, Path | str):
             self.files = table_files(path) if Path(path).is_dir() else (Path(path),)
         else:
@@ -237,9 +238,3 @@ class TableFiles(Source):
         """Of each file path, size and age; and the columns."""
         about = [[str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns] for file in self.files]
         return [about, list(self.columns)]
-
-
-def _checked(buffer_rows: int) -> int:
-    if buffer_rows < 1:
-        raise InputError(f"buffer_rows = {buffer_rows}: expected at least 1")
-    return buffer_rows

@@ -124,7 +124,7 @@ def test_chunks_refuse_at_the_call(message, tmp_path):
     assert message(read_chunks, tmp_path / "no.csv", features=["a"]) == "there is no such file"
     headless = csv_file(tmp_path, "1,2\n3,4\n")
     assert message(read_chunks, headless, features=["a"]) == "column a is missing; the columns are 1, 2"
-    with pytest.raises(InputError, match="chunk_rows is 0, expected at least 1"):
+    with pytest.raises(InputError, match="chunk_rows = 0: expected a whole number of at least 1"):
         read_chunks(path, features=["a"], chunk_rows=0)
     npz = npz_of_columns(tmp_path)
     assert message(read_chunks, npz, features=["a"]) == "unknown extension, expected one of .csv, .csv.gz, .parquet"

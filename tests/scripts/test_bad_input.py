@@ -164,7 +164,7 @@ CASES = {
     f"{SCORE} damaged.parquet": "damaged.parquet: cannot be read as Parquet (",
     f"{SCORE} file.txt": "file.txt: unknown extension, expected one of .csv, .csv.gz, .parquet",
     f"{SCORE} model": "model: there is no file in it, expected some that end in .csv or",
-    f"{SCORE} good.csv --chunk-rows 0": "chunk_rows is 0, expected at least 1",
+    f"{SCORE} good.csv --chunk-rows 0": "chunk_rows = 0: expected a whole number of at least 1",
     f"{SCORE} good.csv --reasons -1": "--reasons -1: expected at least 0",
     f"{SCORE} good.csv --reasons-method shapley": "argument --reasons-method: invalid choice: 'shapley' (choose from ",
     f"{SCORE} good.csv --chunk-rows many": "argument --chunk-rows: invalid int value: 'many'; score.py --help lists",

@@ -71,7 +71,7 @@ def test_trials_that_diverge_are_last():
         ({"learning_rate": (0.1, 0.01)}, 4, "the range of learning_rate must be two positive numbers in order"),
         ({"input_noise": (0.0, 0.1)}, 4, "the range of input_noise must be two positive numbers in order, got 0.0"),
         ({}, 4, "ranges names no hyperparameter"),
-        ({"learning_rate": (0.01, 0.1)}, 0, "trials must be at least 1, got 0"),
+        ({"learning_rate": (0.01, 0.1)}, 0, "trials = 0: expected a whole number of at least 1"),
     ],
 )
 def test_bad_ranges_are_refused(ranges, trials, message):

@@ -340,7 +340,7 @@ def test_files_that_do_not_suit_are_refused(tmp_path, folder):
         TableFiles(tmp_path / "rows.txt")
     with pytest.raises(InputError, match=r"part0\.parquet: column d is missing"):
         TableFiles(folder, columns=["a", "d"])
-    with pytest.raises(InputError, match="buffer_rows = 0: expected at least 1"):
+    with pytest.raises(InputError, match="buffer_rows = 0: expected a whole number of at least 1"):
         TableFiles(folder, buffer_rows=0)
     (folder / "part1.parquet").write_bytes(b"PAR1 broken")
     with pytest.raises(InputError, match=r"part1\.parquet: cannot be read as Parquet"):
