@@ -84,6 +84,10 @@ class CsvTable(Table):
         self._textual = {texts[field.name] for field in schema if pa.types.is_string(field.type)}
         self._boolean = {texts[field.name] for field in schema if pa.types.is_boolean(field.type)}
 
+    def types(self, columns):
+        """See `Table.types`; those that hold true and false."""
+        return {name: "bool" for name in columns if name in self._boolean}
+
     def texts(self, columns, declared):
         """See `Table.texts`: those declared, and those in which fewer than half of the cells are numbers.
 

@@ -20,6 +20,7 @@ class Dataset:
         feature_names: one name a column, all different.
         categories: the texts of each column of texts; x holds their places.
         may_miss: whether values may be missing; they are NaN.
+        types: what the columns are in the file, in Arrow's words, where that is known.
         kinds: what else the source says of each row, such as the name of an attack; no detector sees it.
         for_test: the rows that the source sets apart for the test; None where it leaves the division to others.
 
@@ -36,6 +37,7 @@ class Dataset:
     may_miss: bool = False
     kinds: Mapping[str, Shaped[np.ndarray, "_"]] = field(default_factory=dict)
     for_test: Bool[np.ndarray, "_"] | None = None
+    types: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self):
         if self.x.ndim != 2 or self.x.shape[0] < 1 or self.x.shape[1] < 1:

@@ -47,12 +47,14 @@ class Frame:
         categories: the texts of each column of texts, all different.
         exact: the numbers of each column of whole numbers that x had to round, such as long identifiers; any number
             where one is missing.
+        types: what the columns were in a file, in Arrow's words, where that is known.
     """
 
     x: Float64[np.ndarray, "n columns"]
     names: tuple[str, ...]
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     exact: Mapping[str, Shaped[np.ndarray, "_"]] = field(default_factory=dict)
+    types: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -60,7 +62,7 @@ class Frame:
     def __getitem__(self, rows: Any) -> "Frame":
         """Some of the rows: a slice, a mask or their numbers."""
         exact = {name: numbers[rows] for name, numbers in self.exact.items()}
-        return Frame(self.x[rows], self.names, self.categories, exact)
+        return Frame(self.x[rows], self.names, self.categories, exact, self.types)
 
     def pick(self, names: Sequence[str]) -> "Frame":
         """Some of the columns, in this order."""
@@ -70,13 +72,15 @@ class Frame:
         x = self.x[:, [place[name] for name in names]]
         categories = {name: self.categories[name] for name in names if name in self.categories}
         exact = {name: self.exact[name] for name in names if name in self.exact}
-        return Frame(x, tuple(names), categories, exact)
+        return Frame(x, tuple(names), categories, exact, self.types)
 
     def renamed(self, names: Sequence[str]) -> "Frame":
         """The same columns under other names."""
         new = dict(zip(self.names, names, strict=True))
         categories = {new[name]: texts for name, texts in self.categories.items()}
-        return Frame(self.x, tuple(names), categories, {new[name]: cells for name, cells in self.exact.items()})
+        exact = {new[name]: cells for name, cells in self.exact.items()}
+        types = {new[name]: kind for name, kind in self.types.items() if name in new}
+        return Frame(self.x, tuple(names), categories, exact, types)
 
     def text(self, row: int, column: str) -> str:
         """One cell as a reader would write it; empty where it is missing."""

@@ -56,6 +56,10 @@ class ParquetTable(Table):
                 raise damaged(path, "Parquet", error) from None
         self._set_names(path, names)
 
+    def types(self, columns):
+        """See `Table.types`."""
+        return {name: str(self._types.field(name).type) for name in columns}
+
     def features(self, label):
         """See `Table.features`; nor is the index of a frame that pandas wrote one."""
         index = index_columns(self._types)

@@ -63,16 +63,17 @@ class Split:
     train_rows: Int64[np.ndarray, "n_train"]
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     kinds_test: Mapping[str, Shaped[np.ndarray, "n_test"]] = field(default_factory=dict)
+    types: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def train(self) -> Frame:
         """The training rows with the names of their columns."""
-        return Frame(self.x_train, self.feature_names, self.categories)
+        return Frame(self.x_train, self.feature_names, self.categories, types=self.types)
 
     @property
     def test(self) -> Frame:
         """The test rows likewise."""
-        return Frame(self.x_test, self.feature_names, self.categories)
+        return Frame(self.x_test, self.feature_names, self.categories, types=self.types)
 
 
 def split_dataset(dataset: Dataset, spec: SplitSpec, *, seed: int = 0) -> Split:
@@ -120,6 +121,7 @@ def split_dataset(dataset: Dataset, spec: SplitSpec, *, seed: int = 0) -> Split:
         train,
         dataset.categories,
         {name: kinds[test] for name, kinds in dataset.kinds.items()},
+        dataset.types,
     )
 
 

@@ -97,6 +97,10 @@ class Table(ABC):
             raise InputError(f"{self.path}: column {name} is to be categorical, but {type(self).__name__} has numbers")
         return {}
 
+    def types(self, columns: Sequence[str]) -> dict[str, str]:
+        """What the columns are, in Arrow's words, of those whose type the file says."""
+        return {}
+
     def features(self, label: str | None) -> tuple[str, ...]:
         """The columns that are features unless the caller says otherwise: all but the label."""
         return tuple(name for name in self.names if name != label)

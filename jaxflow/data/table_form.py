@@ -3,6 +3,7 @@
 import importlib
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any, Literal, TypeAlias
 
@@ -213,7 +214,7 @@ def _of_cells(X: Any, frame: Frame) -> TableForm:
     if isinstance(X, Frame):
         dtype = "object" if frame.categories else "float64"
         named = zip(frame.names, frame.x.T, strict=True)
-        types = ["string" if name in frame.categories else _whole_or_not(x) for name, x in named]
+        types = [_type_in_file(frame.types.get(name), x, name in frame.categories) for name, x in named]
     else:
         array = X if isinstance(X, np.ndarray) else np.array(X, dtype=object if frame.categories else None)
         dtype = "str" if array.dtype.kind in "UTS" else _known(str(array.dtype)) or "float64"
@@ -225,6 +226,14 @@ def _of_cells(X: Any, frame: Frame) -> TableForm:
     return TableForm(
         columns=tuple(ColumnForm(name=n, type=kind, dtype=dtype) for n, kind in zip(frame.names, types, strict=True))
     )
+
+
+def _type_in_file(known: str | None, x: Float64[np.ndarray, "n"], texts: bool) -> str:
+    """The type of a column of a file, from what the file says or from its values."""
+    with suppress(ValueError):
+        if known is not None:
+            return str(arrow_type(known))
+    return "string" if texts else _whole_or_not(x)
 
 
 def _whole_or_not(x: Float64[np.ndarray, "n"]) -> str:

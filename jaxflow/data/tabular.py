@@ -72,7 +72,8 @@ def read_table(
     texts = table.texts(features, [name for name in features if name in categorical])
     batches = table.batches(columns, label, texts=texts, missing=missing)
     x, y = _gathered(path, batches, len(features))
-    return Dataset(_name(path), x, None if label is None else y, tuple(features), texts, missing)
+    types = table.types(features)
+    return Dataset(_name(path), x, None if label is None else y, tuple(features), texts, missing, types=types)
 
 
 def read_chunks(

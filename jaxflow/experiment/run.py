@@ -235,7 +235,7 @@ def experiment_rows(experiment: Experiment) -> ExperimentRows:
     chosen = np.sort(np.random.default_rng(experiment.seed).permutation(anomalies)[:count])
     tested = np.setdiff1d(np.arange(len(split.y_test)), chosen)
     return rows._replace(
-        x_train=Frame(np.concatenate([split.x_train, split.x_test[chosen]]), split.feature_names, split.categories),
+        x_train=replace(split.train, x=np.concatenate([split.x_train, split.x_test[chosen]])),
         y_train=np.repeat([0, 1], [len(split.x_train), count]),
         x_test=split.test[tested],
         y_test=split.y_test[tested],

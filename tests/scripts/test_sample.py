@@ -114,3 +114,22 @@ def test_draws_in_a_context_that_a_file_gives(script, tmp_path):
         with pytest.raises(InputError) as error:
             script("sample", *options, *extra)
         assert str(error.value) == sentence
+
+
+def test_draws_of_a_detector_fitted_to_a_file_have_the_types_of_the_file(script, tmp_path):
+    table = mixed().append_column("label", pa.array(np.arange(300) % 10 == 0))
+    for name in ("machines.parquet", "machines.csv"):
+        folder, file = tmp_path / name.partition(".")[2], tmp_path / name
+        if name.endswith(".csv"):
+            plain = table.set_column(2, "place", table["place"].cast(pa.string()))
+            pyarrow.csv.write_csv(plain, file)
+        else:
+            pyarrow.parquet.write_table(table, file)
+        config = tmp_path / "config.yaml"
+        config.write_text(f"data: {{path: {file}}}\nmodel: {{kind: gaussian}}\ncolumns: {{missing: median}}\n")
+        script("train", "--config", config, "--out", folder)
+        script("sample", "--model", folder / "model", "--count", "50", "--output", tmp_path / f"drawn-{name}")
+    drawn = pyarrow.parquet.read_table(tmp_path / "drawn-machines.parquet")
+    assert drawn.schema.names == ["count", "flag", "place", "warmth", "hour"]
+    assert drawn.schema.types == [pa.int64(), pa.bool_(), pa.string(), pa.float64(), pa.float64()]
+    assert pyarrow.csv.read_csv(tmp_path / "drawn-machines.csv").schema.types[:2] == [pa.int64(), pa.bool_()]
