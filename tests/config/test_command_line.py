@@ -7,11 +7,12 @@ import time
 from pathlib import Path
 
 import pytest
+from jax.errors import JaxRuntimeError
 from pydantic import Field
 
 from jaxflow import errors
 from jaxflow.config import Spec
-from jaxflow.config.command_line import ScriptParser, load_spec, override_arguments
+from jaxflow.config.command_line import ScriptParser, _exit_code, load_spec, override_arguments
 from jaxflow.errors import InputError
 
 
@@ -270,3 +271,17 @@ with advising(lambda: "there is a way on"):
     assert script.communicate(timeout=120) == ("", "interrupted; there is a way on\n")
     assert script.returncode == 130
     assert time.monotonic() - started < 20
+
+
+def test_what_no_memory_holds_is_said_in_one_line(capsys):
+    def fail(message):
+        def main(_):
+            raise JaxRuntimeError(message)
+
+        return main
+
+    assert _exit_code(fail("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes.\nAllocations: ...")) == 1
+    error = capsys.readouterr().err
+    assert error == "error: not enough memory: RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes.\n"
+    with pytest.raises(JaxRuntimeError):  # any other is a defect
+        _exit_code(fail("INTERNAL: what XLA did not foresee"))
