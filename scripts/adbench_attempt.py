@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from jaxflow.data import Dataset, hold_out
 from jaxflow.data.benchmark_splits import Protocol, benchmark_split
-from jaxflow.detection import ContaminationWarning, TargetFalsePositiveRate
+from jaxflow.detection import ContaminationWarning, DoubtfulFit, TargetFalsePositiveRate
 from jaxflow.errors import InputError
 from jaxflow.evaluation.metrics import score_ranks
 from jaxflow.training import side_by_side
@@ -62,7 +62,8 @@ def measure(runs: Sequence[tuple[Dataset, str, str, Any, float, int]]) -> list[R
     attempts = [Attempt(*run) for run in runs]
     started = time.perf_counter()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ContaminationWarning)  # known here
+        for known in (ContaminationWarning, DoubtfulFit):
+            warnings.simplefilter("ignore", known)
         side_by_side([attempt.fit for attempt in attempts])
     seconds = (time.perf_counter() - started) / len(attempts)
     for attempt in attempts:

@@ -15,20 +15,19 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Shaped
-from scipy.special import ndtri
 
 from jaxflow.data.categories import Spelling, as_number, category_text, number_text
 from jaxflow.data.column_maps import AnyColumnMap, Arcsinh, Circular, Continuous, RankGaussian
 from jaxflow.data.columns import ColumnSpec, ColumnsSpec, Kind
 from jaxflow.data.discrete_maps import Categorical, Discrete, Levels, Steps
 from jaxflow.data.grid import Grid, find_grid
+from jaxflow.data.tails import fit_arcsinh, fit_rank_gaussian, fit_tails
 from jaxflow.errors import InputError
 
 MOST_CATEGORIES = 256  # more are names of individuals rather than kinds
 MOST_LEVELS = 32  # different numbers, at unequal distances, that count as levels
 ROWS_PER_LEVEL = 10  # if each is there so often on average
 SURE_ROWS = 10  # for each value, or level: then others are none of the column's
-MOST_KNOTS = 128  # of a rank-Gaussian map, which has the root of as many as there are rows
 
 
 def fit_column(
@@ -71,13 +70,15 @@ def fit_column(
         return Circular(period=wanted.period, origin=_emptiest(values, wanted.period), **common)
     distinct = np.unique(values)
     if kind == "discrete" or (kind is None and wanted.tails is None and spec.infer):
+        # A value that there is: halfway between two, the median would lie on no grid.
+        there: dict[str, Any] = common | {"fill": float(np.quantile(values, 0.5, method="lower"))}
         if (grid := find_grid(values)) is not None:
             steps = Steps(low=grid.origin, high=float(distinct[-1]), places=grid.place(distinct[-1]) + 1)
-            return Discrete(steps=steps, closed=kind is not None or _is_sure(values, grid), **common)
+            return Discrete(steps=steps, closed=kind is not None or _is_sure(values, grid), **there)
         if 1 < len(distinct) <= MOST_LEVELS and (kind or len(values) >= ROWS_PER_LEVEL * len(distinct)):
             fewest = np.unique(values, return_counts=True)[1].min()
             closed = bool(fewest >= (2 if kind else SURE_ROWS))
-            return Levels(levels=tuple(distinct), closed=closed, **common)
+            return Levels(levels=tuple(distinct), closed=closed, **there)
         if kind == "discrete" and len(distinct) > 1:
             raise InputError(
                 f"column {name} is to be discrete, but its {len(distinct)} values lie on no regular grid of few places"
@@ -85,7 +86,32 @@ def fit_column(
     tails = spec.tails if wanted.tails is None else wanted.tails
     if len(distinct) < 2 or tails == "none":
         return Continuous(**common)
-    return fit_arcsinh(values, **common) if tails == "arcsinh" else fit_rank_gaussian(values, **common)
+    fit = {"arcsinh": fit_arcsinh, "rank_gaussian": fit_rank_gaussian, "auto": fit_tails}[tails]
+    return fit(values, **common)
+
+
+def refit_column(column: AnyColumnMap, values: Float64[np.ndarray, "n"]) -> AnyColumnMap:
+    """The map of the same kind with what it measures taken from some of the rows that it was fitted to.
+
+    Which values there are, a grid, levels or categories, is known from all of them and stays, whether or not some rows
+    have them.
+
+    Args:
+        column: the map.
+        values: codes of the rows, none missing; where there are none the map stays as it is.
+    """
+    if not values.size or isinstance(column, Discrete | Levels | Categorical):
+        return column
+    measured = column.model_copy(update={"fill": float(np.median(values))})
+    common = measured.model_dump(include={"name", "fill", "indicator", "context"})
+    match measured:
+        case Arcsinh():
+            return fit_arcsinh(values, **common)
+        case RankGaussian():
+            return fit_rank_gaussian(values, **common) if values.min() < values.max() else column
+        case Circular():
+            return measured.model_copy(update={"origin": _emptiest(values, measured.period)})
+    return measured
 
 
 def _is_sure(values: Float64[np.ndarray, "n"], grid: Grid) -> bool:
@@ -115,36 +141,6 @@ def _emptiest(values: Float64[np.ndarray, "n"], period: float) -> float:
     gaps = np.diff(np.append(places, places[0] + period))
     widest = int(np.argmax(gaps))
     return float(np.mod(places[widest] + gaps[widest] / 2, period))
-
-
-def fit_arcsinh(values: Float64[np.ndarray, "n"], **common) -> Arcsinh:
-    """Centre: the median. Scale: the inter-quartile range as a normal column's deviation, or that itself where 0."""
-    low, centre, high = np.quantile(values, [0.25, 0.5, 0.75])
-    scale = (high - low) / (ndtri(0.75) - ndtri(0.25))
-    if not scale > 0:
-        scale = values.std() or 1.0
-    return Arcsinh(centre=float(centre), scale=float(scale), **common)
-
-
-def fit_rank_gaussian(values: Float64[np.ndarray, "n"], **common) -> RankGaussian:
-    """Knots at quantiles of the values, of which there are two at least, spread evenly, with both ends among them."""
-    ordered = np.sort(values)
-    levels = (np.arange(len(ordered)) + 0.5) / len(ordered)
-    # The slope of a piece with k rows is off by a share of 1 / sqrt(k), so there must not be too many pieces.
-    count = min(MOST_KNOTS, len(ordered), max(8, math.isqrt(len(ordered))))
-    places = np.unique(np.linspace(0, len(ordered) - 1, count).round().astype(int))
-    knots, first, count = np.unique(ordered[places], return_index=True, return_counts=True)
-    # Where many rows share a value, its rank is the middle of theirs.
-    ranks = np.array([levels[places[a : a + c]].mean() for a, c in zip(first, count, strict=True)])
-    scores = ndtri(ranks)
-    last = len(knots) - 1
-    # The knots at most 5 % of the rows away from each end, but for the end itself.
-    inner = max(1, np.searchsorted(ranks, 0.05)), min(last - 1, np.searchsorted(ranks, 0.95))
-    slopes = (
-        (scores[inner[0]] - scores[0]) / (knots[inner[0]] - knots[0]),
-        (scores[last] - scores[inner[1]]) / (knots[last] - knots[inner[1]]),
-    )
-    return RankGaussian(knots=tuple(knots), scores=tuple(scores), slopes=slopes, **common)
 
 
 def numbers_of(values: np.ndarray, texts: Sequence[str], name: str) -> np.ndarray:

@@ -9,7 +9,7 @@ from jaxflow.config.spec import Spec
 from jaxflow.data.dataset import listed, require_distinct
 
 Kind: TypeAlias = Literal["continuous", "discrete", "categorical", "circular"]
-Tails: TypeAlias = Literal["none", "arcsinh", "rank_gaussian"]
+Tails: TypeAlias = Literal["none", "arcsinh", "rank_gaussian", "auto"]
 Missing: TypeAlias = Literal["refuse", "median", "model"]
 
 
@@ -55,8 +55,9 @@ class ColumnsSpec(Spec):
     )
     tails: Tails = Field(
         default="none",
-        description="continuous columns: as they are; arcsinh, logarithmic far out; or rank_gaussian, the normal "
-        "quantile of the rank among the training rows",
+        description="continuous columns: as they are; arcsinh, logarithmic far out; rank_gaussian, the normal quantile "
+        "of the rank among the training rows; or auto, for each column the one under which held-out training values "
+        "are most likely normal",
     )
     infer: bool = Field(
         default=True,

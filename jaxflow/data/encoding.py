@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64, Shaped
 
 from jaxflow.data.arrays import AnyArray
-from jaxflow.data.column_fits import fit_column, numbers_of
+from jaxflow.data.column_fits import fit_column, numbers_of, refit_column
 from jaxflow.data.column_maps import AnyColumnMap, Continuous
 from jaxflow.data.columns import ColumnSpec, ColumnsSpec, Missing
 from jaxflow.data.discrete_maps import UNSEEN, Categorical, Discrete
@@ -64,6 +64,14 @@ class Encoding:
             exact = None if exact is None else exact[~gap]
             maps.append(fit_column(name, values, texts, exact, wanted, spec, options))
         return cls(tuple(maps), spec.missing)
+
+    def refitted(self, x: Float64[np.ndarray, "n columns"]) -> "Encoding":
+        """The encoding with what it measures taken from codes of some of the rows that it was fitted to.
+
+        Columns stay what they are taken for, with their grids, levels and categories; see `refit_column`.
+        """
+        maps = [refit_column(column, x[~np.isnan(x[:, index]), index]) for index, column in enumerate(self.maps)]
+        return Encoding(tuple(maps), self.missing)
 
     @property
     def names(self) -> tuple[str, ...]:

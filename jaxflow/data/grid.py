@@ -30,7 +30,7 @@ class Grid(NamedTuple):
 
     def holds(self, values: Float[np.ndarray, "n"]) -> bool:
         """Whether all values lie on the grid, up to the rounding of float32."""
-        return not self.off(values, np.max(np.abs(values), initial=0.0)).any()
+        return not self.off(values, np.max(np.abs(values), initial=abs(self.origin))).any()
 
 
 def find_grid(values: Float[np.ndarray, "n"], most_levels: int = MOST_LEVELS) -> Grid | None:

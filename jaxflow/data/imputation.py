@@ -108,11 +108,18 @@ class Imputer:
         z: Float64[np.ndarray, "n dim"],
         gaps: Bool[np.ndarray, "n dim"],
         rng: np.random.Generator,
+        reserve: tuple[Float64[np.ndarray, "m dim"], Bool[np.ndarray, "m dim"]] | None = None,
     ) -> Float64[np.ndarray, "n dim"]:
         """The rows with the missing features of other rows, whose values are to be expected at about the same place.
 
         Predictive mean matching (Little 1988): of the rows that have these features, the few whose conditional means
         are nearest, and of these one at random. So what is filled in has the form of the data, categories included.
+
+        Args:
+            z: rows.
+            gaps: where values are missing.
+            rng: where the choice comes from.
+            reserve: rows and their gaps that give what none of the rows themselves has.
 
         Raises:
             InputError: if no row has all the features that another lacks.
@@ -120,17 +127,22 @@ class Imputer:
         guesses, _ = self._expected(z, gaps)
         filled = z.copy()
         for pattern in self.patterns(gaps):
+            values, expected = z, guesses
             donors = np.flatnonzero(~gaps[:, pattern.missing].any(axis=1))
+            if not donors.size and reserve is not None:
+                values, lacking = reserve
+                expected, _ = self._expected(values, lacking)
+                donors = np.flatnonzero(~lacking[:, pattern.missing].any(axis=1))
             if not donors.size:
                 raise InputError(
                     f"no training row has all of the {len(pattern.missing)} values that row {pattern.rows[0] + 1} "
                     "lacks, expected one at least: leave columns out, or choose columns.missing = median"
                 )
-            means = self.expected(pattern, guesses)
-            search = NearestNeighbors(n_neighbors=min(DONORS, donors.size)).fit(means[donors])
-            nearest = search.kneighbors(means[pattern.rows], return_distance=False)
+            means = self.expected(pattern, expected[donors])
+            search = NearestNeighbors(n_neighbors=min(DONORS, donors.size)).fit(means)
+            nearest = search.kneighbors(self.expected(pattern, guesses[pattern.rows]), return_distance=False)
             chosen = nearest[np.arange(len(nearest)), rng.integers(nearest.shape[1], size=len(nearest))]
-            filled[np.ix_(pattern.rows, pattern.missing)] = z[np.ix_(donors[chosen], pattern.missing)]
+            filled[np.ix_(pattern.rows, pattern.missing)] = values[np.ix_(donors[chosen], pattern.missing)]
         return filled
 
     def arrays(self) -> dict[str, np.ndarray]:

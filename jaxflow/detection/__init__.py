@@ -6,6 +6,7 @@ from jaxflow.detection.contamination import Contamination, ContaminationWarning,
 from jaxflow.detection.counterfactual import Counterfactual
 from jaxflow.detection.detector import Detector
 from jaxflow.detection.detectors import AutoencoderDetector, FlowDetector, GaussianDetector
+from jaxflow.detection.doubtful_fit import DoubtfulFit
 from jaxflow.detection.saving import load
 from jaxflow.detection.streaming_rules import DriftSpot, Spot
 from jaxflow.detection.thresholds import (
@@ -31,6 +32,7 @@ __all__ = [
     "ContaminationWarning",
     "Counterfactual",
     "Detector",
+    "DoubtfulFit",
     "DriftSpot",
     "Explanation",
     "FlowDetector",

@@ -1,9 +1,9 @@
 """Detectors: preprocessing, a model and a calibrated threshold behind scikit-learn's interface."""
 
 import os
+import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 import jax
@@ -22,7 +22,10 @@ from jaxflow.data.preprocessing import Preprocessing, PreprocessingStep
 from jaxflow.data.splits import hold_out
 from jaxflow.data.table_form import TableForm
 from jaxflow.detection.contamination import contamination_of
+from jaxflow.detection.doubtful_fit import DoubtfulFit, out_of_reach
 from jaxflow.detection.explaining import Explaining
+from jaxflow.detection.far_values import far_values
+from jaxflow.detection.few_rows import fewest_rows, suited
 from jaxflow.detection.fitting import finished
 from jaxflow.detection.inputs import Inputs, fit_inputs
 from jaxflow.detection.nested_parameters import NestedParameters
@@ -34,6 +37,7 @@ from jaxflow.detection.rows import read_rows
 from jaxflow.detection.scoring import draw_rows
 from jaxflow.detection.thresholds import ThresholdRule, checked_labels
 from jaxflow.errors import InputError, NonFiniteLoss
+from jaxflow.models import CommitteeSpec
 from jaxflow.models.model import Density, Model, ModelSpec
 from jaxflow.models.model_size import require_memory
 from jaxflow.training.fit import FitResult
@@ -69,6 +73,8 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
             to `calibrate`).
         contamination_: the `ContaminationWarning` that `fit` gave as rows lie apart; None if it gave none, and after
             loading.
+        doubts_: what `fit` warned of besides, as a `DoubtfulFit` each: rows that are few for the features, values that
+            set the scale of a column, a threshold beyond what rows can score. Empty after loading.
         threshold_rule_: the rule in use.
         threshold_: the anomaly score above which a row is flagged.
         offset_: minus that.
@@ -87,6 +93,7 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
     calibration_folds: int | None
     random_state: Any
     columns_: tuple[str, ...]
+    doubts_: tuple[str, ...]
     inputs_: Inputs
     table_form_: TableForm
     n_features_in_: int
@@ -131,6 +138,7 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
             FloatingPointError: if no epoch of the fit ended with a finite loss.
         """
         spec, steps, rule = checked_parameters(self, self._model_spec())
+        self.doubts_ = ()
         self.float_type_ = float_type(getattr(self, "train", None))
         with floats_of(self.float_type_):
             if isinstance(X, Source):
@@ -171,9 +179,10 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
                 raise InputError(f"calibration_fraction = {self.calibration_fraction}: {left}, expected at least 2")
 
         self.inputs_ = fit_inputs(x[learn], columns_spec(self), steps)
-        self.model_spec_ = self.inputs_.adapted(spec).for_rows(len(learn))
-        stopped = self._learn(x[learn], rng, normal[learn])
         codes = self.inputs_.encoding.codes(x)
+        fewest = fewest_rows(len(learn), folds, getattr(self, "validation_fraction", 0.0))
+        self._suit(spec, codes, learn, len(learn), fewest)
+        stopped = self._learn(x[learn], rng, normal[learn])
         self.keep_normal_rows(codes[calibrate])
         labels = np.repeat([0, 1], [len(calibrate), len(anomalies)]) if len(anomalies) else None
         source = "held_out" if self.calibration_fraction and not folds else "training"
@@ -182,13 +191,8 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
             source = "out_of_fold"
 
             def learn_fold(detector: Detector, rows: Int[np.ndarray, "n"]) -> NonFiniteLoss | None:
-                # Densities over other columns do not compare: where one is constant in this fold alone, it stays.
-                with suppress(InputError):
-                    inputs = fit_inputs(x[rows], columns_spec(self), steps)
-                    alike = np.array_equal(inputs.sources, self.inputs_.sources)
-                    if alike and inputs.context_dim == self.inputs_.context_dim:
-                        detector.inputs_ = inputs
-                return detector._learn(x[rows], rng, normal[rows])
+                detector.inputs_ = self.inputs_.refitted(codes, rows)
+                return detector._learn(x[rows], rng, normal[rows], codes)
 
             scores, stopped = out_of_fold_scores(self, learn_fold, x, folds, rng)
         else:
@@ -197,15 +201,51 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
         if len(anomalies):
             scores = np.concatenate([scores, self.scores_of_rows(self.inputs_.encoding.codes(anomalies))])
         self._decide(rule, scores, labels, source)
+        self._doubt(out_of_reach(self))
         self.contamination_ = contamination_of(self, codes, calibrate, clean, normal.__getitem__, "X, counted from 0")
         return stopped
 
-    def _learn(self, x: Frame, rng: np.random.Generator, numbers: Int[np.ndarray, "n"]) -> NonFiniteLoss | None:
-        """Fit a new model to rows of these numbers in `X`; the error that ended it early if there is a model still."""
-        z, context = self.inputs_.training_rows(self.inputs_.encoding.codes(x), rng)
+    def _suit(
+        self, spec: Any, x: Float[np.ndarray, "n columns"], learn: Int[np.ndarray, "m"], rows: int, fewest: int
+    ) -> None:
+        """Set the spec of the model for the rows it is fitted to, and say what is doubtful about them.
+
+        Args:
+            spec: as it was given.
+            x: codes of rows that are taken as normal.
+            learn: the numbers of those that the inputs were fitted to.
+            rows: how many the model is fitted to.
+            fewest: how many of these the smallest fit learns from.
+        """
+        spec = self.inputs_.adapted(spec).for_rows(rows)
+        self.model_spec_, few = suited(spec, rows, fewest, self.inputs_.dim, self.inputs_.context_dim)
+        self._doubt(few)
+        if not isinstance(spec, CommitteeSpec):  # whose members see the columns in other coordinates too
+            self._doubt(far_values(self.inputs_, x, learn, columns_spec(self)))
+
+    def _doubt(self, sentence: str | None) -> None:
+        """Warn of what makes the fit doubtful, if anything does."""
+        if sentence is not None:
+            self.doubts_ = (*self.doubts_, sentence)
+            warnings.warn(sentence, DoubtfulFit, stacklevel=5)
+
+    def _learn(
+        self,
+        x: Frame,
+        rng: np.random.Generator,
+        numbers: Int[np.ndarray, "n"],
+        known: Float[np.ndarray, "m columns"] | None = None,
+    ) -> NonFiniteLoss | None:
+        """Fit a new model to rows of these numbers in `X`; the error that ended it early if there is a model still.
+
+        `known` are codes of all rows of a fit of which this is one fold: the grids of columns are known from them, and
+        what stands in gaps is theirs where no row of the fold has it.
+        """
+        z, context = self.inputs_.training_rows(self.inputs_.encoding.codes(x), rng, known)
         require_memory(self.model_spec_, self.inputs_.dim)
         model = self.model_spec_.build(self.inputs_.dim, rngs=nnx.Rngs(int(rng.integers(2**31))))
-        model.prepare(z)  # all of them: some values may be missing in the part that is fitted
+        # All of them: some values may be missing in the part that is fitted.
+        model.prepare(z if known is None else self.inputs_.model_rows(known)[0])
         result, stopped = finished(
             lambda: self._fit_model(model, z, context, rng), numbers.__getitem__, "X, counted from 0"
         )

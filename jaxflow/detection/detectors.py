@@ -15,6 +15,7 @@ from jaxflow.data.preprocessing import PreprocessingStep
 from jaxflow.data.table_form import TableForm
 from jaxflow.detection.contamination import contamination_of
 from jaxflow.detection.detector import Detector
+from jaxflow.detection.doubtful_fit import out_of_reach
 from jaxflow.detection.fitting import finished, fit_by_gradient
 from jaxflow.detection.from_source import Remaining, divide, take_rows
 from jaxflow.detection.inputs import fit_inputs
@@ -128,7 +129,8 @@ class GradientDetector(Detector):
         prepare = Frame(rows[np.isin(needed, parts.prepare)], source.columns)
         self.table_form_ = TableForm.of(prepare, prepare)
         self.inputs_ = inputs = fit_inputs(prepare, columns_spec(self), steps)
-        self.model_spec_ = inputs.adapted(spec)
+        learned = source.rows - len(parts.held)
+        self._suit(spec, prepare.x, np.arange(len(prepare)), learned, learned)
         require_memory(self.model_spec_, inputs.dim)
         model = self.model_spec_.build(inputs.dim, rngs=nnx.Rngs(int(rng.integers(2**31))))
         model.prepare(inputs.model_rows(prepare.x)[0])
@@ -151,6 +153,7 @@ class GradientDetector(Detector):
         held_out = "held_out" if self.calibration_fraction else "training"
         scores = self.scores_of_rows(calibration)
         self._decide(rule, scores, None, held_out)
+        self._doubt(out_of_reach(self))
         number = source.original if isinstance(source, Remaining) else int
         self.contamination_ = contamination_of(
             self,

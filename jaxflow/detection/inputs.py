@@ -77,14 +77,44 @@ class Inputs:
         return z[:, : self.dim], z[:, self.dim :] if self.context_dim else None
 
     def training_rows(
-        self, x: Float[np.ndarray, "n columns"], rng: np.random.Generator
+        self,
+        x: Float[np.ndarray, "n columns"],
+        rng: np.random.Generator,
+        reserve: Float[np.ndarray, "m columns"] | None = None,
     ) -> tuple[Float[np.ndarray, "n dim"], Float[np.ndarray, "n context_dim"] | None]:
-        """`model_rows` to be learned from: where the model is to fill gaps, those of other rows stand in them."""
+        """`model_rows` to be learned from: where the model is to fill gaps, values of other rows stand in them.
+
+        Those of `reserve`, where none of the rows themselves has what another lacks.
+        """
         z, context = self.model_rows(x)
         gaps = self.gaps(x)
         if self.imputer is not None and gaps.any():
-            z = self.imputer.donated(z, gaps, rng)
+            more = None if reserve is None else (self.model_rows(reserve)[0], self.gaps(reserve))
+            z = self.imputer.donated(z, gaps, rng, more)
         return z, context
+
+    def refitted(self, x: Float[np.ndarray, "n columns"], learn: Int64[np.ndarray, "m"]) -> "Inputs":
+        """The inputs with what they measure taken from some of the rows that they were fitted to.
+
+        What a column is taken for stays, and which columns there are: densities over other columns, or over other units
+        of a grid, do not compare. Where a column that varies in all rows is constant in those, or a feature is missing
+        in all of them, nothing can be measured there, and the inputs stay as they are.
+
+        Args:
+            x: codes of all rows that the inputs were fitted to.
+            learn: the numbers of those that are to be measured.
+        """
+        encoding = self.encoding.refitted(x[learn])
+        expanded = encoding.expand(x[learn])
+        if (_constant(expanded) & ~_constant(self.encoding.expand(x))).any():
+            return self
+        inputs = Inputs(encoding, Preprocessing.fit(self.preprocessing.steps, expanded))
+        if self.imputer is None:
+            return inputs
+        gaps = inputs.gaps(x[learn])
+        if gaps.all(axis=0).any():
+            return self
+        return replace(inputs, imputer=Imputer.fit(inputs.model_rows(x[learn])[0], gaps))
 
     def gaps(self, x: Float[np.ndarray, "n columns"]) -> Bool[np.ndarray, "n dim"]:
         """Which features of the model stand in for a value that is missing."""
@@ -226,6 +256,10 @@ def fit_inputs(rows: Frame, columns: ColumnsSpec, steps: Sequence[PreprocessingS
     if columns.missing != "model":
         return inputs
     return replace(inputs, imputer=Imputer.fit(inputs.model_rows(codes)[0], inputs.gaps(codes)))
+
+
+def _constant(x: Float[np.ndarray, "n columns"]) -> Bool[np.ndarray, "columns"]:
+    return x.min(axis=0) == x.max(axis=0)
 
 
 def grid_of(model: Model) -> Bool[np.ndarray, "dim"]:

@@ -339,7 +339,7 @@ def _restore(detector: Any, description: SavedDetector, arrays: dict[str, np.nda
         detector.model_ = _built(description.model, inputs.dim)
         restore_state(detector.model_, parts["model"])
     detector.history_ = restored_history(parts["history"])
-    detector.contamination_ = None  # a warning is given once, to whoever fits
+    detector.contamination_, detector.doubts_ = None, ()  # a warning is given once, to whoever fits
     detector.n_train_ = description.n_train
     detector.n_features_in_ = description.n_features
     detector.columns_ = description.columns

@@ -117,7 +117,7 @@ def _summary(run: Run) -> str:
     origin, doubts = threshold_origin(detector)
     fitted = "" if run.fit_seconds is None else f"Fitting took {run.fit_seconds:.1f} s. "
     warned = "".join(f" Warning: {doubt}." for doubt in doubts)
-    unclean = "" if run.contamination is None else f"\n\nWarning: {run.contamination}."
+    unclean = "".join(f"\n\nWarning: {doubt}." for doubt in (*detector.doubts_, run.contamination) if doubt is not None)
     return (
         f"{type(detector).__name__} ({detector.model_spec_.kind}) on {detector.n_features_in_} features. A row is "
         f"flagged when its score is above {detector.threshold_:.6g}; {origin}.{warned} Of {len(run.scores):,} test "

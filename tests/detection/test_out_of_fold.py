@@ -72,10 +72,10 @@ def test_they_are_the_scores_of_one_detector_a_fold(monkeypatch):
     x, seen = rows(), []
     original = GaussianDetector._learn
 
-    def remembered(self, learned, rng, numbers):
+    def remembered(self, learned, rng, numbers, known=None):
         seen.append((self, np.array(numbers)))
         np.testing.assert_array_equal(learned.x, x[numbers])
-        return original(self, learned, rng, numbers)
+        return original(self, learned, rng, numbers, known)
 
     monkeypatch.setattr(GaussianDetector, "_learn", remembered)
     detector = GaussianDetector(calibration_folds=4, threshold=Percentile()).fit(x)

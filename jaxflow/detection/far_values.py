@@ -1,0 +1,82 @@
+"""Columns whose scale a few values far out have set, so that all others look alike."""
+
+import numpy as np
+from jaxtyping import Float, Int64
+from scipy.special import ndtri
+
+from jaxflow.data.column_maps import Continuous
+from jaxflow.data.columns import ColumnsSpec
+from jaxflow.data.preprocessing import MinMax, Standardize
+from jaxflow.detection.inputs import Inputs
+
+STRETCHED = 10.0  # standard deviations of most rows in one of all: a normal column has 1, Student's t of 2 degrees 3
+LOOKED_AT = 20_000  # rows that say how far most lie apart
+
+
+def far_values(
+    inputs: Inputs, x: Float[np.ndarray, "n columns"], learn: Int64[np.ndarray, "m"], columns: ColumnsSpec
+) -> str | None:
+    """A sentence that names the columns whose standard deviation is ten times that of most rows, or more.
+
+    That of most rows is the inter-quartile range in units of a normal density; where most values are equal, the median
+    distance of the others from them. In such a column a value as far out as three of its standard deviations, thirty
+    or thousands of most rows, passes as normal. Values at the end of a column that are exactly equal and far from the
+    next ones are named besides, as they may stand for missing values.
+
+    Args:
+        inputs: fitted; looked at are columns of numbers that are taken as they are, where a step then scales them.
+        x: codes of all rows.
+        learn: the numbers of those that the scale is taken from.
+        columns: what is said of the columns; those are left out for which `tails` is given by name.
+    """
+    if not any(isinstance(step, Standardize | MinMax) for step in inputs.preprocessing.steps):
+        return None
+    kept = set(inputs.encoding.sources[inputs.preprocessing.kept])
+    found = []
+    for index, column in enumerate(inputs.encoding.maps):
+        said = columns.types.get(column.name)
+        if not isinstance(column, Continuous) or index not in kept or (said is not None and said.tails is not None):
+            continue
+        learned = x[learn, index]
+        learned = learned[~np.isnan(learned)]
+        centre, spread = _most_rows(learned)
+        with np.errstate(over="ignore", invalid="ignore"):
+            stretch = float(np.sqrt(np.mean(((learned - learned.mean()) / spread) ** 2)))
+        if not stretch < STRETCHED:
+            values = x[~np.isnan(x[:, index]), index]
+            reach = float(np.max(np.abs(values - centre) / spread))
+            found.append((stretch, f"{column.name} reaches {_count(reach)} of them{_repeated(values, spread)}"))
+    if not found:
+        return None
+    found.sort(key=lambda one: -one[0])
+    return (
+        f"values far out set the scale of {len(found)} {'column' if len(found) == 1 else 'columns'}, where a value is "
+        f"taken for normal though it lies {_count(STRETCHED)} or more standard deviations of most rows away: "
+        f"{', '.join(said for _, said in found)}; try columns.tails = auto or arcsinh, or make missing what stands for "
+        "missing values"
+    )
+
+
+def _most_rows(values: Float[np.ndarray, "n"]) -> tuple[float, float]:
+    """The median, and the standard deviation of most rows."""
+    few = values[:: -(-len(values) // LOOKED_AT)]
+    low, centre, high = np.quantile(few, [0.25, 0.5, 0.75])
+    spread = (high - low) / (2 * ndtri(0.75))
+    if not spread > 0:
+        distances = np.abs(values - centre)
+        spread = np.median(distances[distances > 0]) / ndtri(0.75)
+    return float(centre), float(spread)
+
+
+def _repeated(values: Float[np.ndarray, "n"], spread: float) -> str:
+    """How often the least or the greatest value is there, if it is more than once and the next one is far from it."""
+    for end, others in ((values.min(), values[values > values.min()]), (values.max(), values[values < values.max()])):
+        count = len(values) - len(others)
+        if count > 1 and np.min(np.abs(others - end)) >= STRETCHED * spread:
+            return f" ({count:,} of {len(values):,} values are exactly {end:.10g})"
+    return ""
+
+
+def _count(number: float) -> str:
+    """A number of standard deviations."""
+    return f"{number:,.0f}" if number < 1e6 else f"{number:.2g}"
