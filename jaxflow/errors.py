@@ -5,6 +5,13 @@ from copy import copy
 from typing import Any
 
 NAMED_ROWS = 5  # the others are counted
+
+
+def counted(count: int, noun: str) -> str:
+    """The number with its noun, as in "1 row" and "2 rows"; the plural takes an s."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 GAP = " [...] "
 LONGEST_SENTENCE = 1000
 """How many letters of a message are shown; of a longer one, which quotes something long, the beginning and the end."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jaxflow.errors import LONGEST_SENTENCE, InputError, shown
+from jaxflow.errors import LONGEST_SENTENCE, InputError, counted, shown
 
 
 def nested(depth: int):
@@ -37,3 +37,8 @@ def test_a_long_sentence_keeps_its_beginning_and_its_end():
 )
 def test_any_value_can_be_shown(value, text):
     assert shown(value) == text
+
+
+@pytest.mark.parametrize(("count", "said"), [(0, "0 rows"), (1, "1 row"), (2, "2 rows"), (1000, "1000 rows")])
+def test_one_is_not_many(count, said):
+    assert counted(count, "row") == said

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from jaxflow.data.dataset import Dataset
-from jaxflow.errors import InputError
+from jaxflow.errors import InputError, counted
 
 Protocol: TypeAlias = Literal["dte", "random", "contaminated"]
 MOST_ROWS = 50_000  # of a data set that take part
@@ -70,7 +70,8 @@ def benchmark_split(dataset: Dataset, protocol: Protocol, seed: int, contaminati
     normal, anomalies = np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)
     if len(normal) < 2 or not len(anomalies):
         raise InputError(
-            f"{dataset.name}: {len(normal)} normal rows and {len(anomalies)} anomalies, expected two and one at least"
+            f"{dataset.name}: {counted(len(normal), 'normal row')} and {len(anomalies)} anomalies, expected two and "
+            "one at least"
         )
     if protocol != "dte":
         # The generator that drew the rows is not used up by data sets that are taken as they are.

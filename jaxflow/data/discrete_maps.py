@@ -249,7 +249,7 @@ class Categorical(ColumnMap):
 
     def describe(self):
         """See `ColumnMap.describe`."""
-        return f"categorical, {len(self.categories)} categories"
+        return f"categorical, {len(self.categories)} {'category' if len(self.categories) == 1 else 'categories'}"
 
 
 def _digits(farthest: float) -> int:

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from jaxflow.config.spec import Spec
 from jaxflow.data.dataset import Dataset
 from jaxflow.data.frame import Frame
-from jaxflow.errors import InputError
+from jaxflow.errors import InputError, counted
 
 DEFAULT_TEST_FRACTION = 0.5
 
@@ -106,7 +106,7 @@ def split_dataset(dataset: Dataset, spec: SplitSpec, *, seed: int = 0) -> Split:
             raise InputError(f"{dataset.name}: no row that is not for the test is normal, expected some to train on")
     else:
         if len(normal) < 2:
-            raise InputError(f"{dataset.name}: {len(normal)} normal row(s), expected two at least to split")
+            raise InputError(f"{dataset.name}: {counted(len(normal), 'normal row')}, expected two at least to split")
         fraction = DEFAULT_TEST_FRACTION if spec.test_fraction is None else spec.test_fraction
         kept, _ = hold_out(len(normal), fraction, np.random.default_rng(seed))
         train = normal[kept]
@@ -142,7 +142,7 @@ def hold_out(
         InputError: when n < 2, or the fraction is out of range.
     """
     if n < 2:
-        raise InputError(f"{n} row(s) to hold some out of, expected two at least")
+        raise InputError(f"{counted(n, 'row')} to hold some out of, expected two at least")
     if not 0 < fraction < 1:
         raise InputError(f"fraction to hold out = {fraction}: expected more than 0 and less than 1")
     count = min(max(round(fraction * n), 1), n - 1)

@@ -31,12 +31,12 @@ from jaxflow.detection.inputs import Inputs, fit_inputs
 from jaxflow.detection.nested_parameters import NestedParameters
 from jaxflow.detection.out_of_fold import fold_count, out_of_fold_scores
 from jaxflow.detection.p_values import PValues
-from jaxflow.detection.parameters import checked_parameters, checked_rule, columns_spec, require_rows
+from jaxflow.detection.parameters import checked_parameters, checked_rule, columns_spec, require_fold_rows, require_rows
 from jaxflow.detection.row_scores import RowScorer
 from jaxflow.detection.rows import read_rows
 from jaxflow.detection.scoring import draw_rows
 from jaxflow.detection.thresholds import ThresholdRule, checked_labels
-from jaxflow.errors import InputError, NonFiniteLoss
+from jaxflow.errors import InputError, NonFiniteLoss, counted
 from jaxflow.models import CommitteeSpec
 from jaxflow.models.model import Density, Model, ModelSpec
 from jaxflow.models.model_size import require_memory
@@ -169,8 +169,13 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
             x, anomalies = x[normal], x[labels == 1]
             if not len(anomalies):
                 raise InputError(f"the threshold rule {rule.kind} needs anomalies, and all {len(x)} labels are 0")
+            if not len(normal):
+                raise InputError(
+                    f"the threshold rule {rule.kind} needs normal rows, and all {len(labels)} labels are 1"
+                )
         require_rows(self, len(x))
         folds = fold_count(len(x), self.calibration_fraction, self.calibration_folds)
+        require_fold_rows(len(x), folds)
         learn, calibrate = np.arange(len(x)), np.arange(len(x))
         if self.calibration_fraction and not folds:
             learn, calibrate = hold_out(len(x), self.calibration_fraction, rng)
@@ -192,7 +197,11 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
 
             def learn_fold(detector: Detector, rows: Int[np.ndarray, "n"]) -> NonFiniteLoss | None:
                 detector.inputs_ = self.inputs_.refitted(codes, rows)
-                return detector._learn(x[rows], rng, normal[rows], codes)
+                try:
+                    return detector._learn(x[rows], rng, normal[rows], codes)
+                except InputError as error:
+                    left = f"{counted(len(x) - len(rows), 'row')} left out to calibrate, {len(rows)} remain"
+                    raise InputError(f"{left}: {error}; with calibration_folds = 0 there are no folds") from None
 
             scores, stopped = out_of_fold_scores(self, learn_fold, x, folds, rng)
         else:

@@ -7,7 +7,7 @@ rows score twice as high as those that were learned from, with five a quarter hi
 
 from typing import Any
 
-from jaxflow.errors import InputError
+from jaxflow.errors import InputError, counted
 from jaxflow.models import (
     CommitteeSpec,
     FlowSpec,
@@ -41,7 +41,7 @@ def suited(spec: ModelSpec, rows: int, fewest: int, dim: int, context_dim: int) 
     Raises:
         InputError: if the model cannot be fitted to so few rows.
     """
-    said = f"{rows:,} {'row' if rows == 1 else 'rows'}"
+    said = counted(rows, "row")
     if fewest < rows:
         said += f" ({fewest:,} where some are held out)"
     _refuse(spec, said, fewest, dim, context_dim)
@@ -51,7 +51,7 @@ def suited(spec: ModelSpec, rows: int, fewest: int, dim: int, context_dim: int) 
     if isinstance(spec, GaussianSpec) and spec.covariance in ("diagonal", "ledoit_wolf"):
         return spec, None
     shrunk = _shrunk(spec)
-    few = f"{said} to learn from are few for {features:,} {'feature' if features == 1 else 'features'}"
+    few = f"{said} to learn from are few for {counted(features, 'feature')}"
     if shrunk is not spec:
         return shrunk, (
             f"{few}: the covariance of the Gaussian is shrunk (covariance = ledoit_wolf), as a full one would be all "

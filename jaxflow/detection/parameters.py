@@ -8,7 +8,7 @@ from jaxflow.config.spec import Spec
 from jaxflow.data.columns import ColumnsSpec
 from jaxflow.data.preprocessing import DropConstant, PreprocessingStep, Standardize, Step
 from jaxflow.detection.thresholds import TargetFalsePositiveRate, ThresholdRule
-from jaxflow.errors import InputError
+from jaxflow.errors import InputError, counted
 from jaxflow.models import (
     AutoEncoderSpec,
     CommitteeSpec,
@@ -96,4 +96,20 @@ def require_rows(detector: Any, n: int) -> None:
     if n < least:
         raise InputError(f"n_samples = {n}: expected at least {least} normal rows, to {' and to '.join(tasks)}")
     if folds > n:
-        raise InputError(f"calibration_folds = {folds}: expected at most one for each of {n} normal rows")
+        raise InputError(f"calibration_folds = {folds}: expected at most one for each of {counted(n, 'normal row')}")
+
+
+def require_fold_rows(n: int, folds: int) -> None:
+    """Check that each fold of n rows leaves two rows at least to learn from.
+
+    Raises:
+        InputError: if one alone is left, of which no spread can be told.
+    """
+    least = 3
+    while folds and least - -(-least // folds) < 2:
+        least += 1
+    if folds and n < least:
+        raise InputError(
+            f"n_samples = {n}: expected at least {least} normal rows, so that each of {folds} folds leaves two to "
+            "learn from"
+        )

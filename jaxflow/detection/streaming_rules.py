@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Shaped
 from jaxflow.detection.extreme_values import Tail, fit_tail
 from jaxflow.detection.threshold_rule import checked_scores
 from jaxflow.detection.truncated_tail import fit_truncated
-from jaxflow.errors import InputError
+from jaxflow.errors import InputError, counted
 
 MOST_EXCESSES = 10_000  # when a stream has brought so many, their older half is forgotten: memory stays bounded
 GROWTH = 0.02  # the tail is fitted again when it has so many more excesses: the work per score stays bounded
@@ -52,7 +52,10 @@ class Spot:
         scores = checked_scores(scores)
         tail = fit_tail(scores, 1 - level)
         if tail is None:
-            raise InputError(f"{scores.size} scores have no tail to learn, expected several different finite ones")
+            raise InputError(
+                f"{counted(scores.size, 'score')} {'has' if scores.size == 1 else 'have'} no tail to learn, expected "
+                "several different finite ones"
+            )
         bounded = np.sort(scores[scores < np.inf])
         self._below = bounded[bounded <= tail.level]
         excesses = scores[(scores > tail.level) & (scores < np.inf)] - tail.level

@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Int, Shaped
 
 from jaxflow.config.spec import Spec
-from jaxflow.errors import InputError
+from jaxflow.errors import InputError, counted
 
 Branch = Literal["conformal", "tail", "largest"]
 
@@ -94,7 +94,9 @@ def checked_scores(scores: Shaped[ArrayLike, "..."]) -> Float[np.ndarray, "n"]:
         raise InputError(f"scores have shape {scores.shape}, expected one score a row and at least one row")
     missing = np.flatnonzero(np.isnan(scores))
     if missing.size:
-        raise InputError(f"{missing.size} of {scores.size} scores are NaN, the first in row {missing[0] + 1}")
+        raise InputError(
+            f"{missing.size} of {counted(scores.size, 'score')} are NaN, the first in row {missing[0] + 1}"
+        )
     return scores
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, Shaped
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from jaxflow.atomic_write import write_json
-from jaxflow.errors import InputError
+from jaxflow.errors import InputError, counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,7 +188,9 @@ def checked_labels_and_scores(
     """
     truth, values = checked_labels(labels), checked_scores(scores)
     if truth.size != values.size:
-        raise InputError(f"{truth.size} labels for {values.size} scores: expected one of each a row")
+        raise InputError(
+            f"{counted(truth.size, 'label')} for {counted(values.size, 'score')}: expected one of each a row"
+        )
     return truth, values
 
 

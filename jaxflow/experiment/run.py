@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from jaxflow.data import DataSpec, Frame, Split, load_dataset, split_dataset
 from jaxflow.data.tabular import table_columns
 from jaxflow.detection import ContaminationWarning, Detector
-from jaxflow.errors import InputError, NonFiniteLoss
+from jaxflow.errors import InputError, NonFiniteLoss, counted
 from jaxflow.evaluation.metrics import Metrics, evaluate_scores
 from jaxflow.experiment.spec import Experiment
 from jaxflow.experiment.streamed import streamed_rows
@@ -177,7 +177,7 @@ def rows_for(detector: Detector, frame: Frame, source: str) -> Frame:
     if missing:
         raise InputError(
             f"{source}: {len(missing)} of the {len(detector.columns_)} columns that the detector needs are missing, "
-            f"the first is {missing[0]}; the data has {len(frame.names)} columns"
+            f"the first is {missing[0]}; the data has {counted(len(frame.names), 'column')}"
         )
     return frame.pick(detector.columns_)
 

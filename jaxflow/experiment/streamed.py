@@ -5,7 +5,7 @@ from jaxtyping import Float
 
 from jaxflow.data.splits import DEFAULT_TEST_FRACTION
 from jaxflow.detection.from_source import Remaining, take_rows
-from jaxflow.errors import InputError
+from jaxflow.errors import InputError, counted
 from jaxflow.experiment.spec import Experiment
 from jaxflow.training import NpyFile, Source, TableFiles
 from jaxflow.training.sources import BUFFER_ROWS
@@ -41,6 +41,6 @@ def streamed_rows(experiment: Experiment) -> tuple[Source, Float[np.ndarray, "n_
     fraction = DEFAULT_TEST_FRACTION if split.test_fraction is None else split.test_fraction
     count = min(TEST_ROWS, max(1, round(fraction * source.rows)))
     if count == source.rows:
-        raise InputError(f"{data.path}: {source.rows} row(s), expected two at least to split")
+        raise InputError(f"{data.path}: {counted(source.rows, 'row')}, expected two at least to split")
     tested = np.sort(np.random.default_rng(experiment.seed).choice(source.rows, count, replace=False))
     return Remaining(source, tested, lambda rows: rows, source.columns), take_rows(source, tested)

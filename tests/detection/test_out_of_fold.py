@@ -223,3 +223,34 @@ def test_rows_from_files_have_no_folds(tmp_path):
     assert len(detector.calibration_scores_) == 40
     with pytest.raises(InputError, match="calibration_folds = 5: expected None or 0, as rows of a source are held out"):
         detector.set_params(calibration_folds=5).fit(NpyFile(tmp_path / "rows.npy"))
+
+
+@pytest.mark.parametrize(
+    ("n", "folds", "sentence"),
+    [
+        (2, None, "n_samples = 2: expected at least 3 normal rows, so that each of 2 folds leaves two to learn from"),
+        (3, 2, "n_samples = 3: expected at least 4 normal rows, so that each of 2 folds leaves two to learn from"),
+    ],
+)
+def test_different_rows_are_not_said_to_be_the_same(n, folds, sentence):
+    with pytest.raises(InputError) as error:
+        GaussianDetector(calibration_folds=folds).fit(rows(0, n, 2))
+    assert str(error.value) == sentence
+
+
+def test_a_fold_that_cannot_be_fitted_says_that_it_is_one():
+    x = np.zeros((20, 1))
+    x[3] = 1.0
+    with pytest.raises(
+        InputError, match=r"4 rows left out to calibrate, 16 remain: .*; with calibration_folds = 0 there"
+    ):
+        GaussianDetector().fit(x)
+
+
+def test_labels_of_one_kind_are_told_apart():
+    for label, missing in (
+        (0, "needs anomalies, and all 40 labels are 0"),
+        (1, "needs normal rows, and all 40 labels"),
+    ):
+        with pytest.raises(InputError, match=missing):
+            GaussianDetector(threshold=BestF1()).fit(rows(0, 40), np.full(40, label))

@@ -98,7 +98,8 @@ def test_target_fpr_says_which_way_it_went():
     too_few = "18 held-out scores cannot promise a false-positive rate of 0.05: the smallest they support is 0.053"
     value, count, branch, doubts = rule.derive(few)
     assert (count, branch) == (18, "tail")
-    assert doubts == (f"{too_few}; the threshold is extrapolated from their tail, without a guarantee",)
+    extrapolated = "; the threshold is extrapolated from their tail, without a guarantee: if it is heavy, several times"
+    assert doubts == (f"{too_few}{extrapolated} the rate may be flagged",)
     assert 17 < value < 30
     largest = TargetFalsePositiveRate(rate=0.05, beyond="largest")
     assert largest.derive(few) == (17.0, 18, "largest", (f"{too_few}, which the threshold now has",))
@@ -119,6 +120,29 @@ def test_the_tail_is_about_the_rate_where_the_largest_score_is_far_from_it(n, ra
         assert realised[0] < 2 * rate
         assert realised[1] == pytest.approx(1 / (n + 1), rel=0.3)
         assert realised[1] > 1.3 * realised[0]
+
+
+@pytest.mark.parametrize(
+    ("n", "rate", "bands"),
+    [(20, 0.01, ((0.2, 0.7), (1.8, 3.6), (2.2, 4.2))), (20, 0.001, ((0.0, 0.8), (5.0, 15.0), (11.0, 24.0)))],
+)
+def test_how_much_is_flagged_beyond_the_scores_depends_on_their_tail(n, rate, bands):
+    rng = np.random.default_rng(3)
+    rule = TargetFalsePositiveRate(rate=rate)
+    for distribution, (low, high) in zip(
+        (scipy.stats.norm(), scipy.stats.lognorm(1), scipy.stats.cauchy()), bands, strict=True
+    ):
+        draws = distribution.rvs((150, n), random_state=rng)
+        assert low < np.mean(distribution.sf([rule.derive(scores).value for scores in draws])) / rate < high
+
+
+def test_a_rate_that_few_scores_cannot_promise_is_said_in_one_sentence():
+    (doubt,) = TargetFalsePositiveRate(rate=0.001).derive(np.random.default_rng(0).normal(size=20)).doubts
+    assert doubt.startswith("20 held-out scores cannot promise a false-positive rate of 0.001: the smallest they ")
+    (doubt,) = TargetFalsePositiveRate(rate=0.001).derive(np.array([1.0])).doubts
+    assert doubt.startswith(
+        "1 held-out score cannot promise a false-positive rate of 0.001: the smallest it supports is"
+    )
 
 
 def test_a_lower_rate_never_has_a_lower_threshold():

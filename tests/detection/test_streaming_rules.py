@@ -125,7 +125,7 @@ def test_what_was_learned_can_be_kept(kind):
     [
         (lambda x: Spot(x, level=1.0), "level = 1.0: expected more than 0 and less than 1"),
         (lambda x: Spot(x, rate=0.05, level=0.98), "rate = 0.05: expected more than 0 and less than 1 - level = 0.02"),
-        (lambda x: Spot(x[:1]), "1 scores have no tail to learn, expected several different finite ones"),
+        (lambda x: Spot(x[:1]), "1 score has no tail to learn, expected several different finite ones"),
         (lambda x: Spot(np.array([1.0, np.nan])), "1 of 2 scores are NaN, the first in row 2"),
         (lambda x: DriftSpot(x, depth=100), "100 finite scores: expected more than depth = 100"),
         (lambda x: DriftSpot(x, depth=0), "depth = 0: expected at least 1"),
