@@ -374,7 +374,7 @@ def test_wrong_parameters_are_refused_before_anything_is_fitted(parameters, sent
     ("y", "sentence"),
     [
         (np.zeros(20, int), "the threshold rule best_f1 needs anomalies, and all 20 labels are 0"),
-        (np.ones(20, int), "n_samples = 0: expected at least 2 normal rows, to fit and to calibrate"),
+        (np.ones(20, int), "the threshold rule best_f1 needs normal rows, and all 20 labels are 1"),
         (np.zeros(19, int), "labels have shape (19,), expected one label for each of 20 rows"),
         (np.full(20, 2), "label = 2 in row 1, expected 0 for normal or 1 for anomaly"),
     ],
