@@ -217,11 +217,14 @@ class CsvTable(Table):
                 return stream
             return pa.transcoding_input_stream(stream, self._dialect.encoding, "utf-8")
 
+        if marked:
+            return opened()
+        with opened() as stream:
+            begin = stream.read(len(codecs.BOM_UTF8))
         stream = opened()
-        if marked or stream.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8:
-            return stream
-        stream.close()
-        return opened()
+        if begin == codecs.BOM_UTF8:
+            stream.read(len(begin))
+        return stream
 
     def _reader(
         self,

@@ -1,3 +1,4 @@
+import gc
 import gzip
 
 import numpy as np
@@ -159,3 +160,9 @@ def test_rows_that_are_no_text_are_named_and_nothing_is_printed(message, tmp_pat
     path = csv_file(tmp_path, b"a,b\n1,2\n1,\xff,3\n")
     assert message(chunks, path, ["a"]) == "row 2 has 3 cells, expected 2 as in the header"
     assert capfd.readouterr() == ("", "")
+
+
+def test_text_that_breaks_off_within_a_letter_leaves_no_file_open(message, tmp_path):
+    path = csv_file(tmp_path, "speed,weight\n".encode("utf-16")[:15])
+    assert message(read_table, path, label=None).startswith("the text is not utf-16")
+    gc.collect()  # says in a warning what nobody has closed

@@ -82,7 +82,9 @@ class Ended:
     def __init__(self, *arguments: Any, stdin: bytes = b""):
         out, err = io.StringIO(), io.StringIO()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(command_line, "keep_compiled_programs", lambda: None)
+            # Of this process are the streams, what ends it, and the programs it has compiled.
+            for name in ("keep_compiled_programs", "use_standard_streams", "print_for_scripts", "end_on_signals"):
+                patch.setattr(command_line, name, lambda: None)
             patch.setattr(sys, "argv", ["score.py", *map(str, arguments)])
             patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as leaving:
