@@ -50,7 +50,8 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises:
         InputError: if the file is missing, is a directory or no file at all, is too long, is not UTF-8 text or not YAML
-            (with line and column), is empty, does not hold a mapping, or has a key twice.
+            (with line and column), is empty, does not hold a mapping, has a key twice, or one that is no
+            text.
     """
     try:
         text = _content(path).decode("utf-8")
@@ -64,6 +65,9 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise InputError(f"{path}: the file is empty, expected a mapping of keys to values")
     if not isinstance(values, dict):
         raise InputError(f"{path}: the file holds {_kind(values)}, expected a mapping of keys to values")
+    for key in values:
+        if not isinstance(key, str):
+            raise InputError(f"{path}: the key {shown(key)} is no text, expected the name of a setting")
     return values
 
 

@@ -138,7 +138,10 @@ class ParquetTable(Table):
     def _decoded(self, name: str, decode: Callable[[], Any]) -> Any:
         try:
             return decode()
-        except UnicodeDecodeError:
+        except pa.ArrowNotImplementedError:  # what has no text, such as lists
+            kind = self._types.field(name).type
+            raise InputError(f"{self.path}: column {name} holds {kind}, expected texts or numbers") from None
+        except (UnicodeDecodeError, pa.ArrowInvalid):
             raise InputError(f"{self.path}: column {name} holds bytes that are not UTF-8 text") from None
 
     @contextmanager

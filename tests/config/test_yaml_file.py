@@ -190,3 +190,12 @@ def test_what_is_large_and_fine_is_read(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InputError, match="this is a named pipe, expected a YAML file"):
         read_config(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("1: 2", "1"), ("~: 2", "None"), ("a: 1\ntrue: 2", "True"), (".5: x", "0.5")]
+)
+def test_a_key_that_is_no_text_is_named(tmp_path, text, shown):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(InputError, match=rf"c.yaml: the key {shown} is no text, expected the name of a setting$"):
+        read_config(tmp_path / "c.yaml")

@@ -102,3 +102,18 @@ def test_memory_does_not_grow_with_the_row_groups(tmp_path):
     held = [pa.total_allocated_bytes() - before for _ in read_chunks(tmp_path / "t.parquet", features=names)]
     assert len(held) == 16
     assert 0 < max(held) < 32e6
+
+
+def test_parquet_columns_that_have_no_texts_are_no_categories(message, tmp_path):
+    path = parquet_file(tmp_path, a=[[1.0], [2.0]], b=pa.array([b"\xff", b"x"]), c=[{"k": 1}, None], d=[b"x", b"y"])
+    expected = {
+        "a": "column a holds list<element: double>, expected texts or numbers",
+        "b": "column b holds bytes that are not UTF-8 text",
+        "c": "column c holds struct<k: int64>, expected texts or numbers",
+    }
+    for name, sentence in expected.items():
+        assert (
+            message(read_table, path, label=None, features=[name], categorical=[name]).replace("item", "element")
+            == sentence
+        )
+    assert read_table(path, label=None, features=["d"], categorical=["d"]).categories == {"d": ("x", "y")}

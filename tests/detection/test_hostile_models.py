@@ -94,16 +94,6 @@ def saved(originals):
     return lambda name: Saved(originals / name)
 
 
-def most_memory() -> int:
-    """The most memory that this process has had, in bytes, since it was last asked; 0 where no system says."""
-    status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-    if not clear.exists():
-        return 0
-    most = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-    clear.write_text("5")
-    return int(most.split()[1]) * 1024
-
-
 def refusal(place: Path) -> str:
     """What `load` has to say; it says it in one line and without taking much memory."""
     most_memory()

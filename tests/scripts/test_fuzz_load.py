@@ -6,8 +6,6 @@ time; nothing may take more than ten times what the files have and 300 MB, or te
 
 import copy
 import json
-import os
-import time
 import warnings
 from contextlib import suppress
 from typing import Any
@@ -15,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save as pack
 
@@ -24,10 +22,9 @@ from jaxflow.detection import GaussianDetector, Percentile, load
 from jaxflow.errors import InputError
 from jaxflow.models import GaussianMixtureSpec
 from tests.detection.mutated_models import places, with_value, write
-from tests.detection.test_hostile_models import Saved, most_memory
+from tests.detection.test_hostile_models import Saved
+from tests.trials import counted, inputs, limited
 
-TIMES = int(os.environ.get("JAXFLOW_FUZZ", "1"))
-MOST_SECONDS, MOST_MEMORY = 10.0, 300 << 20
 TABLE = pa.table(
     {
         "place": ["a", "b", "c"] * 20,
@@ -81,37 +78,23 @@ def originals(tmp_path_factory):
     return folder
 
 
-def inputs(count):
-    """How many models a test tries."""
-    return settings(
-        max_examples=count * TIMES,
-        deadline=None,
-        database=None,
-        derandomize=TIMES == 1,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
-    )
-
-
 def check(place) -> bool:
     """Whether the model loads; it then scores rows, and otherwise is refused in a sentence."""
-    most_memory()
-    before, started = most_memory(), time.process_time()
-    try:
-        detector = load(place)
-    except InputError as error:
-        sentence = str(error)
-        assert sentence.isprintable()
-        assert len(sentence) < 2000
-        loaded = False
-    else:
-        loaded = True
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            with suppress(InputError):  # its columns may have other names
-                assert not np.isnan(detector.anomaly_score(TABLE)).any()
-    assert time.process_time() - started < MOST_SECONDS
-    size = sum(file.stat().st_size for file in place.iterdir())
-    assert most_memory() - before < MOST_MEMORY + 10 * size
+    with limited("load", sum(file.stat().st_size for file in place.iterdir())):
+        try:
+            detector = load(place)
+        except InputError as error:
+            sentence = str(error)
+            assert sentence.isprintable()
+            assert len(sentence) < 2000
+            loaded = False
+        else:
+            loaded = True
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                with suppress(InputError):  # its columns may have other names
+                    assert not np.isnan(detector.anomaly_score(TABLE)).any()
+    counted("load", 1, not loaded)
     return loaded
 
 
