@@ -16,6 +16,7 @@ from jaxtyping import Float64, Int64
 from jaxflow.data.placed_file import placed_file
 from jaxflow.data.table import damaged
 from jaxflow.errors import InputError
+from jaxflow.regular_file import open_regular
 
 MACHINES = range(1, 7)
 ARRAYS = {"train": 2, "test": 2, "test_label": 1}  # and their dimensions
@@ -94,8 +95,10 @@ def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         raise InputError(f"{path}: cannot be read as NPZ (it is not a zip archive)")
     try:
         # Opened here, because `np.load` leaves a file open that it cannot read.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        with open_regular(path) as file, np.load(file, allow_pickle=False) as archive:
             found = {name: archive[name] if name in archive.files else None for name in ARRAYS}
+    except InputError:
+        raise
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError) as error:
         raise damaged(path, "NPZ", error) from None
     return _checked(found, path)

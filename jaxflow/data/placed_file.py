@@ -7,6 +7,7 @@ from pathlib import Path
 
 from jaxflow.data.download import DATA_VARIABLE, local_file
 from jaxflow.errors import InputError
+from jaxflow.regular_file import open_regular
 
 
 def placed_file(folder: str, name: str, advice: str, directory: Path | str | None = None) -> Path:
@@ -34,7 +35,7 @@ def gzip_content(path: Path, sha256: str, what: str) -> bytes:
         InputError: if it is no gzip file, is damaged, or holds something else.
     """
     try:
-        with gzip.open(path) as stream:
+        with open_regular(path) as file, gzip.open(file) as stream:
             content = stream.read()
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read as gzip ({error})") from None
