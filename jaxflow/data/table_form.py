@@ -16,6 +16,7 @@ from jaxflow.config.spec import Spec
 from jaxflow.data.categories import as_number, number_text
 from jaxflow.data.cells import is_gap
 from jaxflow.data.column_map import ColumnMap
+from jaxflow.data.column_maps import Circular
 from jaxflow.data.discrete_maps import Categorical
 from jaxflow.data.frame import Frame, arrow_table, is_number, is_pandas, is_table, is_text
 from jaxflow.errors import InputError
@@ -255,7 +256,12 @@ def _cells(codes: Float64[np.ndarray, "n"], column: ColumnMap, kind: pa.DataType
     """The values of one column in a type."""
     gap = np.isnan(codes)
     if not isinstance(column, Categorical):
-        values = _numbers(codes, gap, kind.value_type if pa.types.is_dictionary(kind) else kind)
+        plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+        values = _numbers(codes, gap, plain)
+        if isinstance(column, Circular) and is_number(plain):
+            # Rounded to what the type holds, a number just below the period is the period, which is 0.
+            ends = np.asarray(values.cast(pa.float64()).to_numpy(zero_copy_only=False)) >= column.period
+            values = _numbers(np.where(ends, 0.0, codes), gap, plain)
         return values.dictionary_encode().cast(kind) if pa.types.is_dictionary(kind) else values
     places = pa.array(np.where(gap, 0, codes).astype(np.int64), mask=gap)
     if pa.types.is_dictionary(kind):

@@ -1,6 +1,7 @@
 """Directories of checkpoints: what in them a fit of jaxflow has written, and its removal.
 
 A directory may hold other things too, which stay as they are: whoever names it may have had one of that name before.
+It may be a link to where there is more room, which stays; links in it are among the other things.
 """
 
 import re
@@ -49,7 +50,7 @@ def require_place_for_checkpoints(directory: Path) -> None:
 def discard(directory: Path) -> None:
     """Remove checkpoints that are no longer needed; what an interruption leaves of them is no checkpoint any more.
 
-    All else in the directory stays, and the directory itself if there is such.
+    All else in the directory stays, and the directory itself if there is such, or if it is a link.
     """
     for folder in list(_checkpoints(directory)):
         if _foreign(folder):
@@ -77,13 +78,15 @@ def discard_unfinished(directory: Path, patience: float = 0.0) -> None:
 
 
 def _discard_unfinished(directory: Path) -> None:
-    members = [child for child in _children(directory) if child.name.isdigit() and not _is_checkpoint(child)]
-    for place in (*members, directory):
-        for child in _children(place):
+    place = directory.resolve()
+    members = [child for child in _children(place) if child.name.isdigit() and not _is_checkpoint(child)]
+    for folder in (*members, place):
+        for child in _children(folder):
             if _is_left_over(child):
                 _remove(child)
-        with suppress(OSError):
-            place.rmdir()
+        if folder != place or not directory.is_symlink():  # a link would lead nowhere
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def _children(folder: Path) -> list[Path]:
@@ -91,7 +94,7 @@ def _children(folder: Path) -> list[Path]:
 
 
 def _checkpoints(directory: Path) -> Iterator[Path]:
-    for child in _children(directory):
+    for child in _children(directory.resolve()):
         if _is_checkpoint(child):
             yield child
         elif child.name.isdigit():

@@ -164,6 +164,13 @@ def test_draws_stay_within_a_period_and_beyond_what_continuous_columns_have():
     circle = Circular(name="hour", fill=0.0, period=24.0, origin=3.0)
     assert circle.nearest(circle.invert(np.array([[21.0 - 1e-16], [20.9], [-1e-18]]))).tolist()[0] < 24
     assert (circle.nearest(np.array([24.0, 0.0, 23.9])) == [0.0, 0.0, 23.9]).all()
+    below = np.array([[23.7, np.nan, 0.2, 24 - 1e-9]]).T
+    for kind in ("int64", "uint8", "decimal128(5, 1)", "float", "dictionary<values=int8, indices=int8, ordered=0>"):
+        form = parse_spec(TableForm, {"columns": [{"name": "hour", "type": kind}]}, "saved")
+        found = form.arrow(below, [circle])["hour"].to_pylist()
+        assert found[1] is None
+        assert all(0 <= hour < 24 for hour in (found[0], *found[2:]))
+        assert found[3] == 0
     np.testing.assert_array_equal(Continuous(name="a", fill=0.0).nearest(np.array([1e9, np.nan])), [1e9, np.nan])
     lone = Categorical(name="a", fill=0.0, categories=("x",))
     np.testing.assert_array_equal(lone.nearest(lone.invert(np.empty((2, 0)))), [0, 0])

@@ -104,11 +104,22 @@ def test_checkpoints_of_others_are_neither_taken_nor_removed(tmp_path, theirs):
 def test_links_are_not_followed(kept, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "5").symlink_to(kept / "5")
-    (tmp_path / "linked").symlink_to(kept)
-    for folder in (tmp_path / "out", tmp_path / "linked"):
-        assert not has_checkpoints(folder)
-        discard(folder)
+    assert not has_checkpoints(tmp_path / "out")
+    discard(tmp_path / "out")
     assert files(kept / "5") == set(WHOLE)
+
+
+def test_a_link_to_a_directory_is_a_name_of_it(kept, tmp_path):
+    linked = tmp_path / "linked"
+    linked.symlink_to(kept)
+    assert has_checkpoints(linked)
+    require_place_for_checkpoints(linked)
+    discard_unfinished(linked)
+    assert sorted(child.name for child in kept.iterdir()) == ["10", "3", "5"]
+    discard(linked)
+    assert linked.is_symlink()
+    assert list(kept.iterdir()) == []
+    require_place_for_checkpoints(linked)
 
 
 def test_a_file_is_no_place(tmp_path):
