@@ -142,6 +142,12 @@ def _load(text: str) -> Any:
     loader = _Loader(text)
     try:
         node = loader.get_single_node()
+    except (ValueError, OverflowError, RecursionError) as error:
+        # PyYAML makes letters of escapes, and numbers of a version, without looking at them.
+        problem = "this names a character or a version of YAML that there is none of"
+        if isinstance(error, RecursionError):
+            problem = "lists and mappings lie too deep within each other"
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=loader.get_mark()) from None
     finally:
         loader.dispose()
     return None if node is None else _Builder().value(node)

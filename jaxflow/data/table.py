@@ -51,15 +51,15 @@ class Table(ABC):
             raise
         return file
 
-    def require_unchanged(self) -> None:
+    def require_unchanged(self, *, may_grow: bool = False) -> None:
         """Check that the file is what it was when it was opened first.
 
         Raises:
-            InputError: if it was replaced, cut, lengthened or rewritten.
+            InputError: if it was replaced, cut, rewritten, or lengthened, unless it `may_grow`.
         """
         with self.open() as file:
             assert self._identity is not None
-            require_unchanged(self.path, file, self._identity)
+            require_unchanged(self.path, file, self._identity, may_grow=may_grow)
 
     @abstractmethod
     def batches(

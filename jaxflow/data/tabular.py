@@ -70,7 +70,7 @@ def read_table(
     require_columns(path, features, table.names)
     columns = [*features] if label is None else [*features, label]
     texts = table.texts(features, [name for name in features if name in categorical])
-    batches = table.batches(columns, label, texts=texts, missing=missing)
+    batches = _unchanged(table, table.batches(columns, label, texts=texts, missing=missing))
     x, y = _gathered(path, batches, len(features))
     types = table.types(features)
     return Dataset(_name(path), x, None if label is None else y, tuple(features), texts, missing, types=types)
@@ -100,7 +100,8 @@ def read_chunks(
 
     Raises:
         InputError: at the call when the file or a column is missing; while iterating, when a cell of those columns is
-            no finite number, a row has too few or too many cells, or there is no row.
+            no finite number, a row has too few or too many cells, there is no row, or the file is replaced, cut or
+            rewritten.
     """
     path = Path(path)
     chunk_rows = whole_number("chunk_rows", chunk_rows, least=1)
@@ -108,7 +109,8 @@ def read_chunks(
         raise InputError(f"{path}: no feature is named, expected at least one")
     table = open_streamed(path, csv)
     require_columns(path, features, table.names)
-    return _of_equal_length(table.batches(list(features), texts=categories, missing=missing), chunk_rows)
+    batches = table.batches(list(features), texts=categories, missing=missing)
+    return _of_equal_length(_unchanged(table, batches), chunk_rows)
 
 
 def table_columns(path: Path | str, csv: CsvOptions | None = None) -> tuple[str, ...]:
@@ -154,6 +156,23 @@ def _open(path: Path, formats: Mapping[str, Any], csv: CsvOptions | None) -> Tab
                 raise InputError(f"{path}: {option} is said of the file, expected no value, as it is no CSV file")
             return table(path)
     raise InputError(f"{path}: unknown extension, expected one of {', '.join(formats)}")
+
+
+def _unchanged(table: Table, batches: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """The batches of a table whose file stays what it was, or grows, while they are read.
+
+    Raises:
+        InputError: if it was replaced, cut or rewritten, whatever its reader made of that: a file that is cut at the
+            end of a line looks whole.
+    """
+    try:
+        for batch in batches:
+            table.require_unchanged(may_grow=True)
+            yield batch
+    except InputError:
+        table.require_unchanged(may_grow=True)
+        raise
+    table.require_unchanged(may_grow=True)
 
 
 def _gathered(

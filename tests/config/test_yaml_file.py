@@ -86,6 +86,16 @@ MISTAKES = {
     ", line 1, column 4: this value contains itself": ["a: &x {b: *x}\n", "a: &x [[*x]]\n"],
     ", line 1, column 3: a key must be a single value, not a list or a mapping": ["? [1]\n: 2\n"],
     ", line 1, column 4: the number has too many digits": [f"a: {'1' * 5000}\n"],
+    ", line 2, column 7: this names a character or a version of YAML that there is none of": [
+        'a: 1\nb: "\\U00110000"\n',
+        'a: 1\nb: "\\UFFFFFFFF"\n',
+    ],
+    ", line 1, column 7: this names a character or a version of YAML that there is none of": [
+        f"%YAML {'9' * 5000}.1\n---\na: 1\n",
+    ],
+    ", line 1, column 9: this names a character or a version of YAML that there is none of": [
+        f"%YAML 1.{'9' * 5000}\n---\na: 1\n",
+    ],
     ": byte 3 is not UTF-8 text, expected a YAML file": [b"a: \xff\n"],
     ": character 3 is #x0000: special characters are not allowed": [b"a: \x00\n"],
 }

@@ -1,4 +1,5 @@
 import gzip
+import os
 
 import numpy as np
 import pyarrow as pa
@@ -108,6 +109,48 @@ def test_chunks_are_read_one_at_a_time(extension, tmp_path, monkeypatch):
         assert len(next(stream)) == 100
     with pytest.raises(InputError, match="row 1000, column a"):
         list(stream)
+
+
+LONG = "a,b\n" + "1,2\n" * 20_000
+CHANGES = {
+    "cut": lambda path: os.truncate(path, 40_004),
+    "rewritten": lambda path: path.write_text(LONG.replace("1,2", "3,4")),
+    "replaced": lambda path: csv_file(path.parent, LONG, "other.csv").replace(path),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_file_that_changes_while_it_is_read_is_no_shorter_table(change, tmp_path, monkeypatch):
+    monkeypatch.setattr(csv_table, "BLOCK_BYTES", 1 << 13)
+    path = csv_file(tmp_path, LONG)
+    read = read_chunks(path, features=["a"], chunk_rows=100)
+    next(read)
+    CHANGES[change](path)
+    with pytest.raises(InputError, match=r"t\.csv: the file has changed since it was first read"):
+        list(read)
+
+
+def test_a_table_that_is_cut_while_it_is_read_at_once_is_refused(message, tmp_path, monkeypatch):
+    monkeypatch.setattr(csv_table, "BLOCK_BYTES", 1 << 13)
+    original = csv_table.CsvTable._values
+
+    def cutting(self, column, texts):
+        os.truncate(self.path, 40_004)
+        return original(self, column, texts)
+
+    monkeypatch.setattr(csv_table.CsvTable, "_values", cutting)
+    path = csv_file(tmp_path, LONG)
+    assert message(read_table, path, label=None).startswith("the file has changed since it was first read (it had ")
+
+
+def test_a_file_may_grow_while_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(csv_table, "BLOCK_BYTES", 1 << 13)
+    path = csv_file(tmp_path, LONG)
+    read = read_chunks(path, features=["a"], chunk_rows=100)
+    next(read)
+    with path.open("a") as file:
+        file.write("1,2\n")
+    assert sum(map(len, read)) >= 19_900
 
 
 def test_cells_of_columns_that_are_not_asked_for_do_not_matter(tmp_path):
