@@ -45,7 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     import_modules(options.modules)
     detector = load(options.model)
     context = None if options.context is None else _context(detector, options.context)
-    count = len(context) if options.count is None and context is not None else options.count
+    count = options.count
+    if count is None:
+        assert context is not None  # or it was refused above
+        count = len(context)
     if context is not None and len(context) not in (1, count):
         raise InputError(f"--context {options.context}: {len(context)} rows, expected 1 or {count}, as --count says")
     schema = _plain(detector.sample_table(0, 0, context if context is None else context[:1])).schema

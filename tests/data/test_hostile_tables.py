@@ -182,7 +182,7 @@ def varint(value: int) -> bytes:
 @pytest.mark.parametrize("compression", ["none", "zstd", "snappy", "gzip"])
 def test_pages_are_measured_as_they_are(version, compression, tmp_path):
     rng = np.random.default_rng(0)
-    columns = table(a=rng.normal(size=5000), b=rng.choice(["x", "y", None], 5000), c=np.arange(5000) // 100)
+    columns = table(a=rng.normal(size=5000), b=rng.choice(np.array(["x", "y", None]), 5000), c=np.arange(5000) // 100)
     parquet.write_table(
         columns, tmp_path / "rows.parquet", compression=compression, data_page_version=version, data_page_size=1000,
         row_group_size=1500, write_page_checksum=True, write_statistics=True,

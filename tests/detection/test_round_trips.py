@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxflow.data import ColumnsSpec
+from jaxflow.data.columns import Tails
 from jaxflow.detection import FlowDetector, Percentile
 from jaxflow.models import MAF
 from jaxflow.training import FitSpec
@@ -12,7 +13,7 @@ from jaxflow.training import FitSpec
 DIM = 4
 
 
-def errors(tails: str) -> tuple[float, float]:
+def errors(tails: Tails) -> tuple[float, float]:
     """The largest relative errors of a round trip: of training rows, and of rows at 100 standard deviations."""
     rng = np.random.default_rng(0)
     rows = rng.standard_t(1.2, size=(1000, DIM))

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 from jaxflow.models import MAF, NICE, NSF, Glow, RealNVP
 from jaxflow.models.flow import drawn_in
@@ -41,7 +41,7 @@ def negative_log_densities(spec, dtype):
 def test_a_deep_flow_in_float32_ranks_rows_far_out_as_in_float64(name):
     rough, exact = (negative_log_densities(DEEP[name], dtype) for dtype in ("float32", "float64"))
     assert np.isfinite(rough).all()
-    assert spearmanr(rough.ravel(), exact.ravel()).statistic > 0.98
+    assert np.corrcoef(rankdata(rough), rankdata(exact))[0, 1] > 0.98
     if name == "maf":  # what this is about: numbers that float32 does not hold
         assert exact.max() > float(jnp.finfo(jnp.float32).max)
 

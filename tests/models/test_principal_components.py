@@ -61,12 +61,12 @@ def test_directions_variances_and_errors_are_those_of_scikit_learn(components):
 @pytest.mark.parametrize("rows", [2, 4, 6, 7])
 def test_fewer_rows_than_features_give_the_directions_they_span_and_complete_the_basis(rows):
     x, dim = np.random.default_rng(3).normal(size=(rows, 7)), 7
-    theirs = PCA(min(rows - 1, 6)).fit(x)
+    spanned = min(rows - 1, 6)
+    theirs = PCA(spanned).fit(x)
     with jax.enable_x64(True):
         model = fitted(x, dim=dim)
         directions, variances = np.asarray(model.directions[...]), np.asarray(model.variances[...])
         np.testing.assert_allclose(directions @ directions.T, np.eye(dim), atol=1e-12)
-        spanned = theirs.components_.shape[0]
         np.testing.assert_allclose(np.abs(np.sum(directions[:spanned] * theirs.components_, axis=1)), 1, rtol=1e-10)
         np.testing.assert_allclose(variances[:spanned], theirs.explained_variance_ * (rows - 1) / rows, rtol=1e-10)
         np.testing.assert_allclose(variances[spanned:], 0, atol=1e-15)

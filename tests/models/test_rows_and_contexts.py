@@ -13,6 +13,7 @@ from jaxflow.models import (
     AutoEncoderSpec,
     Committee,
     Density,
+    DirectlyFitted,
     EnsembleSpec,
     GaussianMixtureSpec,
     GaussianSpec,
@@ -84,7 +85,7 @@ def test_another_width_and_a_context_are_refused_in_the_same_words(name):
     if hasattr(model, "sample"):
         with pytest.raises(InputError, match=rf"^expected a context of 0 features, got {CONTEXT_DIM}$"):
             model.sample(jax.random.key(0), (2,), jnp.ones((2, CONTEXT_DIM)))
-    if hasattr(model, "fit_directly"):
+    if isinstance(model, DirectlyFitted):
         with pytest.raises(InputError, match=r"^rows have the shape \(9, 1\), expected"):
             model.fit_directly(jnp.ones((9, 1)), key=jax.random.key(0))
         with pytest.raises(InputError, match=r"^expected a context of 0 features, got 1$"):
