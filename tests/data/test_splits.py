@@ -91,7 +91,8 @@ def test_rows_without_labels_count_as_normal():
 
 @pytest.mark.parametrize("normal", [0, 1])
 def test_refuses_too_few_normal_rows(normal):
-    with pytest.raises(InputError, match=rf"^made: {normal} normal row{'s' * (normal != 1)}, expected two at least to split$"):
+    rows = "1 normal row" if normal == 1 else "0 normal rows"
+    with pytest.raises(InputError, match=rf"^made: {rows}, expected two at least to split$"):
         split_dataset(dataset(20, 20 - normal), SplitSpec())
 
 
