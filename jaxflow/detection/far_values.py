@@ -39,6 +39,8 @@ def far_values(
             continue
         learned = x[learn, index]
         learned = learned[~np.isnan(learned)]
+        if not len(learned) or learned.min() == learned.max():
+            continue  # only whether a value is there, or another one, can then be judged
         centre, spread = _most_rows(learned)
         with np.errstate(over="ignore", invalid="ignore"):
             stretch = float(np.sqrt(np.mean(((learned - learned.mean()) / spread) ** 2)))
@@ -59,6 +61,7 @@ def far_values(
 
 def _most_rows(values: Float[np.ndarray, "n"]) -> tuple[float, float]:
     """The median, and the standard deviation of most rows."""
+    values = _without_far_ends(values)
     few = values[:: -(-len(values) // LOOKED_AT)]
     low, centre, high = np.quantile(few, [0.25, 0.5, 0.75])
     spread = (high - low) / (2 * ndtri(0.75))
@@ -66,6 +69,17 @@ def _most_rows(values: Float[np.ndarray, "n"]) -> tuple[float, float]:
         distances = np.abs(values - centre)
         spread = np.median(distances[distances > 0]) / ndtri(0.75)
     return float(centre), float(spread)
+
+
+def _without_far_ends(values: Float[np.ndarray, "n"]) -> Float[np.ndarray, "most"]:
+    """The values without the least or the greatest, if that is there more than once and far from all others."""
+    for end in (values.min(), values.max()):
+        others = values[values != end]
+        if 1 < len(others) < len(values) - 1 and others.min() < others.max():
+            with np.errstate(over="ignore", invalid="ignore"):
+                far = np.min(np.abs(others - end)) >= STRETCHED * others.std()
+            values = others if far else values
+    return values
 
 
 def _repeated(values: Float[np.ndarray, "n"], spread: float) -> str:

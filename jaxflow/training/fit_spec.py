@@ -50,12 +50,15 @@ class FitSpec(Spec):
         default=5.0, gt=0, le=1e30, description="largest norm of a step's gradient; null to leave it alone"
     )
     input_noise: float = Field(
-        default=0.0, ge=0, le=1e9, description="standard deviation of the Gaussian noise added to the rows of each step"
+        default=0.0,
+        ge=0,
+        le=1e30,
+        description="standard deviation of the Gaussian noise added to the rows of each step",
     )
     final_input_noise: float = Field(
         default=1.0,
         ge=0,
-        le=1e9,
+        le=1e30,
         description="input noise at the end, as a share of that at the start; falls or rises linearly",
     )
     average_decay: float = Field(

@@ -29,8 +29,9 @@ def with_values(count, value, n=1000):
         (2, 9999.0, 1000, r"amount reaches \d\d?,\d{3} of them \(2 of 1,000 values are exactly 9999\)"),
         (1, 1e12, 1000, r"amount reaches 1e\+12 of them; try"),
         (8, -9999.0 + np.arange(8) / 7, 1000, r"amount reaches \d\d?,\d{3} of them; try"),
-        (60, 99.0, 1000, r"amount reaches \d\d of them \(60 of 1,000 values are exactly 99\)"),
+        (60, 99.0, 1000, r"amount reaches \d\d\d? of them \(60 of 1,000 values are exactly 99\)"),
         (1, 300.0, 100, r"amount reaches [23]\d\d of them; try"),
+        (400, -9999.0, 1000, r"amount reaches \d\d?,\d{3} of them \(400 of 1,000 values are exactly -9999\)"),
     ],
 )
 def test_a_column_with_values_far_out_is_named(count, value, n, said):
@@ -68,6 +69,17 @@ def test_usual_columns_are_not_named(column):
     x = rows()
     x[:, 1] = column
     assert GaussianDetector().fit(x).doubts_ == ()
+
+
+@pytest.mark.parametrize("gaps", [1, 10, 199])
+@pytest.mark.parametrize("value", [0.0, 5.0])
+def test_a_column_of_one_value_with_gaps_is_not_named(gaps, value):
+    x = rows(200)
+    x[:, 1] = value
+    x[:gaps, 1] = np.nan
+    detector = GaussianDetector(columns=ColumnsSpec(missing="median"), random_state=0).fit(x)
+    assert np.isfinite(detector.threshold_)
+    assert not any("set the scale" in doubt for doubt in detector.doubts_)
 
 
 @pytest.mark.parametrize("columns", [{"tails": "auto"}, {"types": {"amount": {"tails": "auto"}}}])

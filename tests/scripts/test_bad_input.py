@@ -179,7 +179,7 @@ CASES = {
     f"{SCORE} good.csv --model notes": "notes/detector.json is missing",
     f"{SCORE} good.csv --modle model": "unknown option --modle, did you mean --model?; score.py --help lists the ",
     # sample.py
-    "sample --model model --output out.csv": "the following arguments are required: --count; sample.py --help lists",
+    "sample --model model --output out.csv": "--count is missing: expected the number of rows to draw",
     f"{SAMPLE} --count 0": "--count 0: expected at least 1",
     f"{SAMPLE} --count few": "argument --count: invalid int value: 'few'; sample.py --help lists the options",
     f"{SAMPLE} --seed -1": "--seed -1: expected a whole number from 0 to 2147483647",
