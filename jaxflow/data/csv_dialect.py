@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple, TypeAlias
 
+import pyarrow as pa
 from pydantic import AfterValidator, Field
 
 from jaxflow.config.spec import Spec
@@ -52,7 +53,11 @@ def _known_encoding(encoding: str | None) -> str | None:
     if encoding is None:
         return None
     try:
-        if "a,1".encode(encoding).decode(encoding) == "a,1":  # some codecs are of bytes, which are no text
+        # Some codecs are of bytes, which are no text, and some cannot read a text in pieces or pass over damage.
+        content = "a,1".encode(encoding)
+        stream = pa.transcoding_input_stream(pa.input_stream(pa.py_buffer(content)), encoding, "utf-8")
+        found = codecs.getincrementaldecoder(encoding)(errors="replace").decode(content, True)
+        if found == stream.read().decode().removeprefix("\ufeff") == "a,1":
             return codecs.lookup(encoding).name
     except (LookupError, ValueError, TypeError, AttributeError):
         pass

@@ -4,9 +4,14 @@ import re
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
+from pyarrow import csv
+
 from jaxflow.data.categories import as_number
 
 Decimal: TypeAlias = Literal[".", ","]
+
+EMPTY = frozenset(csv.ConvertOptions().null_values)
+"""What a cell may hold to count as empty in a column of numbers."""
 
 _GROUPED = {
     ".": re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?", re.ASCII),
@@ -64,7 +69,7 @@ def decimal_of(columns: Sequence[Sequence[str]]) -> tuple[Decimal, bool]:
         return ".", any(cell_number(cell, ".") is not None and cell_number(cell, ",") is None for cell in shown)
     points = commas = 0
     for cells in columns:
-        filled = [cell for cell in cells if cell.strip()]
+        filled = [cell for cell in cells if cell.strip() not in EMPTY]
         read = [(cell_number(cell, ".") is not None, cell_number(cell, ",") is not None) for cell in filled]
         if all(point or comma for point, comma in read):
             points += sum(point and not comma for point, comma in read)

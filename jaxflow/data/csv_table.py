@@ -14,7 +14,7 @@ from jaxtyping import Float64
 from pyarrow import csv
 
 from jaxflow.data.csv_dialect import HEAD_BYTES, CsvOptions, dialect_of, shown_separator
-from jaxflow.data.csv_numbers import cell_number, is_ambiguous, is_dressed_number
+from jaxflow.data.csv_numbers import EMPTY, cell_number, is_ambiguous, is_dressed_number
 from jaxflow.data.table import (
     NO_TEXTS,
     Table,
@@ -32,14 +32,21 @@ BLOCK_BYTES = 1 << 22
 MOST_UNPACKED = 1 << 25, 200
 """How many bytes a compressed file may hold, or how many times its own size, whichever is more."""
 
-EMPTY = frozenset(csv.ConvertOptions().null_values)
-"""What a cell may hold to count as empty in a column of numbers."""
-
 _TRUTHS = {"true": 1.0, "True": 1.0, "TRUE": 1.0, "1": 1.0, "false": 0.0, "False": 0.0, "FALSE": 0.0, "0": 0.0}
 
 # Whatever pyarrow, zlib or a decoder of text make of a file that is none; an InputError, which is a ValueError too, has
 # its sentence already.
-_DAMAGE = (pa.ArrowException, OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, RuntimeError)
+_DAMAGE = (
+    pa.ArrowException,
+    OSError,
+    EOFError,
+    zlib.error,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+)
 
 
 class CsvTable(Table):
@@ -274,6 +281,10 @@ class CsvTable(Table):
         }[option]
         return f" (another {option} is said by --data.{option} {said})"
 
+    def _other_number(self, text: str) -> float | None:
+        """The number that a cell is with the other decimal mark."""
+        return cell_number(text, "," if self._dialect.decimal == "." else ".")
+
     def _dressed(self, name: str) -> InputError:
         """The error for the first number of a column that has other signs about it."""
         read, row = name.encode("utf-8").decode("latin-1"), 0
@@ -285,6 +296,8 @@ class CsvTable(Table):
                 for cell in batch.column(read).to_pylist():
                     row, (text, _) = row + 1, _text_of(cell)
                     if cell_number(text, self._dialect.decimal) is None and is_dressed_number(text):
+                        if self._other_number(text) is not None:
+                            return cell_error(self.path, row, name, text, f"a finite number{self._hint('decimal')}")
                         hint = f"take other signs away, or say that it is none (columns.types.{name} = categorical)"
                         return cell_error(self.path, row, name, text, f"a plain number: {hint}")
         return self._no_rows()
@@ -390,10 +403,8 @@ class CsvTable(Table):
             return (0.0, "true or false like the cells above it") if value is None else (value, None)
         value = cell_number(text, decimal)
         if value is None:
-            other = cell_number(text, "," if decimal == "." else ".")
-            return 0.0, expected_cell("", "" if is_label else None) + (
-                self._hint("decimal") if other is not None else ""
-            )
+            hint = "" if self._other_number(text) is None else self._hint("decimal")
+            return 0.0, expected_cell("", "" if is_label else None) + hint
         if is_label and value not in (0.0, 1.0):
             return 0.0, expected_cell("", "")
         if not self._dialect.sure and is_ambiguous(text):

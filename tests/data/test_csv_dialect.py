@@ -154,6 +154,10 @@ REFUSED = [
     ("a,b\nx\0,1\n", "row 1, column a is 'x\\\\x00', expected a text without zero bytes"),
     ("a\0,b\nx,1\n", "the header line holds a zero byte, expected text"),
     ("\0\0\0\0", "there are no rows"),
+    (
+        "a;b\n51,26;x\n?;0.5\n",
+        "row 1, column a is '51,26', expected a finite number (another decimal is said by --data",
+    ),
     ("a,b\n1,2\n3\n", "row 2 has 1 cells, expected 2 as in the header"),
     ("a;b\n1;2\n3;4;5\n", "row 2 has 3 cells, expected 2 as in the header"),
     (",".join(map(str, range(20_000))) + "\n", "the first line has 20,000 columns, expected at most 16,384"),
@@ -207,7 +211,8 @@ def test_streams_and_configs_say_how_files_are_written(tmp_path):
 @pytest.mark.parametrize(
     ("key", "value"),
     [("separator", ";;"), ("separator", "ü"), ("separator", '"'), ("separator", "5"), ("decimal", "x"), ("decimal", ""),
-     ("encoding", "utf-99"), ("encoding", "base64"), ("encoding", "\0"), ("encoding", "ü")],
+     ("encoding", "utf-99"), ("encoding", "base64"), ("encoding", "\0"), ("encoding", "ü"),
+     ("encoding", "punycode"), ("encoding", "idna")],
 )  # fmt: skip
 def test_options_that_cannot_be_are_refused(key, value):
     with pytest.raises(InputError, match=f"data: {key} = "):
@@ -250,6 +255,8 @@ def test_a_number_is_read_with_one_decimal_mark_as_with_the_other(text):
         ([["1.234.567"]], (",", True)),
         ([["1.234,5"], ["1.234"]], (",", True)),
         ([["1,5", "x"], ["2", "3"]], (".", False)),
+        ([["1,5", "NA"], ["nan", "0,25"], ["null", " n/a "]], (",", True)),
+        ([["1.5", "NA"], ["1,5", "#N/A"]], (".", True)),
         ([["1", ""], []], (".", False)),
     ],
 )
