@@ -35,3 +35,17 @@ def test_shapes_are_sequences():
 def test_the_least_number_is_named():
     with pytest.raises(InputError, match=r"^chunk_rows = 0: expected a whole number of at least 1$"):
         whole_number("chunk_rows", 0, least=1)
+
+
+@pytest.mark.parametrize("shape", [10**30, 2**31, (10**30,), (0, 2**31), (2**16, 2**15)])
+def test_more_draws_than_there_can_be_are_refused(shape):
+    with pytest.raises(InputError, match=r"^sample_shape = .{1,60}: expected at most 2147483647 draws$"):
+        draw_shape(shape)
+
+
+def test_the_most_is_named():
+    assert whole_number("count", 2**31 - 1, most=2**31 - 1) == draw_shape(2**31 - 1)[0] == 2**31 - 1
+    with pytest.raises(InputError, match=r"^count = 2147483648: expected a whole number of at most 2147483647$"):
+        whole_number("count", 2**31, most=2**31 - 1)
+    with pytest.raises(InputError, match=r"^buffer_rows = 10+: expected a whole number of at most \d+$"):
+        whole_number("buffer_rows", 10**30)

@@ -1,6 +1,7 @@
 """Arrays, and the cells of arrays of objects, as numbers and texts: one set of rules for whatever is handed in."""
 
 import datetime
+import math
 import numbers
 import sys
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ class Column(NamedTuple):
     Attributes:
         values: its numbers, or the places of its texts; NaN where one is missing.
         texts: the texts in ascending order; None in a column of numbers.
-        exact: the numbers, where there are whole ones that float64 rounds.
+        exact: the numbers, where there are whole ones or decimals that float64 rounds.
     """
 
     values: Float64[np.ndarray, "n"]
@@ -80,9 +81,16 @@ def column_of(cells: Sequence[Any], name: str) -> Column:
     if any(issubclass(kind, str) for kind in known):
         return _texts(cells, name)
     values = np.array([np.nan if cell is None else float(cell) for cell in cells], np.float64)
-    rounded = int in known and any(type(cell) is int and abs(cell) > MOST_EXACT for cell in cells)
+    rounded = not known <= {float, type(None)} and any(map(is_rounded, cells))
     exact = np.array([0 if cell is None else cell for cell in cells], dtype=object) if rounded else None
     return Column(values, None, exact)
+
+
+def is_rounded(cell: Any) -> bool:
+    """Whether a cell is a whole number or a decimal with digits that float64 does not hold."""
+    if isinstance(cell, Decimal):
+        return Decimal(repr(float(cell))) != cell
+    return type(cell) is int and abs(cell) > MOST_EXACT
 
 
 def is_gap(cell: Any) -> bool:
@@ -156,18 +164,18 @@ def _plain(cell: Any, row: int, name: str) -> Any:
         return cell
     if is_gap(cell):
         return None
-    if isinstance(cell, Decimal):
+    if isinstance(cell, Decimal) and not (cell.is_finite() and math.isinf(float(cell))):
         return cell if cell.is_finite() else float(cell)
     times = datetime.date | datetime.time | datetime.timedelta | np.datetime64 | np.timedelta64
-    if isinstance(cell, times) or not isinstance(cell, numbers.Real | np.bool_):
+    if isinstance(cell, times) or not isinstance(cell, numbers.Real | np.bool_ | Decimal):
         hint = INSTEAD_OF_TIMES if isinstance(cell, times) else ""
         raise InputError(f"X: row {row + 1}, column {name} is {cell!r:.60}, expected a number or a text{hint}")
     try:
         number = float(cell)
     except OverflowError:
-        raise InputError(
-            f"X: row {row + 1}, column {name} is a number beyond 1e308, expected a finite number"
-        ) from None
+        number = math.inf
+    if math.isinf(number) and isinstance(cell, numbers.Rational | Decimal):
+        raise InputError(f"X: row {row + 1}, column {name} is a number beyond 1e308, expected a finite number")
     return int(cell) if isinstance(cell, np.bool_ | numbers.Integral) else number
 
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from jaxtyping import Float64, Shaped
 
 from jaxflow.data.categories import as_number, category_text, is_blank, places_by_text
-from jaxflow.data.cells import INSTEAD_OF_TIMES, MOST_EXACT, Column, column_of, matrix_of, require_encodable
+from jaxflow.data.cells import INSTEAD_OF_TIMES, MOST_EXACT, Column, column_of, is_rounded, matrix_of, require_encodable
 from jaxflow.data.dataset import require_distinct
 from jaxflow.errors import InputError
 
@@ -45,8 +45,8 @@ class Frame:
             value that is missing.
         names: the columns, all different.
         categories: the texts of each column of texts, all different.
-        exact: the numbers of each column of whole numbers that x had to round, such as long identifiers; any number
-            where one is missing.
+        exact: the numbers of each column of whole numbers or decimals that x had to round, such as long identifiers;
+            any number where one is missing.
         types: what the columns were in a file, in Arrow's words, where that is known.
     """
 
@@ -216,19 +216,38 @@ def _is_lazy(X: Any) -> bool:
 def _from_series(series: Any, name: str) -> Any:
     try:
         return pa.array(series, from_pandas=True)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError):  # cells of several kinds, or too large for Arrow
-        return _to_arrow(column_of(series.to_numpy(dtype=object, na_value=None).tolist(), name))
+    except (
+        pa.ArrowException,
+        TypeError,
+        ValueError,
+        ArithmeticError,
+    ):  # cells of several kinds, or too large for Arrow
+        return _to_arrow(column_of(series.to_numpy(dtype=object).tolist(), name))
 
 
 def _to_arrow(column: Column) -> Any:
     """A column for a table of Arrow."""
     gap = np.isnan(column.values)
-    if column.exact is not None and all(isinstance(cell, int) and abs(cell) < 10**76 for cell in column.exact):
-        return pa.array(list(map(Decimal, column.exact)), pa.decimal256(76, 0), mask=gap)
+    if column.exact is not None and (kind := _decimal_type(cells := _decimals(column.exact))) is not None:
+        return pa.array(cells, kind, mask=gap)
     if column.texts is None:
         return pa.array(column.values, pa.float64(), mask=gap)
     codes = pa.array(np.where(gap, 0, column.values).astype(np.int32), mask=gap)
     return pa.DictionaryArray.from_arrays(codes, pa.array(column.texts, pa.large_string()))
+
+
+def _decimals(numbers: Any) -> list[Decimal]:
+    """Whole numbers, decimals and floats, as short as they are written."""
+    return [Decimal(repr(number)) if isinstance(number, float) else Decimal(number) for number in numbers]
+
+
+def _decimal_type(cells: list[Decimal]) -> pa.DataType | None:
+    """The type of Arrow that holds the decimals; None if they are infinite, or have more than 76 digits."""
+    if not all(cell.is_finite() for cell in cells):
+        return None
+    scale = max(0, *(-int(cell.as_tuple().exponent) for cell in cells))
+    whole = max(cell.adjusted() + 1 for cell in cells)
+    return pa.decimal256(76, scale) if max(whole, 0) + scale <= 76 else None
 
 
 def _from_arrow(table: pa.Table) -> Frame:
@@ -251,11 +270,16 @@ def _values(array: Any, name: str) -> Column:
 
 
 def _exact(array: Any, values: Float64[np.ndarray, "n"]) -> Shaped[np.ndarray, "n"] | None:
-    """The whole numbers of an Arrow column, if float64 rounds some."""
-    if pa.types.is_floating(array.type) or not (np.abs(values) >= MOST_EXACT).any():
-        return None
+    """The whole numbers or decimals of an Arrow column, if float64 rounds some."""
+    large = (np.abs(values) >= MOST_EXACT).any()
     if pa.types.is_decimal(array.type):
-        return np.array([Decimal(0) if cell is None else cell for cell in array.to_pylist()], dtype=object)
+        # Float64 holds any fifteen digits.
+        if not large and not (np.abs(values) * 10.0**array.type.scale >= 1e15).any():
+            return None
+        cells = [Decimal(0) if cell is None else cell for cell in array.to_pylist()]
+        return np.array(cells, dtype=object) if large or any(map(is_rounded, cells)) else None
+    if pa.types.is_floating(array.type) or not large:
+        return None
     return np.asarray(pc.fill_null(array, 0).to_numpy())
 
 

@@ -4,6 +4,7 @@ import importlib
 import re
 from collections.abc import Sequence
 from contextlib import suppress
+from decimal import Decimal
 from functools import cache
 from typing import Any, Literal, TypeAlias
 
@@ -281,6 +282,10 @@ def _categories(texts: Sequence[str], kind: pa.DataType) -> pa.Array:
     if pa.types.is_integer(kind) and all(text.lstrip("-").isdigit() for text in texts):
         return pa.array([int(text) for text in texts], kind)  # identifiers of more digits than a float has
     numbers = [as_number(text) for text in texts]
+    if pa.types.is_decimal(kind):
+        with suppress(pa.ArrowException):  # of a type that does not hold them
+            known = zip(texts, numbers, strict=True)
+            return pa.array([None if number is None else Decimal(text) for text, number in known], kind)
     values = np.array([np.nan if number is None else number for number in numbers], np.float64)
     return _numbers(values, np.isnan(values), kind)
 

@@ -43,7 +43,7 @@ from jaxflow.models.model_size import require_memory
 from jaxflow.training.fit import FitResult
 from jaxflow.training.precision import float_type, floats_of
 from jaxflow.training.sources import Source
-from jaxflow.whole_numbers import whole_number
+from jaxflow.whole_numbers import MOST_DRAWS, whole_number
 
 
 class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
@@ -351,8 +351,8 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
                 an array of them in their order, with one row for all draws or `count` rows; the draws have them too.
 
         Raises:
-            InputError: if the model is no density, `count` is no whole number of at least 0, the context is missing,
-                unwanted or does not suit, or the library of the table is not installed.
+            InputError: if the model is no density, `count` is no whole number from 0 to 2**31 - 1, the context is
+                missing, unwanted or does not suit, or the library of the table is not installed.
         """
         return self.table_form_.native(self.sample_table(count, random_state, context))
 
@@ -363,7 +363,7 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
             InputError: as `sample` does.
         """
         check_is_fitted(self, "threshold_")
-        count = whole_number("count", count)
+        count = whole_number("count", count, most=MOST_DRAWS)
         if not isinstance(self.model_, Density):
             raise InputError(f"{type(self).__name__} cannot draw rows: {type(self.model_).__name__} is no density")
         given = self._context_of_draws(context, count)

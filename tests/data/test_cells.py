@@ -9,6 +9,11 @@ import pandas as pd
 import pytest
 import scipy.sparse
 
+from jaxflow.config.spec import parse_spec
+from jaxflow.data.categories import number_text
+from jaxflow.data.columns import ColumnsSpec
+from jaxflow.data.discrete_maps import Categorical
+from jaxflow.data.encoding import Encoding
 from jaxflow.data.frame import as_frame
 from jaxflow.errors import InputError
 
@@ -34,7 +39,17 @@ def test_what_a_mask_hides_is_missing(values):
     np.testing.assert_array_equal(as_frame(nothing_hidden).x, np.ones((2, 2)))
 
 
-GAPS = [None, np.nan, pd.NA, pd.NaT, np.datetime64("NaT"), np.timedelta64("NaT"), np.ma.masked, Decimal("NaN")]
+GAPS = [
+    None,
+    np.nan,
+    pd.NA,
+    pd.NaT,
+    np.datetime64("NaT"),
+    np.timedelta64("NaT"),
+    np.ma.masked,
+    Decimal("NaN"),
+    Decimal("sNaN"),
+]
 
 
 @pytest.mark.parametrize("gap", GAPS, ids=str)
@@ -74,6 +89,7 @@ TIMES = "is .*, expected a number or a text: make numbers of it"
 REFUSED = [
     (10**400, "is a number beyond 1e308, expected a finite number"),
     (-(10**5000), "is a number beyond 1e308, expected a finite number"),
+    (Decimal("1e400"), "is a number beyond 1e308, expected a finite number"),
     (1 + 2j, "is \\(1\\+2j\\), expected a number or a text"),
     (b"x", "is b'x', expected a number or a text"),
     ([1, 2], "is \\[1, 2\\], expected a number or a text"),
@@ -167,3 +183,42 @@ def test_an_array_of_nothing_but_numbers_in_texts_holds_numbers_unless_they_are_
 def test_what_convert_dtypes_makes_is_read_as_an_array_too():
     frame = pd.DataFrame({"a": [1, None, 3], "b": [0.5, 1.5, None], "c": [True, False, True]}).convert_dtypes()
     np.testing.assert_array_equal(as_frame(frame.to_numpy()).x, as_frame(frame).x)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [Decimal(2**60), Decimal(2**60 + 1), 1.5],
+        [Decimal(2**60), 2**60 + 1, 1.0],
+        [Decimal(2**60), Decimal(2**60 + 1), Decimal(3)],
+        [Decimal("1.10"), Decimal("1.1000000000000000001"), 2.5],
+        [Decimal("1.10"), Decimal("1.1000000000000000001"), Decimal("-0.5")],
+    ],
+    ids=str,
+)
+def test_decimals_that_float64_rounds_are_different_categories(cells):
+    spec = {"types": {"c": {"kind": "categorical"}}, "missing": "median"}
+    column = np.array([*cells, None] * 5, dtype=object)
+    texts = {number_text(cell) for cell in cells}
+    assert len(texts) == 3
+    for X in (column[:, None], pd.DataFrame({"c": column})):
+        frame = as_frame(X, ["c"])
+        encoding = Encoding.fit(frame, parse_spec(ColumnsSpec, spec, "columns"))
+        (found,) = encoding.maps
+        assert isinstance(found, Categorical)
+        assert set(found.categories) == texts
+        codes = encoding.codes(frame)[:, 0]
+        assert [None if np.isnan(code) else found.categories[int(code)] for code in codes[:4]] == [
+            *map(number_text, cells),
+            None,
+        ]
+        # One row is of the category that it is of among others.
+        assert [encoding.codes(as_frame(X[place : place + 1], ["c"])).item() for place in range(3)] == codes[
+            :3
+        ].tolist()
+
+
+def test_decimals_that_float64_holds_are_plain_numbers():
+    cells = [Decimal("0.10"), Decimal("123456789012.34"), None]
+    for X in (np.array([cells], dtype=object).T, pd.DataFrame({"x0": pd.Series(cells, dtype=object)})):
+        assert as_frame(X).exact == {}
