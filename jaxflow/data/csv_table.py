@@ -24,6 +24,7 @@ from jaxflow.data.table import (
     first_bad_cell,
     places_of,
 )
+from jaxflow.data.table_limits import require_few_texts
 from jaxflow.errors import InputError
 
 BLOCK_BYTES = 1 << 22
@@ -127,6 +128,9 @@ class CsvTable(Table):
                                 numbers[name] += count
                             else:
                                 dressed[name] += count * is_dressed_number(text)
+                    # Numbers, which may be as many as there are rows, are no categories.
+                    if name in declared or 2 * numbers[name] < counts[name]:
+                        require_few_texts(self.path, name, len(found[name]))
         except InputError:
             raise
         except _DAMAGE as error:

@@ -16,6 +16,7 @@ _ENTRY = re.compile(
     r"""\s*(['"])(descr|fortran_order|shape)\1\s*:\s*('[^']*'|"[^"]*"|True|False|\([0-9L,\s]*\)|\[.*\])\s*(?:,|$)""",
     re.DOTALL,
 )
+_SHAPE = re.compile(r"\(\s*(([0-9]+L?\s*,\s*)+([0-9]+L?\s*)?)?\)")  # as Python writes tuples; L was for long ones
 _TYPE = re.compile(r"[<>|=]?[a-zA-Z][0-9]{0,9}(\[[0-9a-zA-Z]{1,10}\])?")
 
 
@@ -107,6 +108,8 @@ def _dtype(text: str) -> np.dtype:
 
 
 def _shape(text: str) -> tuple[int, ...]:
+    if not _SHAPE.fullmatch(text):
+        raise ValueError("the header is damaged")
     lengths = re.findall("[0-9]+", text)
     if len(lengths) > _MOST_DIMENSIONS or any(len(digits) > 40 for digits in lengths):
         raise ValueError("the shape has too many dimensions or digits")

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from jaxtyping import Shaped
 
+from jaxflow.data.dataset import require_distinct
 from jaxflow.data.npy_header import ArrayHeader, read_array_header
 from jaxflow.data.table import damaged
 from jaxflow.data.table_limits import require_few_columns, require_moderate
@@ -46,6 +47,8 @@ class NpzFile:
         members = archive.infolist()
         require_few_columns(path, len(members))
         self.names = tuple(member.filename.removesuffix(".npy") for member in members)
+        # Readers differ in which of several they take.
+        require_distinct(self.names, f"{path}: array")
         self._archive = archive
         self._members = dict(zip(self.names, members, strict=True))
 

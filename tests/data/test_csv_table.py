@@ -4,7 +4,7 @@ import gzip
 import numpy as np
 import pytest
 
-from jaxflow.data import csv_table
+from jaxflow.data import csv_table, table_limits
 from jaxflow.data.tabular import read_chunks, read_table
 
 
@@ -166,3 +166,13 @@ def test_text_that_breaks_off_within_a_letter_leaves_no_file_open(message, tmp_p
     path = csv_file(tmp_path, "speed".encode("utf-16")[:5])
     assert message(read_table, path, label=None).startswith("the text is not utf-16")
     gc.collect()  # says in a warning what nobody has closed
+
+
+def test_different_texts_of_a_column_are_few(message, tmp_path, monkeypatch):
+    monkeypatch.setattr(table_limits, "MOST_TEXTS", 50)
+    texts = csv_file(tmp_path, "a,b\n" + "".join(f"x{row},1\n" for row in range(51)))
+    assert message(read_table, texts, label=None).startswith("column a holds more than 50 different texts, expected")
+    declared = csv_file(tmp_path, "a,b\n" + "".join(f"{row},1\n" for row in range(51)), "declared.csv")
+    assert "column a holds more than 50 different" in message(read_table, declared, label=None, categorical=["a"])
+    thousands = csv_file(tmp_path, "a,b\n" + "".join(f'"{row},000.5",1\n' for row in range(1, 60)), "thousands.csv")
+    assert len(read_table(thousands, label=None).x) == 59

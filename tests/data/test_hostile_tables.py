@@ -92,6 +92,10 @@ def archive(method: int = zipfile.ZIP_DEFLATED, /, **members: bytes) -> bytes:
         (lambda: archive(X=header(f"({'9' * 5000}, 3)")), "array X cannot be read (the shape has too"),
         (lambda: archive(X=header("(" + "1," * 100 + ")")), "array X cannot be read (the shape has too"),
         (lambda: archive(X=header("(-1, 3)")), "array X cannot be read (the header is damaged)"),
+        *(
+            (lambda shape=shape: archive(X=header(shape) + bytes(48)), "array X cannot be read (the header is damaged)")
+            for shape in ("(2 3)", "(2,,3)", "(,2, 3)", "(2, 3,,)", "(,)", "(2L3)", "(6)")
+        ),
         (lambda: archive(X=header("[" * 4000)), "array X cannot be read (the header is damaged)"),
         (lambda: archive(X=header("(3, 1", order="False")), "array X cannot be read (the header is damaged)"),
         (lambda: archive(X=header("(1, 1)", "[('a', '<f8')]")), "array X cannot be read (it holds records of several"),

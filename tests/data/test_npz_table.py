@@ -1,3 +1,6 @@
+import io
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -53,6 +56,18 @@ ONE = np.array([1.0])
 )
 def test_npz_that_cannot_be_used(message, arrays, expected, tmp_path):
     assert message(read_table, npz_file(tmp_path, **arrays)) == expected
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("names", [("X.npy", "X.npy"), ("X.npy", "X"), ("X", "y.npy", "X.npy")])
+def test_an_array_that_is_there_twice_is_refused(message, names, tmp_path):
+    content = io.BytesIO()
+    np.save(content, np.ones((2, 3)))
+    with zipfile.ZipFile(tmp_path / "t.npz", "w") as archive:
+        for name in names:
+            archive.writestr(name, content.getvalue())
+    said = message(read_table, tmp_path / "t.npz", label=None)
+    assert said == "array X is there twice, expected different names"
 
 
 def test_damaged_npz(message, tmp_path):
