@@ -42,17 +42,30 @@ class ColumnForm(Spec):
         name: the column.
         type: the type in Arrow's words.
         dtype: that of NumPy or pandas; empty for the one that Arrow's becomes.
+        levels: the categories that pandas was told, in its order, rows or not; empty where the rows alone say them.
     """
 
     name: str
     type: str
     dtype: str = Field(default="", pattern=f"^{_DTYPE}$")
+    levels: tuple[str, ...] = ()
 
     @field_validator("type")
     @classmethod
     def _of_arrow(cls, name: str) -> str:
         arrow_type(name)
         return name
+
+    @model_validator(mode="after")
+    def _distinct_levels(self) -> "ColumnForm":
+        kind = arrow_type(self.type)
+        if self.levels and not pa.types.is_dictionary(kind):
+            raise ValueError("levels: expected none unless the type is a dictionary")
+        if len(set(self.levels)) < len(self.levels):
+            raise ValueError("levels: expected different texts")
+        if self.levels and not is_text(kind.value_type) and None in map(as_number, self.levels):
+            raise ValueError(f"levels: expected finite numbers for {self.type}")
+        return self
 
 
 class TableForm(Spec):
@@ -91,7 +104,12 @@ class TableForm(Spec):
         place = {name: index for index, name in enumerate(table.column_names)}
         order = [place.get(name, index) for index, name in enumerate(frame.names)]
         columns = [
-            ColumnForm(name=name, type=_known_type(table.schema.field(index).type), dtype=dtypes[index])
+            ColumnForm(
+                name=name,
+                type=_known_type(table.schema.field(index).type),
+                dtype=dtypes[index],
+                levels=_levels(table.column(index)) if dtypes[index] == "category" else (),
+            )
             for name, index in zip(frame.names, order, strict=True)
         ]
         return cls(library=library, columns=tuple(columns), numbered=numbered)
@@ -108,7 +126,7 @@ class TableForm(Spec):
     def arrow(self, codes: Float64[np.ndarray, "n columns"], maps: Sequence[ColumnMap]) -> pa.Table:
         """Rows of codes as a table of Arrow with these types; what is missing is null."""
         columns = zip(self.columns, codes.T, maps, strict=True)
-        arrays = [_cells(values, column, arrow_type(form.type)) for form, values, column in columns]
+        arrays = [_cells(values, column, arrow_type(form.type), form.levels) for form, values, column in columns]
         return pa.Table.from_arrays(arrays, [form.name for form in self.columns])
 
     def native(self, table: pa.Table) -> Any:
@@ -253,8 +271,20 @@ def _type_of_objects(cells: list[Any], texts: bool) -> str:
     return "int64" if whole else "double"
 
 
-def _cells(codes: Float64[np.ndarray, "n"], column: ColumnMap, kind: pa.DataType) -> pa.Array:
-    """The values of one column in a type."""
+def _levels(array: pa.ChunkedArray) -> tuple[str, ...]:
+    """The categories that a column of pandas was told, as texts; none if they are not to be had from texts again."""
+    if not pa.types.is_dictionary(array.type) or not array.num_chunks or _known_type(array.type) != str(array.type):
+        return ()
+    cells = array.chunk(0).dictionary.to_pylist()
+    texts = tuple(cell if isinstance(cell, str) else "" if is_gap(cell) else number_text(cell) for cell in cells)
+    numbers = is_text(array.type.value_type) or None not in map(as_number, texts)
+    return texts if numbers and len(set(texts)) == len(texts) else ()
+
+
+def _cells(
+    codes: Float64[np.ndarray, "n"], column: ColumnMap, kind: pa.DataType, levels: tuple[str, ...] = ()
+) -> pa.Array:
+    """The values of one column in a type; `levels` come before what other categories the column has."""
     gap = np.isnan(codes)
     if not isinstance(column, Categorical):
         plain = kind.value_type if pa.types.is_dictionary(kind) else kind
@@ -266,7 +296,13 @@ def _cells(codes: Float64[np.ndarray, "n"], column: ColumnMap, kind: pa.DataType
         return values.dictionary_encode().cast(kind) if pa.types.is_dictionary(kind) else values
     places = pa.array(np.where(gap, 0, codes).astype(np.int64), mask=gap)
     if pa.types.is_dictionary(kind):
-        categories = _categories(column.categories, kind.value_type)
+        place: dict[str, int] = {}
+        for number, text in enumerate(levels):
+            place.setdefault(text.strip(), number)
+        others = [text for text in column.categories if text not in place]
+        place |= {text: len(levels) + number for number, text in enumerate(others)}
+        order = pa.array([place[text] for text in column.categories], pa.int64())
+        places, categories = order.take(places), _categories([*levels, *others], kind.value_type)
         return pa.DictionaryArray.from_arrays(places.cast(kind.index_type), categories, ordered=kind.ordered)
     if is_text(kind):
         texts = np.array(column.categories, dtype=object)[np.where(gap, 0, codes).astype(np.int64)]

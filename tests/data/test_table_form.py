@@ -19,6 +19,7 @@ from jaxflow.errors import InputError
 
 PLACES = np.array(["north", "south", None, "east"] * 10, dtype=object)
 NUMBERS = np.arange(40)
+SIZES = "dictionary<values={}, indices=int8, ordered=1>"
 
 
 def given_back(X, names=None):
@@ -52,6 +53,20 @@ def test_frames_of_pandas_come_back_with_their_types():
     assert found.dtypes.to_dict() == table.dtypes.to_dict()
     pd.testing.assert_frame_equal(found, table, check_frame_type=False)
     assert list(given_back(pd.DataFrame(np.ones((3, 2)) * [1, 2])).columns) == [0, 1]
+
+
+def test_categories_of_pandas_come_back_in_their_order_with_those_that_no_row_has():
+    sizes = pd.CategoricalDtype(["small", "medium", " large ", "huge"], ordered=True)
+    table = pd.DataFrame(
+        {
+            "size": pd.Series(["small", " large ", None, "medium"] * 10, dtype=sizes),
+            "plain": pd.Series(["b", "a"] * 20, dtype=pd.CategoricalDtype(["c", "b", "a"])),
+            "number": pd.Series([2, 10] * 20, dtype=pd.CategoricalDtype([10, 2, 7], ordered=True)),
+            "share": pd.Series([0.5, 0.1] * 20, dtype=pd.CategoricalDtype([0.5, 0.25, 0.1])),
+            "flag": pd.Series([True] * 40, dtype=pd.CategoricalDtype([True, False])),
+        }
+    )
+    pd.testing.assert_frame_equal(given_back(table), table, check_frame_type=False)
 
 
 def test_frames_of_pandas_can_be_indexed_as_arrays_are():
@@ -130,6 +145,9 @@ def test_a_library_that_is_not_installed_is_named(monkeypatch):
         {"columns": [{"name": "a", "type": "list<item: int64>"}]},
         {"columns": [{"name": "a", "type": "decimal128(99, 2)"}]},
         {"columns": [{"name": "a", "type": "double", "dtype": "interval[int64]"}]},
+        {"columns": [{"name": "a", "type": "double", "levels": ["1"]}]},
+        {"columns": [{"name": "a", "type": SIZES.format("string"), "levels": ["x", "x"]}]},
+        {"columns": [{"name": "a", "type": SIZES.format("int64"), "levels": ["1", "x"]}]},
         {"library": "os"},
         {"numbered": True},
     ],
