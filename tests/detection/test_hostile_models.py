@@ -22,6 +22,7 @@ from jaxflow.detection.saved_files import MOST_JSON_BYTES
 from jaxflow.errors import InputError
 from jaxflow.models import MAF, AutoEncoderSpec, PrincipalComponentsSpec, VariationalAutoEncoderSpec
 from jaxflow.training import FitSpec
+from tests.trials import most_memory
 
 MOST_MEMORY = 1 << 28
 TRAIN = FitSpec(epochs=1, batch_size=64)
