@@ -331,7 +331,7 @@ TEXTS = {
     ),
     "values without end": (
         lambda text: text.replace('"n_train": 60', f'"n_train": [{"1," * (1 << 21)}1]'),
-        "more than",
+        "values, expected at most",
     ),
     "too long": (lambda text: text + " " * MOST_JSON_BYTES, f"expected at most {MOST_JSON_BYTES}"),
 }
