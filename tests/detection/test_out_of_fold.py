@@ -228,7 +228,7 @@ def test_rows_from_files_have_no_folds(tmp_path):
 @pytest.mark.parametrize(
     ("n", "folds", "sentence"),
     [
-        (2, None, "n_samples = 2: expected at least 3 normal rows, so that each of 2 folds leaves two to learn from"),
+        (2, None, "n_samples = 2: expected at least 4 normal rows, so that each of 2 folds leaves two to learn from"),
         (3, 2, "n_samples = 3: expected at least 4 normal rows, so that each of 2 folds leaves two to learn from"),
     ],
 )

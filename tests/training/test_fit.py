@@ -339,7 +339,7 @@ def test_a_batch_beyond_the_rows_is_all_rows():
         spec = FitSpec(epochs=3, batch_size=batch_size, warmup=0.0)
         return fit(Location(), rows(50), None, spec, key=jax.random.key(0)).history.column("train_loss")
 
-    assert losses(10**12) == losses(50)
+    assert losses(10**9) == losses(50)
 
 
 def test_batch_norm_needs_more_than_a_row():
