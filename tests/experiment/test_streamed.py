@@ -84,7 +84,7 @@ def test_data_that_is_not_there_or_too_small_is_refused(folder, tmp_path):
     with pytest.raises(InputError, match=r"gone: there is no such file"):
         run_experiment(experiment(tmp_path / "gone"))
     np.save(tmp_path / "one.npy", rows(1))
-    with pytest.raises(InputError, match=r"one\.npy: 1 row\(s\), expected two at least to split"):
+    with pytest.raises(InputError, match=r"one\.npy: 1 row, expected two at least to split"):
         run_experiment(experiment(tmp_path / "one.npy"))
     with pytest.raises(InputError, match=r"the columns of .*one\.npy have no names"):
         run_experiment(experiment(tmp_path / "one.npy", data={"features": ["a"]}))
