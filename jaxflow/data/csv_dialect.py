@@ -64,26 +64,32 @@ def _known_encoding(encoding: str | None) -> str | None:
     raise ValueError("expected an encoding that Python knows, such as utf-8, utf-16 or cp1252")
 
 
-Separator: TypeAlias = Annotated[str | None, AfterValidator(_one_character)]
-DecimalMark: TypeAlias = Annotated[str | None, AfterValidator(_point_or_comma)]
-Encoding: TypeAlias = Annotated[str | None, AfterValidator(_known_encoding)]
+Separator: TypeAlias = Annotated[
+    str | None,
+    AfterValidator(_one_character),
+    Field(
+        description="CSV: what stands between cells: comma, semicolon, tab, bar, space or another character (default: "
+        "found out)"
+    ),
+]
+DecimalMark: TypeAlias = Annotated[
+    str | None,
+    AfterValidator(_point_or_comma),
+    Field(description="CSV: what stands before a fraction: point or comma (default: found out)"),
+]
+Encoding: TypeAlias = Annotated[
+    str | None,
+    AfterValidator(_known_encoding),
+    Field(description="CSV: how text is written as bytes, such as utf-8, utf-16 or cp1252 (default: found out)"),
+]
 
 
 class CsvOptions(Spec):
     """What is said of how CSV files are written; the rest is found out."""
 
-    separator: Separator = Field(
-        default=None,
-        description="CSV: what stands between cells: comma, semicolon, tab, bar, space or another character (default: "
-        "found out)",
-    )
-    decimal: DecimalMark = Field(
-        default=None, description="CSV: what stands before a fraction: point or comma (default: found out)"
-    )
-    encoding: Encoding = Field(
-        default=None,
-        description="CSV: how text is written as bytes, such as utf-8, utf-16 or cp1252 (default: found out)",
-    )
+    separator: Separator = None
+    decimal: DecimalMark = None
+    encoding: Encoding = None
 
     def given(self) -> str | None:
         """The first option that is said, None if none is."""

@@ -65,18 +65,9 @@ class DataSpec(Spec):
     features: tuple[str, ...] | None = Field(
         default=None, min_length=1, description="columns to use, in this order (default: every column but the label)"
     )
-    separator: Separator = Field(
-        default=None,
-        description="CSV: what stands between cells: comma, semicolon, tab, bar, space or another character (default: "
-        "found out)",
-    )
-    decimal: DecimalMark = Field(
-        default=None, description="CSV: what stands before a fraction: point or comma (default: found out)"
-    )
-    encoding: Encoding = Field(
-        default=None,
-        description="CSV: how text is written as bytes, such as utf-8, utf-16 or cp1252 (default: found out)",
-    )
+    separator: Separator = None
+    decimal: DecimalMark = None
+    encoding: Encoding = None
     size: int | None = Field(
         default=None,
         ge=1,
