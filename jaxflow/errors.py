@@ -1,5 +1,6 @@
 """What can go wrong."""
 
+import reprlib
 from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any
@@ -20,11 +21,21 @@ LONGEST_SENTENCE = 1000
 def shown(value: Any, most: int = 60) -> str:
     """The representation of a value that somebody else wrote, cut where it is longer than `most` letters."""
     try:
-        # Quotes and escapes only lengthen a text.
-        text = repr(value[: most + 1] if isinstance(value, str) else value)
+        text = _Head(most).repr(value)
     except (ValueError, RecursionError):  # a whole number of thousands of digits, or lists within lists without end
         text = f"a {type(value).__name__} too large to show"
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+class _Head(reprlib.Repr):
+    """Representations whose first letters are right; of what is long, no more than those letters need is looked at."""
+
+    def __init__(self, most: int):
+        super().__init__()
+        self.maxlevel = 4
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = self.maxdeque = most // 2
+        self.maxstring = 2 * most + 2  # quotes and escapes only lengthen a text
+        self.maxlong = self.maxother = 1_000_000  # numbers are short
 
 
 def one_line(text: object, longest: int = LONGEST_SENTENCE) -> str:

@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from types import FrameType
 
 from jaxflow.atomic_write import remove_unfinished
-from jaxflow.config.printing import say
+from jaxflow.config.printing import Standard, say
 
 # What is sent to end a program, a terminal that goes away included.
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 INTERRUPTED = 128 + signal.SIGINT  # as shells report it
 PATIENCE = 3.0  # seconds in which an interrupted script may begin to clean up by itself
+SOON = 0.01  # seconds
 
 _advice: Callable[[], str] | None = None
 _heeded = threading.Event()
@@ -64,6 +65,13 @@ def _left_to_thread(number: int, frame: FrameType | None) -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    while frame is not None and frame.f_code is not Standard.write.__code__:
+        frame = frame.f_back
+    if frame is not None:  # what is being written would be taken for lost, and written once more at the end
+        again = threading.Timer(SOON, signal.raise_signal, (signal.SIGINT,))
+        again.daemon = True
+        again.start()
+        return
     _heeded.set()
     raise KeyboardInterrupt
 

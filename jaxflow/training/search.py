@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
+from pydantic import ValidationError
 from scipy.stats import qmc
 
 from jaxflow.errors import InputError
@@ -105,6 +106,10 @@ def _check(ranges: Mapping[str, tuple[float, float]]) -> None:
             raise InputError(f"ranges names {name}, which cannot be searched; known are {', '.join(SEARCHED)}")
         if not 0 < low <= high < math.inf:
             raise InputError(f"the range of {name} must be two positive numbers in order, got {low} and {high}")
+        try:
+            FitSpec.model_validate({name: high})
+        except ValidationError as error:
+            raise InputError(f"the range of {name} reaches to {high:g}: {error.errors()[0]['msg']}") from error
 
 
 def _points(

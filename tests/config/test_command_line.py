@@ -256,6 +256,24 @@ with replacing("answers.csv") as temporary, advising(lambda: "there is a way on"
 
 
 @pytest.mark.end_to_end
+def test_ctrl_c_while_a_line_is_written_does_not_write_it_twice(tmp_path):
+    body = """
+import os, signal
+def write(descriptor, data, real=os.write):
+    os.write = real
+    size = real(descriptor, data)
+    signal.raise_signal(signal.SIGINT)
+    return size
+os.write = write
+print("a line", flush=True)
+signal.pause()
+"""
+    script = start(tmp_path, body, stdout=subprocess.PIPE)
+    assert script.communicate(timeout=60) == ("a line\n", "interrupted\n")
+    assert script.returncode == 130
+
+
+@pytest.mark.end_to_end
 def test_ctrl_c_ends_in_one_line(tmp_path):
     body = """
 from jaxflow.config.ending import advising

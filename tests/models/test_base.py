@@ -240,7 +240,7 @@ def test_a_flow_over_it_speaks_distrax(name):
     assert transformed.event_shape == (3,)
     draws, log_prob = transformed.sample_and_log_prob(seed=jax.random.key(0), sample_shape=(6,))
     np.testing.assert_allclose(made.log_prob(draws), log_prob, rtol=1e-9)
-    ours, our_log_prob = made.sample_and_log_prob(jax.random.key(0), (2, 3), jnp.zeros((4, 1)))
+    ours, our_log_prob = made.sample_and_log_prob(jax.random.key(0), (2, 3), jnp.zeros((4, 0)))
     assert ours.shape == (2, 3, 4, 3)
     np.testing.assert_allclose(made.log_prob(ours), our_log_prob, rtol=1e-9)
 

@@ -5,10 +5,16 @@ from typing import Any
 import jax
 import pytest
 
+from jaxflow.config import compiled_programs
+
 
 @pytest.fixture
-def compilations() -> Callable[[], Any]:
-    """A context in which programs that are compiled are counted: `with compilations() as names: ...; len(names)`."""
+def compilations(monkeypatch) -> Callable[[], Any]:
+    """A context in which programs that are compiled are counted: `with compilations() as names: ...; len(names)`.
+
+    Within the test no program is let go of: how many others there are depends on the tests before it.
+    """
+    monkeypatch.setattr(compiled_programs, "MORE_MAPPINGS", 1_000_000)
 
     @contextmanager
     def counting() -> Iterator[list[str]]:

@@ -55,7 +55,7 @@ def test_points_cover_the_ranges_evenly_in_their_logarithms():
 
 @pytest.mark.filterwarnings("always:left out of the ensemble")
 def test_trials_that_diverge_are_last():
-    ranges = {"learning_rate": (1e-3, 1e30)}
+    ranges = {"learning_rate": (1e-3, 1e9)}
     with pytest.warns(UserWarning, match="left out of the ensemble"):
         found = search(SPEC, rows(0), rows(1), ranges, key=jax.random.key(0), trials=4, fit_spec=FIT)
     losses = [trial.valid_loss for trial in found.trials]
@@ -70,6 +70,7 @@ def test_trials_that_diverge_are_last():
         ({"trim": (0.01, 0.1)}, 4, "trim, which cannot be searched"),
         ({"learning_rate": (0.1, 0.01)}, 4, "the range of learning_rate must be two positive numbers in order"),
         ({"input_noise": (0.0, 0.1)}, 4, "the range of input_noise must be two positive numbers in order, got 0.0"),
+        ({"learning_rate": (0.1, 1e10)}, 4, "the range of learning_rate reaches to 1e.10: Input should be less than"),
         ({}, 4, "ranges names no hyperparameter"),
         ({"learning_rate": (0.01, 0.1)}, 0, "trials = 0: expected a whole number of at least 1"),
     ],
