@@ -5,8 +5,6 @@ same. What cannot be told for sure is refused with the option that says it.
 """
 
 import codecs
-import csv
-import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,16 +14,13 @@ import pyarrow as pa
 from pydantic import AfterValidator, Field
 
 from jaxflow.config.spec import Spec
-from jaxflow.data.csv_numbers import Decimal, cell_number, decimal_of
+from jaxflow.data.csv_numbers import Decimal, decimal_of
+from jaxflow.data.csv_separator import first_rows, named_separator, require_header, separator_of
 from jaxflow.errors import InputError
 
 HEAD_BYTES = 1 << 18  # of the file that are looked at
-HEAD_ROWS = 200  # of them that are parsed
 MOST_COLUMNS = 1 << 14  # pyarrow takes 6 KiB for each
 
-_SEPARATORS = (",", ";", "\t", "|")
-_NAMES = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "bar": "|", "pipe": "|", "space": " "}
-_SHOWN = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", " ": "space"}
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -36,7 +31,7 @@ _MARKS = (
 
 
 def _one_character(separator: str | None) -> str | None:
-    mark = separator if separator is None else _NAMES.get(separator, separator)
+    mark = None if separator is None else named_separator(separator)
     if mark is not None and (len(mark) != 1 or not mark.isascii() or mark in "\"\r\n\0'.+-" or mark.isalnum()):
         raise ValueError("expected comma, semicolon, tab, bar, space or another character that no cell holds")
     return mark
@@ -148,15 +143,16 @@ def dialect_of(path: Path, head: bytes, whole: bool, said: CsvOptions) -> Dialec
     skipped = int(first is not None)
     if first is not None:
         text = text[first.end() :]
-    separator = said.separator or (first and first[1]) or _separator_of(path, text)
-    rows = _rows(text, separator)
+    separator = said.separator or (first and first[1]) or separator_of(path, text)
+    rows = first_rows(text, separator)
     quote = '"'
     if '"' not in text and "'" in text and _all_quoted(rows):
         quote = "'"
-        rows = _rows(text, separator, quote)
+        rows = first_rows(text, separator, quote)
     width = len(rows[0]) if rows else 0
     if width > MOST_COLUMNS:
         raise InputError(f"{path}: the first line has {width:,} columns, expected at most {MOST_COLUMNS:,}")
+    require_header(path, rows, separator)
     columns = list(zip(*(row for row in rows[1:] if len(row) == width), strict=False))
     decimal, sure = decimal_of(columns)
     if said.decimal is not None:
@@ -197,74 +193,7 @@ def _encoding_of(path: Path, head: bytes, whole: bool) -> str:
     return "cp1252"
 
 
-def _rows(text: str, separator: str, quote: str = '"') -> list[list[str]]:
-    """The first rows, empty lines left out."""
-    rows: list[list[str]] = []
-    try:
-        for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator, quotechar=quote):
-            rows += [row] if row else []
-            if len(rows) > HEAD_ROWS:
-                break
-    except csv.Error:  # such as a cell of more than 128 KiB
-        pass
-    return rows
-
-
-def _separator_of(path: Path, text: str) -> str:
-    """The mark that divides most rows into as many cells as the header, and these into numbers, if in doubt a comma.
-
-    Raises:
-        InputError: if the cells may be separated by spaces.
-    """
-    found = []
-    for place, mark in enumerate(_SEPARATORS):
-        rows = _rows(text, mark)
-        if rows and len(rows[0]) > 1:
-            alike = [row for row in rows[1:] if len(row) == len(rows[0])]
-            if mark == "," or 2 * len(alike) >= len(rows) - 1:
-                found.append((len(alike) / max(1, len(rows) - 1), alike, -place, mark))
-    if len(found) > 1:
-        return max((share, _share_of_numbers(alike), place, mark) for share, alike, place, mark in found)[3]
-    return found[0][3] if found else _space_or_none(path, text)
-
-
-def _share_of_numbers(rows: Sequence[Sequence[str]]) -> float:
-    cells = [cell for row in rows for cell in row]
-    return sum(not cell.strip() or _is_some_number(cell) for cell in cells) / max(1, len(cells))
-
-
-def _is_some_number(cell: str) -> bool:
-    return cell_number(cell, ".") is not None or cell_number(cell, ",") is not None
-
-
-def _space_or_none(path: Path, text: str) -> str:
-    """A space if it divides all rows into numbers, as many as the header has names; a comma if there is one column."""
-    lines = [line.split() for line in text.splitlines()[: HEAD_ROWS + 1] if line.strip()]
-    if len(lines) < 2 or len(lines[0]) < 2 or {len(line) for line in lines} != {len(lines[0])}:
-        return ","
-    numbers = [[_is_some_number(cell) for cell in column] for column in zip(*lines[1:], strict=True)]
-    if not any(all(column) for column in numbers):
-        return ","
-    width = len(lines[0])
-    if all(map(all, numbers)):
-        if all(len(row) == width for row in _rows(text, " ")):
-            return " "
-        raise InputError(
-            f"{path}: the first line has {width} words with several spaces between them, expected columns separated by "
-            "one character: write the file with commas"
-        )
-    raise InputError(
-        f"{path}: the rows may be of {width} cells separated by spaces or of one: say which, as in --data.separator "
-        "space or --data.separator comma"
-    )
-
-
 def _all_quoted(rows: Sequence[Sequence[str]]) -> bool:
     """Whether some column has single quotes around each of its cells."""
     columns = zip(*(row for row in rows[1:] if len(row) == len(rows[0])), strict=True)
     return any(all(len(cell) > 1 and cell[0] == cell[-1] == "'" for cell in column) for column in columns)
-
-
-def shown_separator(separator: str) -> str:
-    """A separator as one would say it on the command line."""
-    return _SHOWN.get(separator, separator)

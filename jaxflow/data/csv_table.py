@@ -13,8 +13,9 @@ import pyarrow as pa
 from jaxtyping import Float64
 from pyarrow import csv
 
-from jaxflow.data.csv_dialect import HEAD_BYTES, CsvOptions, dialect_of, shown_separator
+from jaxflow.data.csv_dialect import HEAD_BYTES, CsvOptions, dialect_of
 from jaxflow.data.csv_numbers import EMPTY, cell_number, is_ambiguous, is_dressed_number
+from jaxflow.data.csv_separator import shown_separator
 from jaxflow.data.table import (
     NO_TEXTS,
     Table,

@@ -83,6 +83,29 @@ def test_columns_are_found_by_name_and_others_are_not_looked_at(script, gaussian
     np.testing.assert_array_equal(read(tmp_path / "a.parquet")["score"], load(gaussian).anomaly_score(x))
 
 
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [
+        (["--data.separator", "~"], ("~", ".", "utf-8")),
+        (["--data.separator", ":"], (":", ".", "utf-8")),
+        (["--data.separator", r"\x01"], ("\x01", ".", "utf-8")),
+        (["--data.separator", "semicolon", "--data.decimal", "comma"], (";", ",", "utf-8")),
+        (["--data.encoding", "utf-16-le", "--data.separator", "|"], ("|", ".", "utf-16-le")),
+        (["--data.encoding", "cp500"], (",", ".", "cp500")),
+    ],
+)
+def test_how_a_csv_file_is_written_is_said(script, gaussian, machines, tmp_path, said, written):
+    x = machines(tmp_path / "new.csv")
+    separator, decimal, encoding = written
+    text = (tmp_path / "new.csv").read_text().translate(str.maketrans({",": separator, ".": decimal}))
+    (tmp_path / "new.csv").write_bytes(text.encode(encoding))
+    script("score", "--model", gaussian, "--input", tmp_path / "new.csv", "--output", tmp_path / "a.parquet", *said)
+    np.testing.assert_array_equal(read(tmp_path / "a.parquet")["score"], load(gaussian).anomaly_score(x))
+    wrong = ["--data.separator", "tab", "--data.encoding", "ascii"]
+    with pytest.raises(InputError, match=r"new\.csv: "):
+        script("score", "--model", gaussian, "--input", tmp_path / "new.csv", "--output", tmp_path / "b.csv", *wrong)
+
+
 def test_each_file_of_a_directory_is_answered_in_one_of_its_name(script, gaussian, machines, tmp_path):
     (tmp_path / "rows").mkdir()
     x = machines(tmp_path / "rows" / "new.2024.csv")
