@@ -12,6 +12,7 @@ from jaxtyping import Float64
 from pyarrow import parquet
 
 from jaxflow.data.frame import as_cells, index_columns, instead_of, is_number, is_text
+from jaxflow.data.parquet_footer import kept_footer
 from jaxflow.data.parquet_pages import Pages, measure_pages
 from jaxflow.data.table import (
     NO_TEXTS,
@@ -41,6 +42,7 @@ class ParquetTable(Table):
     """A Parquet file whose chosen columns hold integers, floats, decimals, booleans or nothing but null.
 
     Pages that were written with checksums are checked; without, damage to the numbers themselves cannot be seen.
+    pyarrow is given no other footer than `kept_footer`.
 
     Raises:
         InputError: when the file is damaged or two columns share a name.
@@ -48,12 +50,12 @@ class ParquetTable(Table):
 
     def __init__(self, path: Path):
         self.path = path
-        with self._opened() as file:
-            try:
-                self._types = file.schema_arrow
-                names = self._types.names
-            except UnicodeDecodeError as error:  # a name that is no text
-                raise damaged(path, "Parquet", error) from None
+        with self._handled(), self.open() as file:
+            self._footer = kept_footer(_footer(path, file))
+            opened = self._described()
+            self._types = opened.schema_arrow
+            names = self._types.names
+        require_few_columns(path, opened.metadata.num_columns)
         self._set_names(path, names)
 
     def types(self, columns):
@@ -108,8 +110,9 @@ class ParquetTable(Table):
 
     def group_rows(self) -> list[int]:
         """The number of rows in each row group."""
-        with self._opened() as file:
-            return [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+        with self._handled():
+            metadata = self._described().metadata
+            return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
 
     def group(self, group: int, columns: Sequence[str]) -> Iterator[Float64[np.ndarray, "rows columns"]]:
         """The named columns, which hold numbers, in one row group; what is missing or not finite stays as it is.
@@ -139,44 +142,45 @@ class ParquetTable(Table):
         try:
             return decode()
         except pa.ArrowNotImplementedError:  # what has no text, such as lists
-            kind = self._types.field(name).type
-            raise InputError(f"{self.path}: column {name} holds {kind}, expected texts or numbers") from None
+            raise self._no_cells(name) from None
         except (UnicodeDecodeError, pa.ArrowInvalid):
             raise InputError(f"{self.path}: column {name} holds bytes that are not UTF-8 text") from None
+        except pa.ArrowException as error:
+            raise damaged(self.path, "Parquet", error) from None
+
+    def _no_cells(self, name: str) -> InputError:
+        kind = self._types.field(name).type
+        return InputError(f"{self.path}: column {name} holds {kind}, expected texts or numbers")
 
     @contextmanager
-    def _opened(self, texts: Sequence[str] = (), **options: Any) -> Iterator[parquet.ParquetFile]:
-        """The file, to be read page by page; left to itself pyarrow takes whole row groups into memory.
+    def _handled(self) -> Iterator[None]:
+        """Say what pyarrow finds wrong with the file in one sentence."""
+        try:
+            yield
+        except InputError:
+            raise
+        except (pa.ArrowException, *_DAMAGE) as error:
+            raise damaged(self.path, "Parquet", error) from None
 
-        Columns of `texts` come with each text once, however often a row repeats it.
-        """
-        with self.open() as file:
-            try:
-                _require_short_footer(self.path, file)
-                with parquet.ParquetFile(
-                    file,
-                    pre_buffer=False,
-                    buffer_size=BUFFER_BYTES,
-                    read_dictionary=list(texts),
-                    thrift_container_size_limit=2 * MOST_COLUMNS,
-                    **options,
-                ) as opened:
-                    require_few_columns(self.path, opened.metadata.num_columns)
-                    yield opened
-            except InputError:
-                raise
-            except (pa.ArrowException, *_DAMAGE) as error:
-                raise damaged(self.path, "Parquet", error) from None
+    def _described(self) -> parquet.ParquetFile:
+        """What the footer says; nothing of the file beside it can be read from this."""
+        return parquet.ParquetFile(pa.BufferReader(self._footer), thrift_container_size_limit=2 * MOST_COLUMNS)
 
     def _batches(
         self, columns: Sequence[str], texts: Sequence[str], groups: Sequence[int] | None = None
     ) -> Iterator[pa.RecordBatch]:
         """Rows of some row groups, or of all, whose pages have been measured before they are decompressed."""
-        with self._opened() as file:
-            wanted, textual = set(columns), set(texts)
-            metadata = file.metadata
-            places = {metadata.schema.column(place).path: place for place in range(metadata.num_columns)}
-            chosen = {name: places[name] for name in wanted if name in places}  # others are nested
+        with self._handled():
+            metadata = self._described().metadata
+            schema = metadata.schema
+            # Of columns within columns the name is the last part of the path.
+            places = {
+                schema.column(n).path: n for n in range(len(schema)) if schema.column(n).path == schema.column(n).name
+            }
+            for name in columns:
+                if name not in places:
+                    raise self._no_cells(name)
+            chosen, textual = {name: places[name] for name in columns}, set(texts)
             groups = range(metadata.num_row_groups) if groups is None else groups
             # Without a dictionary, where pyarrow cannot make one.
             growing = {
@@ -185,19 +189,35 @@ class ParquetTable(Table):
                 for group in groups
                 if any(way in _WITHOUT_DICTIONARY for way in metadata.row_group(group).column(chosen[name]).encodings)
             }
-        with self._opened(sorted(textual - growing), page_checksum_verification=True) as file, self.open() as pages:
-            most = BATCH_ROWS
-            for run in _runs(metadata, groups):
-                for group in run:
-                    for name, place in chosen.items():
-                        measured = self._measure(pages, metadata.row_group(group).column(place), name in textual)
-                        if name in growing:
-                            # A text may be written as how it differs from the one before, so each may be a page long.
-                            most = max(1, min(most, BATCH_BYTES // max(1, measured.largest)))
-                rows = max(1, min(most, BATCH_BYTES // (8 * len(columns))))
-                yield from file.iter_batches(rows, run, list(columns), use_threads=False)
+            with (
+                self.open() as content,
+                self.open() as pages,
+                # Page by page; left to itself pyarrow takes whole row groups into memory. Columns of texts come with
+                # each text once, however often a row repeats it. With metadata pyarrow leaves the file's own alone.
+                parquet.ParquetFile(
+                    content,
+                    metadata=metadata,
+                    pre_buffer=False,
+                    buffer_size=BUFFER_BYTES,
+                    read_dictionary=sorted(textual - growing),
+                    page_checksum_verification=True,
+                ) as file,
+            ):
+                most = min([BATCH_ROWS, *(BATCH_BYTES // _width(schema.column(place)) for place in chosen.values())])
+                for run in _runs(metadata, groups):
+                    for group in run:
+                        for name, place in chosen.items():
+                            measured = self._measure(pages, metadata.row_group(group).column(place), name in textual)
+                            if name in growing:
+                                # A text may be written as how it differs from the one before, so each may be a page
+                                # long.
+                                most = max(1, min(most, BATCH_BYTES // max(1, measured.largest)))
+                    rows = max(1, min(most, BATCH_BYTES // (8 * len(columns))))
+                    yield from file.iter_batches(rows, run, list(columns), use_threads=False)
 
     def _measure(self, pages: BinaryIO, chunk: Any, textual: bool) -> Pages:
+        if not chunk.num_values:
+            return Pages(0, 0)
         starts = [chunk.data_page_offset, chunk.dictionary_page_offset if chunk.has_dictionary_page else None]
         start = min(offset for offset in starts if offset)
         measured = measure_pages(pages, start, chunk.total_compressed_size)
@@ -208,14 +228,25 @@ class ParquetTable(Table):
         return measured
 
 
-def _require_short_footer(path: Path, file: BinaryIO) -> None:
-    """Check the footer's length, as what is made of it takes many times as much memory."""
+def _width(column: Any) -> int:
+    """How many bytes each value takes, be it null, where all take the same."""
+    return column.length if column.physical_type == "FIXED_LEN_BYTE_ARRAY" else 8
+
+
+def _footer(path: Path, file: BinaryIO) -> bytes:
+    """The footer, if it is short, as what is made of it takes many times as much memory."""
     size = file.seek(0, io.SEEK_END)
     file.seek(max(0, size - 8))
-    length = int.from_bytes(file.read(4), "little")
-    if file.read(4) == b"PAR1" and MOST_FOOTER_BYTES < length < size:
+    end = file.read(8)
+    length = int.from_bytes(end[:4], "little")
+    if end[4:] == b"PARE":
+        raise ValueError("it is encrypted")
+    if end[4:] != b"PAR1" or size < length + 12:
+        raise ValueError("it does not end as a Parquet file does")
+    if length > MOST_FOOTER_BYTES:
         raise InputError(f"{path}: the footer has {length} bytes, expected at most {MOST_FOOTER_BYTES}")
-    file.seek(0)
+    file.seek(size - 8 - length)
+    return file.read(length)
 
 
 def _runs(metadata: Any, groups: Sequence[int]) -> Iterator[list[int]]:

@@ -22,6 +22,8 @@ from pyarrow import parquet
 
 from jaxflow.data.npy_header import read_array_header
 from jaxflow.data.parquet_pages import measure_pages
+from jaxflow.data.thrift import varint
+from tests.data.footers import BOOLEAN, BYTES, DOUBLE, INT64, SIZES, footer_of, replace_footer, write_column
 
 LIMIT = 400 << 20  # bytes that a reader may map beside what the process has
 SECONDS = 20
@@ -32,9 +34,9 @@ from pathlib import Path
 from jaxflow.data.tabular import read_table
 from jaxflow.errors import InputError
 
-def outcome(path):
+def outcome(path, categorical=()):
     try:
-        return str(read_table(path, label=None).x.shape)
+        return str(read_table(path, label=None, categorical=categorical).x.shape)
     except InputError as error:
         return str(error)
     except BaseException as error:
@@ -46,7 +48,7 @@ for line in sys.stdin:
         mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (mapped + {LIMIT}, mapped + {LIMIT}))
         signal.alarm({SECONDS})
-        print(json.dumps(outcome(json.loads(line))), flush=True)
+        print(json.dumps(outcome(*json.loads(line))), flush=True)
         os._exit(0)
     _, status = os.waitpid(child, 0)
     if status:
@@ -61,10 +63,10 @@ def ended():
     environment = os.environ | {"PYTHONPATH": str(root)}
     with subprocess.Popen(command, stdin=-1, stdout=-1, text=True, cwd=root, env=environment) as reader:
 
-        def ask(path: Path) -> str:
+        def ask(path: Path, categorical: tuple[str, ...] = ()) -> str:
             assert reader.stdin is not None
             assert reader.stdout is not None
-            print(json.dumps(str(path)), file=reader.stdin, flush=True)
+            print(json.dumps([str(path), categorical]), file=reader.stdin, flush=True)
             return json.loads(reader.stdout.readline()).replace(f"{path}: ", "")
 
         yield ask
@@ -162,6 +164,20 @@ def test_parquet(make, options, expected, tmp_path, ended):
     assert expected in ended(path)
 
 
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (pa.array([b"x" * 60_000, *[None] * 9999], pa.binary(60_000)), "row 2, column a is empty"),
+        (pa.array([["x" * 70_000_000]]), "column a holds list<element: string>, expected texts or numbers"),
+        (pa.array([{"b": "x" * 70_000_000}]), "column a holds struct<b: string>, expected texts or numbers"),
+    ],
+)
+def test_parquet_columns_said_to_be_categories(cells, expected, tmp_path, ended):
+    path = tmp_path / "rows.parquet"
+    parquet.write_table(table(a=cells), path, compression="zstd", use_dictionary=False)
+    assert expected in ended(path, ("a",))
+
+
 def test_an_untrue_footer_costs_nothing(tmp_path, ended):
     """The footer says what a page decompresses to, and so does the page; only the footer is changed."""
     path = tmp_path / "rows.parquet"
@@ -174,12 +190,14 @@ def test_an_untrue_footer_costs_nothing(tmp_path, ended):
     assert "in memory, expected at most 2" in ended(path)
 
 
-def varint(value: int) -> bytes:
-    digits = []
-    while value > 127:
-        digits.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*digits, value])
+@pytest.mark.parametrize("kind", [BOOLEAN, INT64, DOUBLE, BYTES])
+def test_sizes_in_a_footer_do_not_end_the_process(kind, tmp_path, ended):
+    """pyarrow alone would end it at nearly each of these files."""
+    path = tmp_path / "rows.parquet"
+    for sizes in SIZES.values():
+        write_column(kind, path)
+        replace_footer(path, footer_of(kind, path, m16=sizes, e6=0 if kind == BYTES else None))
+        assert "row 3, column a is empty" in ended(path) or "row 2, column a is empty" in ended(path)
 
 
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
