@@ -6,6 +6,7 @@ same. What cannot be told for sure is refused with the option that says it.
 
 import codecs
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple, TypeAlias
@@ -14,7 +15,7 @@ import pyarrow as pa
 from pydantic import AfterValidator, Field
 
 from jaxflow.config.spec import Spec
-from jaxflow.data.csv_numbers import Decimal, decimal_of
+from jaxflow.data.csv_numbers import Decimal, decimal_of, maybe_thousands
 from jaxflow.data.csv_separator import first_rows, named_separator, require_header, separator_of
 from jaxflow.errors import InputError
 
@@ -157,6 +158,14 @@ def dialect_of(path: Path, head: bytes, whole: bool, said: CsvOptions) -> Dialec
     decimal, sure = decimal_of(columns)
     if said.decimal is not None:
         decimal, sure = ("," if said.decimal == "," else "."), True
+    # A semicolon separates where the comma stands before fractions.
+    elif decimal == "." and not sure and separator == ";" and (found := maybe_thousands(columns)) is not None:
+        place, cell = found
+        warnings.warn(
+            f"{path}: column {rows[0][place]} is read as fractions, as in {cell}, though its points may stand between "
+            "thousands: say which, as in --data.decimal comma or --data.decimal point",
+            stacklevel=2,
+        )
     # A quote that is left open makes one cell of all that follows.
     closed = rows if whole and text.count(quote) % 2 == 0 else rows[:-1]
     lines_in_cells = any("\n" in cell or "\r" in cell for row in closed for cell in row)

@@ -13,20 +13,13 @@ Decimal: TypeAlias = Literal[".", ","]
 EMPTY = frozenset(csv.ConvertOptions().null_values)
 """What a cell may hold to count as empty in a column of numbers."""
 
+FEWEST_GROUPED = 5  # cells with one point, three digits behind each, that may be thousands
+
 _GROUPED = {
     ".": re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?", re.ASCII),
     ",": re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+(,\d*)?", re.ASCII),
 }
-
-_DIGITS = r"(\d{1,3}([.,' \u2019\u00a0\u202f]\d{3})+([.,]\d*)?|\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?"
-_MONEY = r"([$€£¥₹₽₩₺₴₿¢]|[A-Z]{0,2}\$|USD|EUR|GBP|CHF|JPY|CNY|INR|AUD|CAD|SEK|NOK|DKK|PLN|CZK|BRL|zł|kr)"
-_UNIT = (
-    r"(%|‰|°|°C|°F|[munkMGT]?Hz|[munk]?sec|[munμµ]s|[munkMGT]V|[munkM]A|[mkMG]W|[kMG]?Wh|[kMh]?Pa|m?bar|psi|kg|mg|[munkc]m"
-    r"|ml|[KkMGT]i?B|min|rpm|ppm|dB)"
-)
-_DRESSED = re.compile(
-    rf"\(?\s*[+-]?\s*{_MONEY}?\s*[+-]?\s*{_DIGITS}\s*({_MONEY}|{_UNIT})?\s*\)?|'\s*[+-]?{_DIGITS}\s*'", re.ASCII
-)
+_WHOLE = re.compile(r"[+-]?(0|[1-9]\d{0,2}(\.\d{3})*)", re.ASCII)
 
 
 def cell_number(text: str, decimal: Decimal) -> float | None:
@@ -49,9 +42,18 @@ def is_ambiguous(text: str) -> bool:
     return cell_number(text, ".") is not None and "," in text and cell_number(text, ",") is not None
 
 
-def is_dressed_number(text: str) -> bool:
-    """Whether a cell is a number with something about it that a reader of numbers does not take: $12.5, 12 %, 1 234."""
-    return _DRESSED.fullmatch(text.strip()) is not None
+def maybe_thousands(columns: Sequence[Sequence[str]]) -> tuple[int, str] | None:
+    """The first column whose points may all stand between thousands, and a cell of it.
+
+    So it is if all of its cells are whole numbers in groups of three digits, such as 51.358, five of them at least with
+    a point. Whether other cells show what a point is, `decimal_of` says.
+    """
+    for place, column in enumerate(columns):
+        filled = [cell.strip() for cell in column if cell.strip() not in EMPTY]
+        grouped = [cell for cell in filled if "." in cell]
+        if len(grouped) >= FEWEST_GROUPED and all(_WHOLE.fullmatch(cell) for cell in filled):
+            return place, grouped[0]
+    return None
 
 
 def decimal_of(columns: Sequence[Sequence[str]]) -> tuple[Decimal, bool]:

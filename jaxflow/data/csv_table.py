@@ -4,6 +4,7 @@ import codecs
 import io
 import re
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from jaxtyping import Float64
 from pyarrow import csv
 
 from jaxflow.data.csv_dialect import HEAD_BYTES, CsvOptions, dialect_of
-from jaxflow.data.csv_numbers import EMPTY, cell_number, is_ambiguous, is_dressed_number
+from jaxflow.data.csv_numbers import EMPTY, cell_number, is_ambiguous
 from jaxflow.data.csv_separator import shown_separator
+from jaxflow.data.dressed_numbers import are_numbers, is_dressed_number, may_be_number
 from jaxflow.data.table import (
     NO_TEXTS,
     Table,
@@ -101,12 +103,14 @@ class CsvTable(Table):
         """See `Table.texts`: those declared, and those in which fewer than half of the cells are numbers.
 
         A column is looked at if pyarrow takes the cells of its first block for texts. Where most are numbers, the
-        others are mistakes, which `batches` names. One of numbers with other signs about them is refused: as
-        categories they would be judged by nothing but whether they were there before.
+        others are mistakes, which `batches` names. One of numbers with other signs about them is refused, and so is one
+        that holds many such numbers beside texts: as categories they would be judged by nothing but whether they were
+        there before.
         """
         names = [name for name in columns if name in declared or name in self._textual]
         found = {name: set() for name in names}
         counts, numbers, dressed = (dict.fromkeys(names, 0) for _ in range(3))
+        perhaps = {name: Counter[str]() for name in names}
         if not names:
             return {}
         convert = csv.ConvertOptions(
@@ -127,8 +131,9 @@ class CsvTable(Table):
                             counts[name] += count
                             if cell_number(text, self._dialect.decimal) is not None:
                                 numbers[name] += count
-                            else:
+                            elif may_be_number(text):
                                 dressed[name] += count * is_dressed_number(text)
+                                perhaps[name][text] += count
                     # Numbers, which may be as many as there are rows, are no categories.
                     if name in declared or 2 * numbers[name] < counts[name]:
                         require_few_texts(self.path, name, len(found[name]))
@@ -139,7 +144,8 @@ class CsvTable(Table):
                 pass
             raise damaged(self.path, "CSV", error) from None
         for name in names:
-            if dressed[name] and 2 * numbers[name] < counts[name] <= 2 * (numbers[name] + dressed[name]):
+            most = dressed[name] and counts[name] <= 2 * (numbers[name] + dressed[name])
+            if 2 * numbers[name] < counts[name] and (most or are_numbers(perhaps[name].values(), counts[name])):
                 raise self._dressed(name)
         return {
             name: tuple(sorted(texts))
@@ -300,7 +306,7 @@ class CsvTable(Table):
             for batch in reader:
                 for cell in batch.column(read).to_pylist():
                     row, (text, _) = row + 1, _text_of(cell)
-                    if cell_number(text, self._dialect.decimal) is None and is_dressed_number(text):
+                    if cell_number(text, self._dialect.decimal) is None and may_be_number(text):
                         if self._other_number(text) is not None:
                             return cell_error(self.path, row, name, text, f"a finite number{self._hint('decimal')}")
                         hint = f"take other signs away, or say that it is none (columns.types.{name} = categorical)"

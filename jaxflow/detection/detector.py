@@ -28,6 +28,7 @@ from jaxflow.detection.far_values import far_values
 from jaxflow.detection.few_rows import fewest_rows, suited
 from jaxflow.detection.fitting import finished
 from jaxflow.detection.inputs import Inputs, fit_inputs
+from jaxflow.detection.lone_categories import lone_categories
 from jaxflow.detection.nested_parameters import NestedParameters
 from jaxflow.detection.out_of_fold import fold_count, out_of_fold_scores
 from jaxflow.detection.p_values import PValues
@@ -73,8 +74,9 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
             to `calibrate`).
         contamination_: the `ContaminationWarning` that `fit` gave as rows lie apart; None if it gave none, and after
             loading.
-        doubts_: what `fit` warned of besides, as a `DoubtfulFit` each: rows that are few for the features, values that
-            set the scale of a column, a threshold beyond what rows can score. Empty after loading.
+        doubts_: what `fit` warned of besides, as a `DoubtfulFit` each: rows that are few for the features, texts that
+            are in one row each, values that set the scale of a column, a threshold beyond what rows can score.
+            Empty after loading.
         threshold_rule_: the rule in use.
         threshold_: the anomaly score above which a row is flagged.
         offset_: minus that.
@@ -229,6 +231,7 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
         spec = self.inputs_.adapted(spec).for_rows(rows)
         self.model_spec_, few = suited(spec, rows, fewest, self.inputs_.dim, self.inputs_.context_dim)
         self._doubt(few)
+        self._doubt(lone_categories(self.inputs_, x, learn, columns_spec(self)))
         if not isinstance(spec, CommitteeSpec):  # whose members see the columns in other coordinates too
             self._doubt(far_values(self.inputs_, x, learn, columns_spec(self)))
 

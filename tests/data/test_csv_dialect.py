@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from jaxflow.config.spec import parse_spec
 from jaxflow.data import DataSpec, csv_dialect, csv_table
 from jaxflow.data.csv_dialect import CsvOptions
-from jaxflow.data.csv_numbers import cell_number, decimal_of, is_dressed_number
+from jaxflow.data.csv_numbers import cell_number, decimal_of
+from jaxflow.data.dressed_numbers import is_dressed_number
 from jaxflow.data.tabular import read_chunks, read_table
 from jaxflow.errors import InputError
 from jaxflow.training import TableFiles
@@ -262,3 +263,35 @@ def test_a_number_is_read_with_one_decimal_mark_as_with_the_other(text):
 )
 def test_the_decimal_mark_is_what_some_cells_need_and_none_refutes(columns, expected):
     assert decimal_of(columns) == expected
+
+
+def thousands(cells):
+    return "a;b\n" + "".join(f"{cell};{row % 3}\n" for row, cell in enumerate(cells))
+
+
+GROUPED = ["51.358", "7.120", "1.358.112", "-12.400", "312", "0", "99.250", "8.001"]
+
+
+def test_points_that_may_be_of_thousands_are_said_to_be_taken_for_fractions(tmp_path):
+    path = csv_file(tmp_path, thousands([cell for cell in GROUPED if cell.count(".") < 2]))
+    with pytest.warns(UserWarning, match=r"t\.csv: column a is read as fractions, as in 51\.358, .* --data\.decimal"):
+        read_table(path, label=None)
+    assert read_table(path, label=None, csv=CsvOptions(decimal="comma")).x[0, 0] == 51358
+    assert read_table(path, label=None, csv=CsvOptions(decimal="point")).x[0, 0] == 51.358
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        thousands(GROUPED),  # several groups are thousands for sure
+        thousands([*GROUPED[:2], *GROUPED[3:], "0.5"]),  # and a fraction is one
+        thousands([*GROUPED[:2], *GROUPED[3:], "51.26"]),
+        thousands([*GROUPED[:2], *GROUPED[3:], "1234.125"]),
+        thousands(GROUPED[:2]),
+        thousands([*GROUPED[:2], *GROUPED[3:]]).replace(";", ","),
+        thousands([*GROUPED[:2], *GROUPED[3:]]).replace(";2", ";2,5"),
+        thousands(["10.0.100", "10.200.300", "10.0.200", "10.0.300", "10.0.400", "10.0.500"]),
+    ],
+)
+def test_points_without_doubt_pass_without_a_word(text, tmp_path):
+    read_table(csv_file(tmp_path, text), label=None)

@@ -132,7 +132,7 @@ def test_a_flow_says_it_too():
         detector.set_params(threshold=Percentile(percentile=50)).fit(rows(20, 50))
 
 
-@pytest.mark.filterwarnings("ignore:200 rows")
+@pytest.mark.filterwarnings("ignore:200 rows", "ignore:a text that no training row has")
 def test_a_threshold_out_of_reach_is_said():
     """Every name is there once, so a fold has seen none of the others."""
     x = pd.DataFrame({"a": rows(200, 1)[:, 0], "name": [f"n{i % 150}" for i in range(200)]})
