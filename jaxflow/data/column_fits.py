@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float64, Shaped
 
 from jaxflow.data.categories import Spelling, as_number, category_text, number_text
+from jaxflow.data.cells import MOST_EXACT
 from jaxflow.data.column_maps import AnyColumnMap, Arcsinh, Circular, Continuous, RankGaussian
 from jaxflow.data.columns import ColumnSpec, ColumnsSpec, Kind
 from jaxflow.data.discrete_maps import Categorical, Discrete, Levels, Steps
@@ -83,6 +84,7 @@ def fit_column(
             raise InputError(
                 f"column {name} is to be discrete, but its {len(distinct)} values lie on no regular grid of few places"
             )
+    common["whole"] = _whole_range(distinct)
     tails = spec.tails if wanted.tails is None else wanted.tails
     if len(distinct) < 2 or tails == "none":
         return Continuous(**common)
@@ -103,7 +105,7 @@ def refit_column(column: AnyColumnMap, values: Float64[np.ndarray, "n"]) -> AnyC
     if not values.size or isinstance(column, Discrete | Levels | Categorical):
         return column
     measured = column.model_copy(update={"fill": float(np.median(values))})
-    common = measured.model_dump(include={"name", "fill", "indicator", "context"})
+    common = measured.model_dump(include={"name", "fill", "indicator", "context", "whole"})
     match measured:
         case Arcsinh():
             return fit_arcsinh(values, **common)
@@ -112,6 +114,15 @@ def refit_column(column: AnyColumnMap, values: Float64[np.ndarray, "n"]) -> AnyC
         case Circular():
             return measured.model_copy(update={"origin": _emptiest(values, measured.period)})
     return measured
+
+
+def _whole_range(distinct: Float64[np.ndarray, "n"]) -> tuple[float, float] | None:
+    """The least and the greatest of different values, if there are two and all of them are whole numbers."""
+    least, greatest = float(distinct[0]), float(distinct[-1])
+    # Beyond that size all numbers are whole.
+    if least == greatest or max(-least, greatest) >= MOST_EXACT or not (distinct == np.round(distinct)).all():
+        return None
+    return least, greatest
 
 
 def _is_sure(values: Float64[np.ndarray, "n"], grid: Grid) -> bool:

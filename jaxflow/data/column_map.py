@@ -57,8 +57,8 @@ class ColumnMap(Spec):
     def nearest(self, values: Float64[np.ndarray, "n"]) -> Float64[np.ndarray, "n"]:
         """The values nearest to draws of a density that the column can hold; NaN stays.
 
-        Numbers on a grid and levels have the nearest of those that were seen, from the least to the largest. A
-        continuous column can hold any number, so that draws are as far out as the density has them.
+        Numbers on a grid, whole numbers and levels have the nearest of those that were seen, from the least to the
+        largest. Another continuous column can hold any number, so that draws are as far out as the density has them.
         """
         return values
 

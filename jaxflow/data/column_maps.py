@@ -10,7 +10,26 @@ from jaxflow.data.column_map import ColumnMap, required_ascending
 from jaxflow.data.discrete_maps import Categorical, Discrete, Levels
 
 
-class Continuous(ColumnMap):
+class Number(ColumnMap):
+    """A column of numbers of any size.
+
+    Attributes:
+        whole: the least and the greatest training value, if all are whole numbers.
+    """
+
+    whole: tuple[float, float] | None = None
+
+    @field_validator("whole")
+    @classmethod
+    def _from_least_to_greatest(cls, whole: tuple[float, float] | None) -> tuple[float, float] | None:
+        return whole if whole is None else (required_ascending(whole)[0], whole[1])
+
+    def nearest(self, values):
+        """Whole numbers among those that were seen, if all of these are whole; otherwise as they are."""
+        return values if self.whole is None else np.round(np.clip(values, *self.whole))
+
+
+class Continuous(Number):
     """Numbers as they are."""
 
     kind: Literal["continuous"] = "continuous"
@@ -25,7 +44,7 @@ class Continuous(ColumnMap):
         return "continuous"
 
 
-class Arcsinh(ColumnMap):
+class Arcsinh(Number):
     """z = arcsinh((x - centre) / scale): linear near the centre, logarithmic far out (Johnson 1949, system S_U)."""
 
     kind: Literal["arcsinh"] = "arcsinh"
@@ -51,7 +70,7 @@ class Arcsinh(ColumnMap):
         return "continuous, arcsinh"
 
 
-class RankGaussian(ColumnMap):
+class RankGaussian(Number):
     """z = the normal quantile of the rank among the training values, linear between `knots` and beyond them.
 
     The rank-based inverse normal transform (van der Waerden 1952), made continuous and strictly increasing. Beyond the

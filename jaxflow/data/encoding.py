@@ -276,5 +276,6 @@ def _places(
 def missing_value(row: int, name: str) -> InputError:
     """The error for a missing value; `row` is counted from 0."""
     return InputError(
-        f"row {row + 1}, column {name} is missing, expected a value (columns.missing = median or model allows that)"
+        f"row {row + 1}, column {name} is missing, expected a value other than NaN or null (columns.missing = median "
+        "or model allows that)"
     )

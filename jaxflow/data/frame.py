@@ -97,7 +97,9 @@ def is_table(X: Any) -> bool:
     return isinstance(X, Frame | pa.Table | pa.RecordBatch) or hasattr(X, "__arrow_c_stream__") or _is_lazy(X)
 
 
-def as_frame(X: Any, names: Sequence[str] | None = None, *, textual: Collection[int] = ()) -> Frame:
+def as_frame(
+    X: Any, names: Sequence[str] | None = None, *, textual: Collection[int] = (), learned: bool = False
+) -> Frame:
     """Rows as a `Frame`.
 
     Args:
@@ -105,6 +107,8 @@ def as_frame(X: Any, names: Sequence[str] | None = None, *, textual: Collection[
             numbers, texts or None. An array of nothing but texts that are numbers holds these numbers.
         names: the columns of an array; x0, x1, ... by default.
         textual: places of the columns that hold texts in an array of nothing but texts that are numbers, too.
+        learned: whether the columns are learned from these rows, so that in such an array texts that differ must not be
+            one number.
 
     Raises:
         InputError: if a column holds neither numbers nor texts, or two have one name; it names the row, from 1, and the
@@ -124,6 +128,9 @@ def as_frame(X: Any, names: Sequence[str] | None = None, *, textual: Collection[
         return Frame(x, names, {}, exact_columns(array, names))
     columns = [array[:, place].tolist() for place in range(len(names))]
     if all(_is_number_text(cell) for cells in columns for cell in cells):
+        for place, cells in enumerate(columns):
+            if learned and place not in textual:
+                _require_spelled_alike(cells, names[place])
         columns = [
             cells if place in textual else [None if is_blank(cell) else float(cell) for cell in cells]
             for place, cells in enumerate(columns)
@@ -133,6 +140,26 @@ def as_frame(X: Any, names: Sequence[str] | None = None, *, textual: Collection[
 
 def _is_number_text(cell: Any) -> bool:
     return isinstance(cell, str) and (is_blank(cell) or as_number(cell.strip()) is not None)
+
+
+def _require_spelled_alike(cells: Sequence[str], name: str) -> None:
+    """Check that no number is written in two ways, as codes such as 01234 and 1234 are.
+
+    Raises:
+        InputError: naming the first row, from 1, whose text differs from an earlier one that is the same number.
+    """
+    known: dict[float, str] = {}
+    for row, cell in enumerate(cells):
+        if is_blank(cell):
+            continue
+        text = cell.strip()
+        other = known.setdefault(float(text), text)
+        if other != text:
+            raise InputError(
+                f"X: row {row + 1}, column {name} is {text!r:.60}, expected another number than that of the text "
+                f"{other!r:.60} above it: say that these are codes (columns.types.{name} = categorical), or give "
+                "numbers (X.astype(float))"
+            )
 
 
 def exact_columns(array: Shaped[np.ndarray, "n columns"], names: Sequence[str]) -> dict[str, Shaped[np.ndarray, "n"]]:
@@ -177,6 +204,10 @@ def arrow_table(X: Any) -> pa.Table:
     if _is_lazy(X):
         raise InputError("X is a LazyFrame, whose rows are yet to be computed, expected a table: give X.collect()")
     if is_pandas(X):
+        if X.columns.nlevels > 1:
+            raise InputError(
+                f"X: the names of the columns have {X.columns.nlevels} levels, expected one: X.columns.map(str) has"
+            )
         # Column by column: of a whole frame Arrow would make columns of the index too, and it refuses mixed cells.
         names = [str(name) for name in X.columns]
         for name in names:
@@ -186,6 +217,11 @@ def arrow_table(X: Any) -> pa.Table:
     try:
         table = X if isinstance(X, pa.Table) else pa.table(X)
     except (pa.ArrowException, TypeError, ValueError) as error:
+        for name, kind in getattr(X, "schema", {}).items():
+            if str(kind) in ("Int128", "UInt128"):
+                raise InputError(
+                    f"X: column {name} holds {kind}, expected numbers of at most 64 bits or floats"
+                ) from None
         raise InputError(f"X cannot be read as a table: {str(error).splitlines()[0]:.200}") from None
     index = index_columns(table.schema)
     return table.drop_columns([name for name in dict.fromkeys(table.column_names) if name in index])

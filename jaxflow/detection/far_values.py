@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float, Int64
 from scipy.special import ndtri
 
-from jaxflow.data.column_maps import Continuous
+from jaxflow.data.column_maps import Arcsinh, Continuous
 from jaxflow.data.columns import ColumnsSpec
 from jaxflow.data.preprocessing import MinMax, Standardize
 from jaxflow.detection.inputs import Inputs
@@ -24,7 +24,8 @@ def far_values(
     next ones are named besides, as they may stand for missing values.
 
     Args:
-        inputs: fitted; looked at are columns of numbers that are taken as they are, where a step then scales them.
+        inputs: fitted; looked at are columns of numbers that are taken as they are or by arcsinh, which numbers such as
+            1e300 are too far out for, where a step then scales them.
         x: codes of all rows.
         learn: the numbers of those that the scale is taken from.
         columns: what is said of the columns; those are left out for which `tails` is given by name.
@@ -32,30 +33,36 @@ def far_values(
     if not any(isinstance(step, Standardize | MinMax) for step in inputs.preprocessing.steps):
         return None
     kept = set(inputs.encoding.sources[inputs.preprocessing.kept])
-    found = []
+    found, unbent = [], False
     for index, column in enumerate(inputs.encoding.maps):
         said = columns.types.get(column.name)
-        if not isinstance(column, Continuous) or index not in kept or (said is not None and said.tails is not None):
+        if not isinstance(column, Continuous | Arcsinh) or index not in kept:
             continue
+        if isinstance(column, Continuous) and said is not None and said.tails is not None:
+            continue
+        values = x[~np.isnan(x[:, index]), index]
         learned = x[learn, index]
-        learned = learned[~np.isnan(learned)]
+        learned = column.expand(learned[~np.isnan(learned)])[:, 0]
         if not len(learned) or learned.min() == learned.max():
             continue  # only whether a value is there, or another one, can then be judged
         centre, spread = _most_rows(learned)
         with np.errstate(over="ignore", invalid="ignore"):
             stretch = float(np.sqrt(np.mean(((learned - learned.mean()) / spread) ** 2)))
         if not stretch < STRETCHED:
-            values = x[~np.isnan(x[:, index]), index]
-            reach = float(np.max(np.abs(values - centre) / spread))
-            found.append((stretch, f"{column.name} reaches {_count(reach)} of them{_repeated(values, spread)}"))
+            z = column.expand(values)[:, 0]
+            reach = float(np.max(np.abs(z - centre) / spread))
+            unbent |= isinstance(column, Continuous)
+            drawn_in = " by arcsinh" if isinstance(column, Arcsinh) else ""
+            reaches = f"{column.name} reaches {_count(reach)} of them{drawn_in}"
+            found.append((stretch, reaches + _repeated(values, z, spread)))
     if not found:
         return None
     found.sort(key=lambda one: -one[0])
     return (
         f"values far out set the scale of {len(found)} {'column' if len(found) == 1 else 'columns'}, where a value is "
         f"taken for normal though it lies {_count(STRETCHED)} or more standard deviations of most rows away: "
-        f"{', '.join(said for _, said in found)}; try columns.tails = auto or arcsinh, or make missing what stands for "
-        "missing values"
+        f"{', '.join(said for _, said in found)}; {'try columns.tails = auto or arcsinh, or ' if unbent else ''}make "
+        "missing what stands for missing values"
     )
 
 
@@ -82,11 +89,12 @@ def _without_far_ends(values: Float[np.ndarray, "n"]) -> Float[np.ndarray, "most
     return values
 
 
-def _repeated(values: Float[np.ndarray, "n"], spread: float) -> str:
-    """How often the least or the greatest value is there, if it is more than once and the next one is far from it."""
-    for end, others in ((values.min(), values[values > values.min()]), (values.max(), values[values < values.max()])):
-        count = len(values) - len(others)
-        if count > 1 and np.min(np.abs(others - end)) >= STRETCHED * spread:
+def _repeated(values: Float[np.ndarray, "n"], z: Float[np.ndarray, "n"], spread: float) -> str:
+    """How often the least or the greatest value is there, if more than once and the z of the others are far."""
+    for end in (values.min(), values.max()):
+        there = values == end
+        count = int(there.sum())
+        if count > 1 and np.min(np.abs(z[~there] - z[there][0])) >= STRETCHED * spread:
             return f" ({count:,} of {len(values):,} values are exactly {end:.10g})"
     return ""
 

@@ -19,7 +19,7 @@ from jaxflow.errors import InputError
 def read_rows(detector: Any, X: Any, *, reset: bool, allow_missing: bool) -> Frame:
     """The rows of a table or an array, its columns in the order in which they were fitted.
 
-    Numbers in an array are checked as scikit-learn does it, and so are the names of tables that have some.
+    The shape of an array is checked as scikit-learn does it, and so are the names of tables that have some.
 
     Args:
         detector: whose `n_features_in_`, `feature_names_in_` and `columns_` are compared, or set where `reset` is true.
@@ -45,32 +45,37 @@ def read_rows(detector: Any, X: Any, *, reset: bool, allow_missing: bool) -> Fra
             validate_data(detector, X if is_pandas(X) else table, skip_check_array=True, reset=reset)
             frame = as_frame(table)
     else:
-        frame = _of_array(detector, matrix_of(X), reset, allow_missing)
+        frame = _of_array(detector, matrix_of(X), reset)
     if not len(frame) or not frame.names:
         raise InputError(f"X has shape ({len(frame)}, {len(frame.names)}), expected a row and a column at least")
-    if not allow_missing and np.isnan(frame.x).any():
-        row, column = np.argwhere(np.isnan(frame.x))[0]
-        raise missing_value(int(row), frame.names[column])
+    if not np.isfinite(frame.x).all():
+        infinite = np.isinf(frame.x)
+        if infinite.any():
+            row, column = np.argwhere(infinite)[0]
+            value = frame.x[row, column]
+            raise InputError(f"row {row + 1}, column {frame.names[column]} is {value}, expected a finite number")
+        if not allow_missing:
+            row, column = np.argwhere(np.isnan(frame.x))[0]
+            raise missing_value(int(row), frame.names[column])
     if reset:
         detector.columns_ = tuple(str(name) for name in getattr(detector, "feature_names_in_", frame.names))
     return frame.renamed(detector.columns_)
 
 
-def _of_array(detector: Any, array: Any, reset: bool, allow_missing: bool) -> Frame:
+def _of_array(detector: Any, array: Any, reset: bool) -> Frame:
     exact: Mapping[str, np.ndarray] = {}
     if array.dtype.kind == "O":
-        frame = as_frame(array, textual=_categorical_places(detector, reset))
+        frame = as_frame(array, textual=_categorical_places(detector, reset), learned=reset)
         if frame.categories:
             if reset:
                 _set_width(detector, len(frame.names))
             elif len(frame.names) != detector.n_features_in_:
                 raise InputError(f"X has {len(frame.names)} columns, expected {detector.n_features_in_}")
             return frame
-        # What is missing is named below by its row and column.
-        array, exact, allow_missing = frame.x, frame.exact, True
+        array, exact = frame.x, frame.exact
     with np.errstate(over="ignore"):  # of longer floats, which are then refused as infinite
-        finite = "allow-nan" if allow_missing else True
-        frame = as_frame(validate_data(detector, array, dtype=np.float64, reset=reset, ensure_all_finite=finite))
+        # Of what is not finite the caller names row and column.
+        frame = as_frame(validate_data(detector, array, dtype=np.float64, reset=reset, ensure_all_finite=False))
     return replace(frame, exact=exact or exact_columns(array, frame.names))
 
 

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import scipy.sparse
 
@@ -222,3 +223,28 @@ def test_decimals_that_float64_holds_are_plain_numbers():
     cells = [Decimal("0.10"), Decimal("123456789012.34"), None]
     for X in (np.array([cells], dtype=object).T, pd.DataFrame({"x0": pd.Series(cells, dtype=object)})):
         assert as_frame(X).exact == {}
+
+
+@pytest.mark.parametrize("ways", [("01234", "1234"), ("1.10", "1.1"), ("12E3", "12000"), ("9" * 19, "9" * 18 + "8")])
+def test_texts_that_are_one_number_in_two_spellings_are_not_merged_without_a_word(ways):
+    array = np.array([[" 5 ", ways[0]], ["6", "8"], ["5", ways[0]], ["7", ways[1]]])
+    sentence = f"^X: row 4, column x1 is '{ways[1]}', expected another number than that of the text '{ways[0]}' above"
+    for X in (array, array.astype(object), array.tolist()):
+        with pytest.raises(InputError, match=sentence + r".*columns\.types\.x1 = categorical"):
+            as_frame(X, learned=True)
+        assert set(as_frame(X, learned=True, textual=[1]).categories["x1"]) == {*ways, "8"}
+        assert not as_frame(X).categories  # by then the columns are numbers for sure
+
+
+def test_numbers_of_more_than_64_bits_of_polars_are_refused_with_their_column():
+    frame = pl.DataFrame({"a": [1.0], "w": pl.Series([10**25], dtype=pl.Int128)})
+    with pytest.raises(InputError, match="X: column w holds Int128, expected numbers of at most 64 bits"):
+        as_frame(frame)
+
+
+def test_names_of_several_levels_are_refused():
+    frame = pd.DataFrame({("x", "a"): [1.0], ("x", "b"): [2.0]})
+    with pytest.raises(InputError, match=r"^X: the names of the columns have 2 levels, .*columns\.map\(str\)"):
+        as_frame(frame)
+    frame.columns = frame.columns.map(str)
+    assert as_frame(frame).names == ("('x', 'a')", "('x', 'b')")

@@ -4,6 +4,8 @@ import jax
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jaxflow.config.spec import parse_spec
 from jaxflow.data.column_maps import Arcsinh, Circular, Continuous
@@ -261,3 +263,25 @@ def test_slopes_belong_to_the_columns_of_numbers_alone():
     slopes = encoding.log_slopes(np.array([[0.0, 0.0, 1.0, 0.0, 0.0], [0.0, np.nan, 2.0, np.nan, np.nan]]))
     slope = -np.log(2.0)
     np.testing.assert_array_equal(slopes, [[0, 0, slope, 0, 0, slope, 0]] * 2)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.integers(-(2**53) + 1, 2**53 - 1), min_size=40, max_size=60, unique=True),
+    st.sampled_from(["none", "arcsinh", "rank_gaussian"]),
+    st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=20),
+)
+def test_whatever_is_drawn_of_whole_numbers_is_one_of_their_range(numbers, tails, z):
+    x = np.array(numbers, np.float64)[:, None]
+    encoding = Encoding.fit(as_frame(x, ("a",)), columns(tails=tails))
+    for fitted in (encoding, encoding.refitted(x[: len(x) // 2])):
+        drawn = fitted.nearest(fitted.invert(np.array(z)[:, None]))
+        assert (drawn >= x.min()).all()
+        assert (drawn <= x.max()).all()
+        np.testing.assert_array_equal(drawn, np.round(drawn))
+
+
+@pytest.mark.parametrize("x", [[0.5, 1, 700, 3000], [1e300, 1, 2e300, 5], [7, 7, 7, 7]])
+def test_numbers_that_are_not_whole_are_drawn_as_far_as_a_density_has_them(x):
+    encoding = Encoding.fit(as_frame(np.array(x)[:, None], ("a",)), columns(infer=False))
+    np.testing.assert_array_equal(encoding.nearest(np.array([[0.25], [-4e9]])), [[0.25], [-4e9]])

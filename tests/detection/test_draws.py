@@ -149,3 +149,17 @@ def test_counts_of_any_library_are_taken(gaussian):
 @pytest.fixture(scope="module")
 def gaussian():
     return GaussianDetector().fit(np.random.default_rng(0).normal(size=(50, 2)))
+
+
+@pytest.mark.parametrize("tails", ["none", "arcsinh", "rank_gaussian", "auto"])
+def test_whole_numbers_on_no_short_grid_are_drawn_as_such_from_the_least_to_the_greatest(tails, tmp_path):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"steps": rng.integers(1, 90_000, 200), "price": rng.integers(1, 9000, 200) * 1.0})
+    detector = GaussianDetector(columns=ColumnsSpec(tails=tails)).fit(table)
+    assert dict(detector.inputs_.describe())["steps"].startswith("continuous")
+    draws = detector.sample(2000, random_state=0)
+    for name in table:
+        assert table[name].min() <= draws[name].min() < draws[name].max() <= table[name].max()
+        np.testing.assert_array_equal(draws[name], draws[name].round())
+    detector.save(tmp_path / "model")
+    pd.testing.assert_frame_equal(load(tmp_path / "model").sample(2000, random_state=0), draws)

@@ -108,3 +108,12 @@ def test_a_source_is_looked_at_too(tmp_path):
     auto = detector.set_params(columns=ColumnsSpec(tails="auto")).fit(NpyFile(tmp_path / "rows.npy"))
     assert [column.kind for column in auto.inputs_.encoding.maps][::2] == ["continuous"] * 2
     assert auto.inputs_.encoding.maps[1].kind in ("arcsinh", "rank_gaussian")
+
+
+@pytest.mark.parametrize("tails", ["auto", "arcsinh"])
+def test_numbers_too_far_out_for_arcsinh_are_named(tails):
+    said = r"amount reaches \d\d\d of them by arcsinh \(8 of 1,000 values are exactly -1e\+300\); make missing"
+    detector = GaussianDetector(calibration_fraction=0.0, columns=ColumnsSpec(tails=tails))
+    with pytest.warns(DoubtfulFit, match=said):
+        detector.fit(with_values(8, -1e300))
+    assert "try columns.tails" not in detector.doubts_[0]

@@ -135,3 +135,22 @@ def test_what_pandas_has_for_nothing_is_missing_in_arrays_too():
     cells.loc[::7, "load"] = pd.NA
     detector = GaussianDetector(columns=ColumnsSpec(missing="median")).fit(cells)
     np.testing.assert_array_equal(detector.predict(cells.to_numpy()), detector.predict(cells))
+
+
+@pytest.mark.parametrize("as_given", [np.asarray, np.ndarray.tolist, pd.DataFrame, lambda x: x.astype(object)])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_what_is_not_finite_is_named_by_row_and_column(as_given, value):
+    x = np.random.default_rng(0).normal(size=(30, 2))
+    detector = GaussianDetector(calibration_fraction=0.0).fit(as_given(x))
+    x[6, 1] = value
+    sentence = "is missing, expected a value" if np.isnan(value) else f"is {value}, expected a finite number"
+    for call in (detector.predict, detector.fit):
+        with pytest.raises(InputError, match=f"^row 7, column x?1 {sentence}"):
+            call(as_given(x))
+
+
+def test_what_a_mask_hides_is_named_by_row_and_column():
+    x = np.ma.masked_array(np.random.default_rng(0).normal(size=(30, 2)), mask=False)
+    x[6, 1] = np.ma.masked
+    with pytest.raises(InputError, match=r"^row 7, column x1 is missing, expected a value other than NaN or null"):
+        GaussianDetector().fit(x)
