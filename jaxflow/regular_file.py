@@ -1,9 +1,11 @@
 """Files that others wrote: regular ones only, opened without waiting, and recognised when they change."""
 
+import errno
+import io
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from jaxflow.errors import InputError
 
@@ -31,6 +33,21 @@ class FileIdentity(NamedTuple):
     modified: int
 
 
+class _Waitless(io.FileIO):
+    """A file that says so where it would have to wait for its bytes, as some of those in /proc do."""
+
+    def readinto(self, buffer: Any, /) -> int:
+        return self._there(super().readinto(buffer))
+
+    def readall(self) -> bytes:
+        return self._there(super().readall())
+
+    def _there(self, found: Any) -> Any:
+        if found is None:
+            raise BlockingIOError(errno.EAGAIN, "it would have to be waited for")
+        return found
+
+
 def open_regular(path: str | os.PathLike[str], expected: str = "a file") -> BinaryIO:
     """Open a file for reading, which may be a link to another one.
 
@@ -52,7 +69,7 @@ def open_regular(path: str | os.PathLike[str], expected: str = "a file") -> Bina
         except InputError:
             os.close(handle)
             raise
-        return os.fdopen(handle, "rb")
+        return io.BufferedReader(_Waitless(handle))
     except InputError:  # which is a ValueError
         raise
     except (FileNotFoundError, NotADirectoryError):

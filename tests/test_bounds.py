@@ -119,3 +119,11 @@ def test_a_layer_of_the_user_may_take_a_seed():
     # What is larger is no whole number any more, and nothing is counted by it.
     (seed,) = parse_spec(AnyModelSpec, values | {"options": {"seed": 10**20}}, "config.yaml").options
     assert isinstance(seed[1], float)
+
+
+@pytest.mark.parametrize("layer", ["my_layers.Cubic", "jaxflow.bijectors.BlockAutoregressive"])
+def test_an_option_of_a_layer_is_given_once(layer):
+    """As pairs, which is how they stand in a saved model, they could be given twice."""
+    values = {"kind": "custom", "layer": layer, "options": [["a", 1], ["layers", 2], ["a", 1]]}
+    with pytest.raises(InputError, match="'a' is there twice, expected each option once"):
+        parse_spec(AnyModelSpec, values, "model")

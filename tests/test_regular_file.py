@@ -6,6 +6,8 @@ import socket
 
 import pytest
 
+from jaxflow import regular_file
+from jaxflow.data.tabular import read_table
 from jaxflow.errors import InputError
 from jaxflow.regular_file import identity_of, open_regular, read_regular, require_unchanged
 
@@ -106,3 +108,27 @@ def test_a_file_that_has_changed_is_recognised(tmp_path):
     assert "(it had 8 bytes and now has 3)" in after(lambda: os.truncate(path, 3))
     assert "(it had 8 bytes and now has 9)" in after(lambda: path.write_bytes(b"123456789"))
     assert "(it has been written to)" in after(lambda: path.write_bytes(b"87654321"))
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_file_whose_bytes_would_have_to_be_waited_for(tmp_path, monkeypatch):
+    """Such as /proc/kmsg, which is a regular file; here a pipe is said to be one."""
+    read, write = os.pipe()
+    try:
+        monkeypatch.setattr(regular_file, "_require_regular", lambda *_: None)
+        sentence = f"/dev/fd/{read}: cannot be read (it would have to be waited for), expected a file"
+        assert refusal(read_regular, f"/dev/fd/{read}", 10) == sentence
+        with open_regular(f"/dev/fd/{read}") as file:
+            for one in (file.read, lambda: file.read(1 << 20), file.readline):
+                with pytest.raises(BlockingIOError, match="waited for"):
+                    one()
+        with pytest.raises(InputError, match="cannot be read as"):
+            read_table(_link(tmp_path / "rows.csv", read), label=None)
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+def _link(path, handle):
+    path.symlink_to(f"/dev/fd/{handle}")
+    return path

@@ -4,22 +4,23 @@ Li et al. 2021, "Multivariate time series anomaly detection and interpretation u
 temporal embedding" (InterFusion).
 """
 
+import math
 import re
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from jaxflow.data.npz_file import opened_npz
 from jaxflow.data.placed_file import placed_file
 from jaxflow.data.table import damaged
 from jaxflow.errors import InputError
-from jaxflow.regular_file import open_regular
+from jaxflow.regular_file import open_regular, read_regular
 
 MACHINES = range(1, 7)
 ARRAYS = {"train": 2, "test": 2, "test_label": 1}  # and their dimensions
+MOST_TEXT_BYTES = 1 << 20
 LINE = re.compile(r"([0-9]{1,9})-([0-9]{1,9}):([0-9]{1,9}(?:,[0-9]{1,9})*)")
 
 
@@ -91,26 +92,19 @@ def load_asd(machine: int, directory: Path | str | None = None) -> AsdMachine:
 
 
 def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    if not zipfile.is_zipfile(path):
-        raise InputError(f"{path}: cannot be read as NPZ (it is not a zip archive)")
-    try:
-        # Opened here, because `np.load` leaves a file open that it cannot read.
-        with open_regular(path) as file, np.load(file, allow_pickle=False) as archive:
-            found = {name: archive[name] if name in archive.files else None for name in ARRAYS}
-    except InputError:
-        raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError) as error:
-        raise damaged(path, "NPZ", error) from None
-    return _checked(found, path)
+    with opened_npz(path, open_regular(path)) as archive:
+        for name in ARRAYS:
+            if name not in archive.names:
+                raise InputError(f"{path}: array {name} is missing")
+        numbers = sum(math.prod(archive.header(name, ndim).shape) for name, ndim in ARRAYS.items())
+        archive.require_moderate(ARRAYS, numbers)
+        return _checked({name: archive.array(name, ndim) for name, ndim in ARRAYS.items()}, path)
 
 
 def _checked(found: dict[str, Any], path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     for name, array in found.items():
-        if array is None:
-            raise InputError(f"{path}: array {name} is missing")
-        if array.dtype.kind not in "biuf" or array.ndim != ARRAYS[name] or not array.size:
-            expected = f"numbers in {ARRAYS[name]} dimension(s)"
-            raise InputError(f"{path}: array {name} is {array.dtype} of shape {array.shape}, expected {expected}")
+        if not array.size:
+            raise InputError(f"{path}: array {name} has shape {array.shape}, expected at least one row and column")
         if not np.isfinite(array).all():
             place = np.argwhere(~np.isfinite(array))[0].tolist()
             raise InputError(f"{path}: array {name} is {array[tuple(place)]} at {place}, expected a finite number")
@@ -125,11 +119,9 @@ def _checked(found: dict[str, Any], path: Path) -> tuple[np.ndarray, np.ndarray,
 
 def _intervals(path: Path, rows: int, metrics: int) -> tuple[Interval, ...]:
     try:
-        lines = path.read_text(encoding="ascii").splitlines()
+        lines = read_regular(path, MOST_TEXT_BYTES, "a text").decode("ascii").splitlines()
     except UnicodeDecodeError as error:
         raise damaged(path, "text", error) from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
     intervals: list[Interval] = []
     for number, line in enumerate(lines, start=1):
         where = f"{path}: line {number}"

@@ -2,6 +2,7 @@
 
 import math
 import re
+from functools import lru_cache
 from io import BufferedIOBase
 from typing import BinaryIO, NamedTuple
 
@@ -63,15 +64,7 @@ def read_array_header(file: BinaryIO | BufferedIOBase, size: int) -> ArrayHeader
     text = file.read(length)
     if len(text) < length:
         raise ValueError("the header is cut off")
-    entries = _entries(text.decode("latin-1"))
-    if entries["fortran_order"] not in ("True", "False") or entries["shape"][0] != "(":
-        raise ValueError("the header is damaged")
-    header = ArrayHeader(
-        _dtype(entries["descr"]),
-        entries["fortran_order"] == "True",
-        _shape(entries["shape"]),
-        8 + width + length,
-    )
+    header = ArrayHeader(*_described(text), 8 + width + length)
     # Objects are not laid out one by one; whoever wants numbers refuses them.
     if not header.dtype.hasobject and header.nbytes > size - header.start:
         raise ValueError(
@@ -79,6 +72,14 @@ def read_array_header(file: BinaryIO | BufferedIOBase, size: int) -> ArrayHeader
             f"{max(0, size - header.start)}"
         )
     return header
+
+
+@lru_cache  # an archive of columns has one header as many times
+def _described(text: bytes) -> tuple[np.dtype, bool, tuple[int, ...]]:
+    entries = _entries(text.decode("latin-1"))
+    if entries["fortran_order"] not in ("True", "False") or entries["shape"][0] != "(":
+        raise ValueError("the header is damaged")
+    return _dtype(entries["descr"]), entries["fortran_order"] == "True", _shape(entries["shape"])
 
 
 def _entries(text: str) -> dict[str, str]:

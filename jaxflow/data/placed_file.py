@@ -9,6 +9,9 @@ from jaxflow.data.download import DATA_VARIABLE, local_file
 from jaxflow.errors import InputError
 from jaxflow.regular_file import open_regular
 
+MOST_BYTES = 1 << 26
+"""The largest content of a compressed file, many times that of any that is known here."""
+
 
 def placed_file(folder: str, name: str, advice: str, directory: Path | str | None = None) -> Path:
     """A file in `directory`, by default in `$JAXFLOW_DATA/<folder>`.
@@ -36,9 +39,11 @@ def gzip_content(path: Path, sha256: str, what: str) -> bytes:
     """
     try:
         with open_regular(path) as file, gzip.open(file) as stream:
-            content = stream.read()
+            content = stream.read(MOST_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read as gzip ({error})") from None
+    if len(content) > MOST_BYTES:
+        raise InputError(f"{path}: the {what} has more than {MOST_BYTES} bytes once it is uncompressed, expected fewer")
     got = hashlib.sha256(content).hexdigest()
     if got != sha256:
         raise InputError(f"{path}: SHA-256 of the uncompressed {what} is {got}, expected {sha256}")

@@ -7,8 +7,10 @@ here takes more memory than the file itself has bytes, waits for a writer, or le
 import json
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 from safetensors import SafetensorError
@@ -22,6 +24,9 @@ MOST_JSON_BYTES = 1 << 24  # a hundred thousand columns take a few MiB
 MOST_JSON_VALUES = 1 << 21
 """The most values in one; parsed, each takes about a hundred bytes, however few it takes in the file."""
 
+SHORT_BYTES = 1 << 24
+"""How long weights may be that are read whatever their header says; their checksum says more."""
+
 
 def read_regular(file: Path, most_bytes: int | None = None) -> bytes:
     """All bytes of a file, which may be a link to another one.
@@ -34,6 +39,29 @@ def read_regular(file: Path, most_bytes: int | None = None) -> bytes:
         InputError: if it is missing, cannot be read, is too long, or is something else: a directory, a device, or a
             pipe, for which one would wait for ever.
     """
+    with _opened(file, most_bytes) as opened:
+        return opened.read(os.fstat(opened.fileno()).st_size)
+
+
+def read_weights(file: Path) -> bytes:
+    """All bytes of a safetensors file; a long one is read once its header says that it is as long as it is.
+
+    Raises:
+        InputError: as `read_regular`, and if the header says otherwise.
+    """
+    with _opened(file, None) as opened:
+        size = os.fstat(opened.fileno()).st_size
+        if size > SHORT_BYTES:
+            said = _said_bytes(opened)
+            if said != size:
+                of = "of no arrays" if said is None else f"of {said}"
+                raise InputError(f"{file} is damaged: it has {size} bytes, and its header speaks {of}")
+            opened.seek(0)
+        return opened.read(size)
+
+
+@contextmanager
+def _opened(file: Path, most_bytes: int | None) -> Iterator[BinaryIO]:
     try:
         # Without waiting: to open a pipe blocks until somebody writes to it.
         handle = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -45,11 +73,26 @@ def read_regular(file: Path, most_bytes: int | None = None) -> bytes:
             most = memory_bytes() if most_bytes is None else most_bytes
             if about.st_size > most:
                 raise InputError(f"{file} has {about.st_size} bytes, expected at most {most}")
-            return opened.read(about.st_size)
+            yield opened
     except FileNotFoundError:
         raise InputError(f"{file} is missing") from None
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror or error}") from None
+
+
+def _said_bytes(opened: BinaryIO) -> int | None:
+    """How long a safetensors file is by its header; None if it has none."""
+    length = int.from_bytes(opened.read(8), "little")
+    if length > MOST_JSON_BYTES:
+        return None
+    header = opened.read(length)
+    try:
+        if too_large(header):
+            return None
+        ends = [array["data_offsets"][1] for name, array in json.loads(header).items() if name != "__metadata__"]
+        return 8 + length + max(ends)
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        return None
 
 
 def read_json(file: Path) -> Any:

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from jaxflow.errors import InputError
-from jaxflow.training.history import History
+from jaxflow.training.history import WHOLE, History
 
 ABSENT = ".absent"
-COLUMN = re.compile(r"\d{1,3}\.[a-z_]+(\.absent)?", re.ASCII)
+COLUMN_NAME = re.compile(r"\d{1,3}\.[a-z_]+(\.absent)?", re.ASCII)
+ALWAYS_THERE = WHOLE | {"train_loss", "best_loss", "seconds"}  # others a model lacks that fits itself
+NEVER_NEGATIVE = WHOLE | {"learning_rate", "seconds", "steps_per_second", "device_memory"}
 NEEDED = {"epoch", "train_loss", "valid_loss"}
 
 
@@ -39,7 +41,7 @@ def restored_history(arrays: Mapping[str, np.ndarray]) -> History:
     """
     for name, array in arrays.items():
         kinds = (np.bool_,) if name.endswith(ABSENT) else (np.int64, np.float64)
-        if not COLUMN.fullmatch(name) or (name.endswith(ABSENT) and name.removesuffix(ABSENT) not in arrays):
+        if not COLUMN_NAME.fullmatch(name) or (name.endswith(ABSENT) and name.removesuffix(ABSENT) not in arrays):
             raise InputError(f"the array history.{name:.80} is no column of a history")
         if array.ndim != 1 or array.dtype not in kinds:
             raise InputError(
@@ -52,10 +54,26 @@ def restored_history(arrays: Mapping[str, np.ndarray]) -> History:
     for name in sorted((name for name in arrays if not name.endswith(ABSENT)), key=_place):
         absent = arrays.get(name + ABSENT, np.zeros(arrays[name].shape, bool))
         values = zip(arrays[name].tolist(), absent.tolist(), strict=True)
-        columns[name.partition(".")[2]] = [None if gone else value for value, gone in values]
+        column = name.partition(".")[2]
+        if column in columns:
+            raise InputError(f"the history has the column {column:.80} twice")
+        columns[column] = [None if gone else value for value, gone in values]
     if columns and not columns.keys() >= NEEDED:
         raise InputError(f"the history has no column {min(NEEDED - columns.keys())}")
+    for name, values in columns.items():
+        for epoch, value in enumerate(values, start=1):
+            if not _possible(name, value, epoch):
+                raise InputError(f"the history has {name:.80} = {value} in epoch {epoch}, which no fit has")
     return History([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
+
+
+def _possible(name: str, value: float | int | None, epoch: int) -> bool:
+    if value is None:
+        return name not in ALWAYS_THERE
+    if name == "epoch":
+        return value == epoch
+    # Losses and gradients may be anything, as where a fit fails.
+    return (name not in WHOLE or float(value).is_integer()) and (name not in NEVER_NEGATIVE or value >= 0)
 
 
 def _place(name: str) -> int:

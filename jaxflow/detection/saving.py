@@ -42,11 +42,11 @@ from jaxflow.detection.detector import Detector
 from jaxflow.detection.detectors import AutoencoderDetector, FlowDetector, GaussianDetector
 from jaxflow.detection.inputs import Inputs
 from jaxflow.detection.parameters import DEFAULT_STEPS, checked_parameters
-from jaxflow.detection.saved_files import read_arrays, read_json, read_regular, too_large
+from jaxflow.detection.saved_files import read_arrays, read_json, read_weights, too_large
 from jaxflow.detection.saved_history import history_arrays, restored_history
 from jaxflow.detection.saved_reasons import reasons_arrays, restore_reasons
 from jaxflow.detection.thresholds import AnyThresholdRule
-from jaxflow.errors import InputError
+from jaxflow.errors import InputError, counted
 from jaxflow.models import AnyModelSpec, require_planned, restore_state, state_arrays
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.precision import floats_of
@@ -223,7 +223,7 @@ def _read_both(path: Path) -> tuple[SavedDetector, bytes]:
             raise InputError(f"{path} is no directory, expected one with a saved detector")
         try:
             description = _read_description(path / DESCRIPTION)
-            weights = read_regular(path / WEIGHTS)
+            weights = read_weights(path / WEIGHTS)
             if hashlib.sha256(weights).hexdigest() != description.weights_sha256:
                 raise InputError(f"{path / WEIGHTS} is damaged: it is not the file that {DESCRIPTION} describes")
             return description, weights
@@ -275,6 +275,11 @@ def _read_description(file: Path) -> SavedDetector:
         (description.columns_spec or ColumnsSpec()).require_known(description.columns)
     except ValueError as error:
         raise InputError(f"{file}: {error}") from None
+    if (description.calibration_folds or 0) > description.n_train:
+        rows = counted(description.n_train, "row")
+        raise InputError(
+            f"{file}: calibration_folds = {description.calibration_folds}: expected at most one for each of {rows}"
+        )
     if math.isnan(description.threshold):
         raise InputError(f"{file}: threshold = nan: expected a number, or an infinity")
     return description

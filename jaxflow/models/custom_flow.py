@@ -13,7 +13,7 @@ from flax import nnx
 from pydantic import Field, field_validator, model_validator
 
 from jaxflow.bijectors import Bijector
-from jaxflow.errors import InputError
+from jaxflow.errors import InputError, shown
 from jaxflow.models.flow_spec import FlowSpec
 from jaxflow.networks.planned import PlannedArray
 
@@ -52,6 +52,15 @@ class CustomFlow(FlowSpec):
     def _as_pairs(cls, value: Any) -> Any:
         # A mapping cannot be part of a spec, which is hashable; in a config it reads better.
         return tuple(value.items()) if isinstance(value, dict) else value
+
+    @field_validator("options")
+    @classmethod
+    def _each_once(cls, value: Any) -> Any:
+        names = [name for name, _ in value]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"{shown(name)} is there twice, expected each option once")
+        return value
 
     @model_validator(mode="after")
     def _options_of_our_layers_in_range(self):

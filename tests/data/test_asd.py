@@ -59,10 +59,11 @@ def test_a_wrong_interpretation_is_refused(tmp_path, lines, words):
         ({"train": np.ones((4, 2))}, "the arrays do not fit together: train (4, 2), test (8, 3), test_label (8,)"),
         ({"test_label": np.zeros(7)}, "the arrays do not fit together"),
         ({"test_label": np.array([0, 1, 2, 0, 0, 1, 0, 0])}, "test_label holds 2, expected 0 or 1"),
-        ({"test": np.ones(8)}, "array test is float64 of shape (8,), expected numbers in 2 dimension(s)"),
-        ({"train": np.full((4, 3), "a")}, "array train is <U1 of shape (4, 3)"),
+        ({"test": np.ones(8)}, "array test has shape (8,), expected 2 dimension(s)"),
+        ({"test": np.ones((0, 3))}, "array test has shape (0, 3), expected at least one row and column"),
+        ({"train": np.full((4, 3), "a")}, "array train holds <U1, expected numbers"),
         ({"train": np.full((4, 3), np.nan)}, "array train is nan at [0, 0], expected a finite number"),
-        ({"train": np.array([[None]])}, "cannot be read as NPZ"),
+        ({"train": np.array([[None]])}, "array train holds Python objects, expected numbers"),
     ],
 )
 def test_wrong_arrays_are_refused(tmp_path, arrays, words):
@@ -82,6 +83,19 @@ def test_a_damaged_archive_is_refused(tmp_path, content):
     write(tmp_path)
     (tmp_path / "omi-2.npz").write_bytes(content)
     with pytest.raises(InputError, match=r"omi-2.npz: cannot be read as NPZ"):
+        load_asd(2, tmp_path)
+
+
+def test_a_small_archive_that_stands_for_much_is_refused(tmp_path):
+    write(tmp_path)
+    np.savez_compressed(tmp_path / "omi-2.npz", train=np.zeros((40_000_000, 1), "u1"), test=[[1.0]], test_label=[1])
+    with pytest.raises(InputError, match=r"omi-2.npz: a file of [0-9]+ bytes would take [0-9]+ in memory"):
+        load_asd(2, tmp_path)
+
+
+def test_a_long_text_is_refused(tmp_path):
+    write(tmp_path, "1-2:3\n" * 300_000)
+    with pytest.raises(InputError, match=r"interpretation.txt: the file has 1800000 bytes, expected a text of at most"):
         load_asd(2, tmp_path)
 
 

@@ -4,7 +4,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from jaxflow.data import card_transdata
+from jaxflow.data import card_transdata, placed_file
 from jaxflow.data.card_transdata import FILE, load_card_transdata
 from jaxflow.errors import InputError
 
@@ -47,6 +47,26 @@ def test_a_damaged_file_is_refused(path, content):
     path.write_bytes(content)
     with pytest.raises(InputError, match=rf"^{path}: "):
         load_card_transdata()
+
+
+def test_a_small_file_that_stands_for_much_is_refused(path):
+    path.write_bytes(gzip.compress(bytes(placed_file.MOST_BYTES + 1), 9))
+    with pytest.raises(InputError, match="the CSV has more than 67108864 bytes once it is uncompressed, expected few"):
+        load_card_transdata()
+
+
+def test_the_file_is_read_once(path, monkeypatch):
+    """What is read is what was checked, also where the file is replaced in between."""
+    path.write_bytes(gzip.compress(ROWS))
+    read = card_transdata.gzip_content
+
+    def read_then_replaced(*arguments):
+        content = read(*arguments)
+        path.write_bytes(b"something else")
+        return content
+
+    monkeypatch.setattr(card_transdata, "gzip_content", read_then_replaced)
+    np.testing.assert_array_equal(load_card_transdata().y, [0, 1])
 
 
 def test_a_missing_file_says_what_to_put_where(path):

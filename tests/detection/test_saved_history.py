@@ -55,6 +55,17 @@ def test_whole_numbers_stay_whole():
         ({"3.more.absent": np.array([True, True])}, "the array history.3.more.absent is no column of a history"),
         ({"../epoch": np.array([1, 2])}, "the array history.../epoch is no column of a history"),
         ({"0.epoch": None}, "the history has no column epoch"),
+        ({"4.epoch": np.array([1, 2])}, "the history has the column epoch twice"),
+        ({"0.epoch": np.array([1, 3])}, "the history has epoch = 3 in epoch 2, which no fit has"),
+        ({"0.epoch": np.array([2, 1])}, "the history has epoch = 2 in epoch 1, which no fit has"),
+        ({"0.epoch": np.array([-(10**18), 2])}, "the history has epoch = -1000000000000000000 in epoch 1, which"),
+        ({"0.epoch": np.array([1.0, np.nan])}, "the history has epoch = nan in epoch 2, which no fit has"),
+        ({"0.epoch.absent": np.array([True, False])}, "the history has epoch = None in epoch 1, which no fit has"),
+        ({"1.train_loss.absent": np.array([False, True])}, "the history has train_loss = None in epoch 2, which no"),
+        ({"3.skipped_steps": np.array([0, -1])}, "the history has skipped_steps = -1 in epoch 2, which no fit has"),
+        ({"3.skipped_steps": np.array([0, 0.5])}, "the history has skipped_steps = 0.5 in epoch 2, which no fit has"),
+        ({"4.seconds": np.array([np.nan, 1.0])}, "the history has seconds = nan in epoch 1, which no fit has"),
+        ({"4.learning_rate": np.array([0.1, -0.1])}, "the history has learning_rate = -0.1 in epoch 2, which no fit"),
     ],
 )
 def test_what_is_no_history_is_refused(change, sentence):

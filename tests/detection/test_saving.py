@@ -1,6 +1,7 @@
 import copy
 import hashlib
 import json
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -521,6 +522,25 @@ DAMAGE = {
     "columns of another number": (
         lambda place: change_description(place, reseal=True, columns=["a"]),
         "PLACE/detector.json: columns = ['a']: expected 3 names",
+    ),
+    "more folds than rows": (
+        lambda place: change_description(place, reseal=True, calibration_folds=10**9),
+        "PLACE/detector.json: calibration_folds = 1000000000: expected at most one for each of 60 rows",
+    ),
+    "a hole behind the weights": (
+        lambda place: os.truncate(place / "weights.safetensors", 1 << 32),
+        "PLACE/weights.safetensors is damaged: it has 4294967296 bytes, and its header speaks of ",
+    ),
+    "nothing but a hole": (
+        lambda place: (truncate(place / "weights.safetensors", 0), os.truncate(place / "weights.safetensors", 1 << 32)),
+        "PLACE/weights.safetensors is damaged: it has 4294967296 bytes, and its header speaks of no arrays",
+    ),
+    "a hole as a header": (
+        lambda place: (
+            (place / "weights.safetensors").write_bytes((1 << 31).to_bytes(8, "little")),
+            os.truncate(place / "weights.safetensors", 1 << 32),
+        ),
+        "PLACE/weights.safetensors is damaged: it has 4294967296 bytes, and its header speaks of no arrays",
     ),
     "no safetensors": (not_safetensors, "PLACE/weights.safetensors is damaged: "),
     "no calibration scores": (
