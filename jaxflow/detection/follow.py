@@ -8,6 +8,7 @@ from typing import Any
 from jaxflow.errors import InputError, shown
 
 LONGEST_LINE = 1 << 24  # bytes; more are not kept in memory
+MOST_VALUES = 1 << 20  # in a line; parsed, each may take hundreds of bytes, however few it takes in the line
 
 
 def answer_lines(
@@ -48,6 +49,9 @@ def _lines(readline: Callable[[int], bytes]) -> Iterator[bytes]:
 def _record(line: bytes, where: str) -> Any:
     if len(line) > LONGEST_LINE:
         raise InputError(f"{where} is longer than {LONGEST_LINE} bytes")
+    # Each value but the first follows one of these marks, which short lines are not searched for.
+    if len(line) > MOST_VALUES and (values := sum(map(line.count, (b",", b":", b"[", b"{")))) > MOST_VALUES:
+        raise InputError(f"{where} has {values} values, expected at most {MOST_VALUES}")
     try:
         # Some programs begin what they write with a mark of its encoding.
         return json.loads(line.decode("utf-8-sig"), object_pairs_hook=_distinct, parse_int=_integer)

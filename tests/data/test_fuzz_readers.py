@@ -1,6 +1,6 @@
 """Files of strangers, read in this process: numbers that are such, or one sentence, soon and at little cost.
 
-NPZ and NPY files, Parquet files and configurations: of 1,150 files about 1,090 are refused.
+NPZ and NPY files, Parquet files and configurations: of 575 files about 540 are refused.
 
 `JAXFLOW_FUZZ=50 .venv/bin/python -m pytest tests/data/test_fuzz_readers.py` tries fifty times as many inputs, others
 each time.
@@ -147,7 +147,7 @@ def bombs() -> list[bytes]:
     return [archive([("X", npy(shape, kind) + bytes(size))]) for shape, kind, size in described] + [archive(columns)]
 
 
-@inputs(450)
+@inputs(225)
 @given(st.data())
 def test_arrays(place, data):
     draw = data.draw
@@ -219,13 +219,13 @@ def tall() -> list[bytes]:
     ]
 
 
-@inputs(300)
+@inputs(150)
 @given(st.data())
 def test_parquet(place, data):
     draw = data.draw
     if draw(st.integers(0, 19)):
         names = draw(st.lists(st.sampled_from(["a", "b", "y", "é\u0301", "", "\x1b"]), min_size=1, max_size=4))
-        columns = [draw(st.sampled_from(draw(st.sampled_from([TEXTUAL, OTHERS])))) for _ in names]
+        columns = [draw(st.sampled_from(draw(st.sampled_from([TEXTUAL, OTHERS, OTHERS[:3]])))) for _ in names]
         table, options = pa.Table.from_arrays(columns, names), draw(WRITTEN)
         try:
             content = parquet_file(table, **options)
@@ -309,7 +309,7 @@ def written(value: Any, other: dict[tuple, str], path: tuple = ()) -> str:
     return json.dumps(value)
 
 
-@inputs(400)
+@inputs(200)
 @given(st.data())
 def test_configurations(place, data):
     draw = data.draw

@@ -26,10 +26,14 @@ LONG = "k" * 1_000_000
         ('{"b": 1, "a": 1, "a": 2, "b": 2}', "line 1 of standard input is no JSON: the key 'a' comes twice"),
         (f'{{"{LONG}": 1, "{LONG}": 2}}', f"line 1 of standard input is no JSON: the key '{'k' * 56}... comes twice"),
         ("[" * 1_000_000, "line 1 of standard input is no JSON: maximum recursion depth exceeded"),
-        ('{"a":' * 1_000_000, "line 1 of standard input is no JSON: maximum recursion depth exceeded"),
+        ('{"a":' * 500_000, "line 1 of standard input is no JSON: maximum recursion depth exceeded"),
+        (
+            f'{{"a": [{"{}, " * 1_100_000}{{}}]}}',
+            "line 1 of standard input has 2200004 values, expected at most 1048576",
+        ),
         ("1" * (LONGEST_LINE + 1), f"line 1 of standard input is longer than {LONGEST_LINE} bytes"),
     ],
-    ids=["last twice", "first twice", "two twice", "long key", "lists", "mappings", "bytes"],
+    ids=["last twice", "first twice", "two twice", "long key", "lists", "mappings", "values", "bytes"],
 )
 def test_a_hostile_line_is_refused_within_seconds_and_the_next_is_answered(line, answer):
     started = time.process_time()
