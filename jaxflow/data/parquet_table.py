@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Float64
 from pyarrow import parquet
 
@@ -213,7 +214,9 @@ class ParquetTable(Table):
                                 # long.
                                 most = max(1, min(most, BATCH_BYTES // max(1, measured.largest)))
                     rows = max(1, min(most, BATCH_BYTES // (8 * len(columns))))
-                    yield from file.iter_batches(rows, run, list(columns), use_threads=False)
+                    for batch in file.iter_batches(rows, run, list(columns), use_threads=False):
+                        _require_known_values(batch)
+                        yield batch
 
     def _measure(self, pages: BinaryIO, chunk: Any, textual: bool) -> Pages:
         if not chunk.num_values:
@@ -226,6 +229,15 @@ class ParquetTable(Table):
         needed = 4 * measured.total if textual else 2 * measured.largest
         require_moderate(self.path, size, needed, "write it in smaller row groups and pages")
         return measured
+
+
+def _require_known_values(batch: pa.RecordBatch) -> None:
+    """Check what pyarrow takes on trust: that the places in a column's dictionary, of damaged pages too, are there."""
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if pa.types.is_dictionary(column.type):
+            bounds = pc.call_function("min_max", [column.indices]).as_py()
+            if bounds["min"] is not None and not 0 <= bounds["min"] <= bounds["max"] < len(column.dictionary):
+                raise ValueError(f"column {name} names a value that its dictionary has not")
 
 
 def _width(column: Any) -> int:

@@ -1,5 +1,6 @@
 import numpy as np
 import pyarrow as pa
+import pytest
 from pyarrow import parquet
 
 from jaxflow.data.table_writer import write_batches
@@ -117,3 +118,20 @@ def test_parquet_columns_that_have_no_texts_are_no_categories(message, tmp_path)
             == sentence
         )
     assert read_table(path, label=None, features=["d"], categorical=["d"]).categories == {"d": ("x", "y")}
+
+
+@pytest.mark.parametrize("cells", [["x", "y", "x", "y"], [1.5, 2.5, 1.5, 2.5]], ids=["texts", "numbers"])
+@pytest.mark.parametrize("place", [2, 3])
+def test_a_place_that_a_dictionary_has_not_is_damage(cells, place, message, tmp_path):
+    """It is neither a traceback, nor what memory holds behind the dictionary, nor a gap."""
+    path = tmp_path / "t.parquet"
+    parquet.write_table(pa.table({"a": cells}), path, compression="none")
+    content = path.read_bytes()
+    packed = b"\x01\x03\x0a"  # a bit each, eight together: 0, 1, 0, 1 and what does not matter
+    assert content.count(packed) == 1
+    path.write_bytes(content.replace(packed, bytes([2, 4 << 1, place])))  # two bits each, four alike
+    for missing in (False, True):
+        expected = "column a names a value that its dictionary has not" if cells[0] == "x" else ""
+        assert message(read_table, path, label=None, missing=missing).startswith(
+            f"cannot be read as Parquet ({expected}"
+        )
