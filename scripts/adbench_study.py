@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from adbench_attempt import Result
-from adbench_comparison import (
+from adbench.attempt import Result
+from adbench.broken_flow import FlowScores, demonstrate
+from adbench.comparison import (
     FLOW,
     NEW_ROWS,
     PUBLISHED,
@@ -26,7 +27,7 @@ from adbench_comparison import (
     read_run,
     without_twins,
 )
-from adbench_comparison_tables import (
+from adbench.comparison_tables import (
     BY_SET,
     Table,
     by_set,
@@ -40,15 +41,14 @@ from adbench_comparison_tables import (
     set_tables,
     tests_table,
 )
-from adbench_figures import PUBLISHED_FLOW, plot_contamination, plot_critical_difference, plot_means
-from adbench_options import names_of
-from adbench_statistics import RESAMPLES
-from broken_flow import FlowScores, demonstrate
+from adbench.figures import PUBLISHED_FLOW, plot_contamination, plot_critical_difference, plot_means
+from adbench.options import names_of
+from adbench.statistics import RESAMPLES
 
 from jaxflow.atomic_write import write_csv
 from jaxflow.config.command_line import ScriptParser, run_script
 from jaxflow.config.printing import say, show
-from jaxflow.data.adbench import adbench_files, load_adbench
+from jaxflow.data.sets.adbench import adbench_files, load_adbench
 from jaxflow.errors import InputError
 from jaxflow.evaluation import print_table, provenance, save_figure, write_report
 

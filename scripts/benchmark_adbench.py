@@ -18,23 +18,23 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeAlias, get_args
 
-from adbench_attempt import Result, measure
-from adbench_detectors import DETECTORS
-from adbench_options import add_datasets_and_seeds, datasets_of, names_of, seeds_of
-from adbench_record import RECORD, read_record, with_commit
-from adbench_tables import summary, tables
+from adbench.attempt import Result, measure
+from adbench.detectors import DETECTORS
+from adbench.options import add_datasets_and_seeds, datasets_of, names_of, seeds_of
+from adbench.record import RECORD, read_record, with_commit
+from adbench.splits import Protocol
+from adbench.tables import summary, tables
 
 from jaxflow.atomic_write import write_csv, write_json
 from jaxflow.config.command_line import ScriptParser, run_script
 from jaxflow.config.compiled_programs import release_compiled_programs
 from jaxflow.config.printing import say, show
 from jaxflow.data import Dataset
-from jaxflow.data.adbench import load_adbench
-from jaxflow.data.benchmark_splits import Protocol
+from jaxflow.data.sets.adbench import load_adbench
 from jaxflow.errors import InputError
 from jaxflow.evaluation import format_number, print_table, provenance, write_report
-from jaxflow.models.size_class import size_class
-from jaxflow.training.members import take_turns
+from jaxflow.models.row_padding import size_class
+from jaxflow.training.many.members import take_turns
 
 NAME, TABLE = "benchmark_adbench.py", "results.csv"
 Cell: TypeAlias = tuple[str, str, Any, float, int]  # what a result is of

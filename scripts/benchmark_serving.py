@@ -203,7 +203,8 @@ def answer_events(options: Namespace, folder: Path, rows: Float[np.ndarray, "row
             command = [str(SCRIPTS / "score.py"), "--model", str(folder / kind), "--follow", *more]
             latencies.append(Latency.of(kind, way, *follow(command, lines)))
     forest = "isolation forest"
-    command = [str(SCRIPTS / "isolation_forest_lines.py"), "--rows", str(folder / "rows.npy"), "--seed", str(SEED)]
+    peer = SCRIPTS / "serving" / "isolation_forest_lines.py"
+    command = [str(peer), "--rows", str(folder / "rows.npy"), "--seed", str(SEED)]
     latencies.append(Latency.of(forest, "JSON lines", *follow(command, lines)))
     model = IsolationForest(random_state=SEED).fit(rows)
     few = events[:IN_PROCESS_EVENTS]
@@ -291,7 +292,8 @@ def summary(options: Namespace, loads: Sequence[float]) -> str:
         "when the last is answered, from writing the line to having read the answer, in a process kept to one core "
         "that has said it is ready; no event is left out. --follow alone gives three reasons for flagged events, "
         "--reasons 0 none. The isolation forest has scikit-learn's defaults (100 trees); JSON lines: the same loop "
-        "around score_samples in scripts/isolation_forest_lines.py, without p-value and reasons; score_samples and "
+        "around score_samples in scripts/serving/isolation_forest_lines.py, without p-value and reasons; "
+        "score_samples and "
         "predict: the call alone, for one row. The machine's load average over a minute was "
         f"{loads[0]:.1f} before the file, {loads[1]:.1f} after it and {loads[2]:.1f} after the events, this program's "
         "own processes included."

@@ -17,10 +17,10 @@ from functools import partial
 from pathlib import Path
 
 import jax
-from speed_figure import plot_cost_of_draws
-from speed_peers import Flowjax, Nflows, Zuko
-from speed_tables import UNITS, Shape, Timing, csv_text, summary, tables
-from speed_work import FLOWS, Jaxflow, Library, Work
+from speed.figure import plot_cost_of_draws
+from speed.peers import Flowjax, Nflows, Zuko
+from speed.tables import UNITS, Shape, Timing, csv_text, summary, tables
+from speed.work import FLOWS, Jaxflow, Library, Work
 
 from jaxflow.atomic_write import write_text
 from jaxflow.config.command_line import ScriptParser, run_script

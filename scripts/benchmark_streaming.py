@@ -28,7 +28,7 @@ from jaxflow.config.printing import say, show
 from jaxflow.detection import Detector
 from jaxflow.errors import InputError
 from jaxflow.evaluation import format_number, print_table, provenance, write_report
-from jaxflow.training.sources import BUFFER_ROWS
+from jaxflow.training.feeding.sources import BUFFER_ROWS
 
 SEED = 0
 REPEATS = 7  # of what is measured in this process

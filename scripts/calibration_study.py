@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from calibration_figure import plot_realised_rates
-from calibration_tables import MODELS, RATES, RULES, pooled, summary, tables
+from calibration.figure import plot_realised_rates
+from calibration.tables import MODELS, RATES, RULES, pooled, summary, tables
 
 from jaxflow.atomic_write import write_csv
 from jaxflow.config.command_line import ScriptParser, run_script
 from jaxflow.config.compiled_programs import release_compiled_programs
 from jaxflow.config.printing import say, show
 from jaxflow.data import Dataset, SplitSpec, split_dataset
-from jaxflow.data.adbench import DEVELOPMENT_SETS, adbench_files, load_adbench
+from jaxflow.data.sets.adbench import DEVELOPMENT_SETS, adbench_files, load_adbench
 from jaxflow.data.splits import hold_out
 from jaxflow.detection import (
     Detector,
@@ -31,7 +31,7 @@ from jaxflow.detection import (
     Percentile,
     TargetFalsePositiveRate,
 )
-from jaxflow.detection.out_of_fold import fold_count
+from jaxflow.detection.calibration.out_of_fold import fold_count
 from jaxflow.errors import InputError
 from jaxflow.evaluation import print_table, provenance, save_figure, write_report
 from jaxflow.models import MAF

@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from adbench_attempt import Attempt, Result, areas, oracle_f1
-from adbench_detectors import DEFAULT
-from adbench_options import add_datasets_and_seeds, datasets_of, seeds_of
-from adbench_record import RECORD, read_record, with_commit
+from adbench.attempt import Attempt, Result, areas, oracle_f1
+from adbench.detectors import DEFAULT
+from adbench.options import add_datasets_and_seeds, datasets_of, seeds_of
+from adbench.record import RECORD, read_record, with_commit
+from adbench.splits import Protocol
 from benchmark_adbench import read_results
 from flax import nnx
 from jaxtyping import Array, Float
@@ -28,13 +29,12 @@ from jaxflow.atomic_write import write_csv, write_json
 from jaxflow.config.command_line import ScriptParser, run_script
 from jaxflow.config.compiled_programs import release_compiled_programs
 from jaxflow.config.printing import say, show
-from jaxflow.data.adbench import load_adbench
-from jaxflow.data.benchmark_splits import Protocol
+from jaxflow.data.sets.adbench import load_adbench
 from jaxflow.errors import InputError
 from jaxflow.evaluation import print_table, provenance, write_report
 from jaxflow.models import MAF, CommitteeMember, GaussianMixtureSpec, KernelDensitySpec
-from jaxflow.models.committee import combined
-from jaxflow.models.score_tail import negative_log_tail
+from jaxflow.models.combined.committee import combined
+from jaxflow.models.combined.surprise import negative_log_tail
 from jaxflow.networks.row_blocks import in_row_blocks
 
 NAME, TABLE, DETECTOR = "committee_study.py", "results.csv", "flow"

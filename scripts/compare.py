@@ -24,9 +24,9 @@ from jaxflow.config.printing import say, show
 from jaxflow.config.spec import parse_spec
 from jaxflow.data import ColumnsSpec, Frame, Split, hold_out
 from jaxflow.detection import GivenThreshold
-from jaxflow.detection.inputs import fit_inputs
-from jaxflow.detection.out_of_fold import divide_folds, fold_count
-from jaxflow.detection.parameters import DEFAULT_STEPS
+from jaxflow.detection.calibration.out_of_fold import divide_folds, fold_count
+from jaxflow.detection.check_parameters import DEFAULT_STEPS
+from jaxflow.detection.scoring.table_encoder import fit_inputs
 from jaxflow.errors import InputError
 from jaxflow.evaluation import (
     Metrics,

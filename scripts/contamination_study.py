@@ -18,7 +18,7 @@ from jaxflow.atomic_write import write_csv
 from jaxflow.config.command_line import ScriptParser, run_script
 from jaxflow.config.printing import say, show
 from jaxflow.data import ColumnsSpec
-from jaxflow.data.adbench import DEVELOPMENT_SETS, adbench_files, load_adbench
+from jaxflow.data.sets.adbench import DEVELOPMENT_SETS, adbench_files, load_adbench
 from jaxflow.detection import ContaminationWarning, GaussianDetector
 from jaxflow.errors import InputError
 from jaxflow.evaluation import print_table, provenance, write_report

@@ -27,9 +27,9 @@ from jaxflow.config.command_line import (
 from jaxflow.config.printing import show
 from jaxflow.config.spec import Spec, parse_spec
 from jaxflow.data import ColumnsSpec, DataSpec, Frame, SplitSpec, load_dataset, split_dataset
-from jaxflow.data.columns import ColumnSpec
+from jaxflow.data.columns.columns_spec import ColumnSpec
 from jaxflow.detection import Detector, load
-from jaxflow.detection.attribution import categories_of
+from jaxflow.detection.explain.explanation import categories_of
 from jaxflow.errors import InputError
 from jaxflow.evaluation import metrics_table, print_table, provenance
 from jaxflow.experiment.earlier_results import Results, files_there, made_of, require_own_results, weights_of

@@ -11,7 +11,9 @@ from jaxflow.detection import load
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, load, export."""
     parser = ScriptParser(
-        prog="export.py", description=__doc__, epilog="jaxflow/detection/export.py shows how to score with the file."
+        prog="export.py",
+        description=__doc__,
+        epilog="jaxflow/detection/storage/export.py shows how to score with the file.",
     )
     parser.add_saved_model()
     parser.add_argument(

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from jaxflow.atomic_write import write_csv
 from jaxflow.config.command_line import ScriptParser, run_script
 from jaxflow.config.printing import say, show
-from jaxflow.data.asd import MACHINES, AsdMachine, load_asd
+from jaxflow.data.sets.asd import MACHINES, AsdMachine, load_asd
 from jaxflow.detection import AutoencoderDetector, Detector, FlowDetector, GaussianDetector
 from jaxflow.errors import InputError
 from jaxflow.evaluation import format_number, print_table, provenance, save_figure, write_report

@@ -13,8 +13,8 @@ import pyarrow as pa
 from jaxflow.config.command_line import ScriptParser, import_modules, run_script
 from jaxflow.config.printing import show
 from jaxflow.data import Frame
-from jaxflow.data.table_writer import write_batches
-from jaxflow.data.tabular import read_table
+from jaxflow.data.tables.read_table import read_table
+from jaxflow.data.tables.write_table import write_batches
 from jaxflow.detection import Detector, load
 from jaxflow.errors import InputError
 

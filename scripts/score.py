@@ -44,17 +44,17 @@ from jaxflow.config.command_line import (
 )
 from jaxflow.config.printing import answer, require_output, say, show
 from jaxflow.config.spec import Spec, parse_spec
-from jaxflow.data.csv_dialect import CsvOptions
-from jaxflow.data.table_writer import write_batches
-from jaxflow.data.tabular import table_files
+from jaxflow.data.tables.csv.dialect import CsvOptions
+from jaxflow.data.tables.read_table import table_files
+from jaxflow.data.tables.write_table import write_batches
 from jaxflow.detection import DriftSpot, Spot, load
-from jaxflow.detection.answers import answer_chunks, answer_schema, detector_chunks, kept_texts
 from jaxflow.detection.detector import Detector
-from jaxflow.detection.follow import answer_lines
-from jaxflow.detection.record_answers import RecordAnswers, adaptive_threshold
+from jaxflow.detection.serving.json_lines import answer_lines
+from jaxflow.detection.serving.score_files import answer_chunks, answer_schema, detector_chunks, kept_texts
+from jaxflow.detection.serving.score_records import RecordAnswers, adaptive_threshold
 from jaxflow.errors import InputError
-from jaxflow.training.hosts import any_host, join_as_told
-from jaxflow.training.read_ahead import read_ahead
+from jaxflow.training.devices.hosts import any_host, join_as_told
+from jaxflow.training.feeding.read_ahead import read_ahead
 
 CHUNK_ROWS = 65536
 FOLLOW_REASONS = 3

@@ -19,7 +19,7 @@ from typing import Any
 from jaxflow.config.command_line import ScriptParser, load_spec, override_arguments, run_script
 from jaxflow.config.ending import advising
 from jaxflow.config.printing import say, show
-from jaxflow.detection.saving import require_free_place
+from jaxflow.detection.storage.save_and_load import require_free_place
 from jaxflow.errors import InputError
 from jaxflow.evaluation import format_number, metrics_table, print_table, provenance
 from jaxflow.experiment.earlier_results import Results, files_there, made_of, require_own_results
@@ -27,10 +27,10 @@ from jaxflow.experiment.run import Run, StoppedRun, run_experiment
 from jaxflow.experiment.run_files import TableEntry, has_density_figure, require_writable, write_run
 from jaxflow.experiment.spec import Experiment
 from jaxflow.training import Checkpoints, LiveFile, TensorBoard, Trace, Watcher
-from jaxflow.training.checkpoints import discard, has_checkpoints
-from jaxflow.training.hosts import is_first, join_as_told, wait_for_all
-from jaxflow.training.kept_checkpoints import require_place_for_checkpoints
-from jaxflow.training.preemption import listening
+from jaxflow.training.devices.hosts import is_first, join_as_told, wait_for_all
+from jaxflow.training.devices.preemption import listening
+from jaxflow.training.monitoring.checkpoints import discard, has_checkpoints
+from jaxflow.training.monitoring.kept_checkpoints import require_place_for_checkpoints
 
 COMPARED = ("roc_auc", "pr_auc", "precision", "recall", "f1", "false_positive_rate")
 

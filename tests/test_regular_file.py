@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from jaxflow import regular_file
-from jaxflow.data.tabular import read_table
+from jaxflow.data.tables.read_table import read_table
 from jaxflow.errors import InputError
 from jaxflow.regular_file import identity_of, open_regular, read_regular, require_unchanged
 

@@ -9,8 +9,8 @@ from jaxtyping import Array, Float
 
 from jaxflow.bijectors.bijector import Bijector
 from jaxflow.bijectors.transformers import Transformer
-from jaxflow.networks.masked_mlp import MaskedMLP
-from jaxflow.networks.masked_walk import walk
+from jaxflow.networks.masked.masked_mlp import MaskedMLP
+from jaxflow.networks.masked.masked_walk import walk
 from jaxflow.networks.mlp import for_each_context
 
 Sampling = Literal["walk", "jacobi"]

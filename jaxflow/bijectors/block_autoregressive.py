@@ -11,9 +11,9 @@ from jaxtyping import Array, Float
 
 from jaxflow.bijectors.bijector import Bijector
 from jaxflow.bijectors.root import solve_increasing
+from jaxflow.networks.matmul_precision import product_precision
 from jaxflow.networks.mlp import for_each_context, join_context
 from jaxflow.networks.planned import Planned, PlannedArray, in_list
-from jaxflow.networks.products import product_precision
 
 
 class BlockLinear(nnx.Module):

@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
 from jaxflow.detection.detector import Detector
-from jaxflow.detection.thresholds import Percentile
+from jaxflow.detection.thresholds.any_rule import Percentile
 from jaxflow.errors import InputError
 
 

@@ -1,13 +1,13 @@
 """Data: real and made data sets, tables of the user, preprocessing and splits. NumPy float64 on the host."""
 
-from jaxflow.data.asd import AsdMachine, load_asd
-from jaxflow.data.columns import ColumnSpec, ColumnsSpec
+from jaxflow.data.columns.columns_spec import ColumnSpec, ColumnsSpec
 from jaxflow.data.dataset import Dataset
-from jaxflow.data.frame import Frame
-from jaxflow.data.preprocessing import DropConstant, MinMax, Preprocessing, PreprocessingStep, Standardize
-from jaxflow.data.registry import DataSpec, dataset_names, load_dataset
+from jaxflow.data.preprocessing.steps import DropConstant, MinMax, Preprocessing, PreprocessingStep, Standardize
+from jaxflow.data.sets.asd import AsdMachine, load_asd
+from jaxflow.data.sets.registry import DataSpec, dataset_names, load_dataset
 from jaxflow.data.splits import Split, SplitSpec, hold_out, split_dataset
-from jaxflow.data.tabular import read_chunks, read_table
+from jaxflow.data.tables.frame import Frame
+from jaxflow.data.tables.read_table import read_chunks, read_table
 
 __all__ = [
     "AsdMachine",

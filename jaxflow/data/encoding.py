@@ -9,12 +9,12 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64, Shaped
 
 from jaxflow.data.arrays import AnyArray
-from jaxflow.data.column_fits import fit_column, numbers_of, refit_column
-from jaxflow.data.column_maps import AnyColumnMap, Continuous
-from jaxflow.data.columns import ColumnSpec, ColumnsSpec, Missing
-from jaxflow.data.discrete_maps import UNSEEN, Categorical, Discrete
-from jaxflow.data.frame import Frame
-from jaxflow.data.grid import Grid
+from jaxflow.data.columns.columns_spec import ColumnSpec, ColumnsSpec, Missing
+from jaxflow.data.columns.discrete_maps import UNSEEN, Categorical, Discrete
+from jaxflow.data.columns.grid import Grid
+from jaxflow.data.columns.infer_columns import fit_column, numbers_of, refit_column
+from jaxflow.data.columns.numeric_maps import AnyColumnMap, Continuous
+from jaxflow.data.tables.frame import Frame
 from jaxflow.errors import InputError
 
 

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 
 from jaxflow.config.spec import Spec
 from jaxflow.data.dataset import Dataset
-from jaxflow.data.frame import Frame
+from jaxflow.data.tables.frame import Frame
 from jaxflow.errors import InputError, counted
 
 DEFAULT_TEST_FRACTION = 0.5

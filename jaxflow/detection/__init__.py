@@ -1,15 +1,14 @@
 """From a score to a decision: detectors, thresholds, saving."""
 
-from jaxflow.detection.attribution import Explanation, Reason
-from jaxflow.detection.conformal import benjamini_hochberg
-from jaxflow.detection.contamination import Contamination, ContaminationWarning, contamination_estimate
-from jaxflow.detection.counterfactual import Counterfactual
+from jaxflow.detection.calibration.conformal import benjamini_hochberg
+from jaxflow.detection.calibration.contamination import Contamination, ContaminationWarning, contamination_estimate
 from jaxflow.detection.detector import Detector
 from jaxflow.detection.detectors import AutoencoderDetector, FlowDetector, GaussianDetector
-from jaxflow.detection.doubtful_fit import DoubtfulFit
-from jaxflow.detection.saving import load
-from jaxflow.detection.streaming_rules import DriftSpot, Spot
-from jaxflow.detection.thresholds import (
+from jaxflow.detection.doubts.doubtful_fit import DoubtfulFit
+from jaxflow.detection.explain.counterfactual import Counterfactual
+from jaxflow.detection.explain.explanation import Explanation, Reason
+from jaxflow.detection.storage.save_and_load import load
+from jaxflow.detection.thresholds.any_rule import (
     AnyThresholdRule,
     BestF1,
     GivenThreshold,
@@ -23,6 +22,7 @@ from jaxflow.detection.thresholds import (
     Threshold,
     ThresholdRule,
 )
+from jaxflow.detection.thresholds.spot import DriftSpot, Spot
 
 __all__ = [
     "AnyThresholdRule",

@@ -15,35 +15,41 @@ from numpy.typing import ArrayLike
 from sklearn.base import OutlierMixin
 from sklearn.utils.validation import check_is_fitted, check_random_state
 
-from jaxflow.data.columns import ColumnsSpec
+from jaxflow.data.columns.columns_spec import ColumnsSpec
 from jaxflow.data.dataset import listed
-from jaxflow.data.frame import Frame, as_frame, is_table
-from jaxflow.data.preprocessing import Preprocessing, PreprocessingStep
+from jaxflow.data.preprocessing.steps import Preprocessing, PreprocessingStep
 from jaxflow.data.splits import hold_out
-from jaxflow.data.table_form import TableForm
-from jaxflow.detection.contamination import contamination_of
-from jaxflow.detection.doubtful_fit import DoubtfulFit, out_of_reach
-from jaxflow.detection.explaining import Explaining
-from jaxflow.detection.far_values import far_values
-from jaxflow.detection.few_rows import fewest_rows, suited
-from jaxflow.detection.fitting import finished
-from jaxflow.detection.inputs import Inputs, fit_inputs
-from jaxflow.detection.lone_categories import lone_categories
-from jaxflow.detection.nested_parameters import NestedParameters
-from jaxflow.detection.out_of_fold import fold_count, out_of_fold_scores
-from jaxflow.detection.p_values import PValues
-from jaxflow.detection.parameters import checked_parameters, checked_rule, columns_spec, require_fold_rows, require_rows
-from jaxflow.detection.row_scores import RowScorer
-from jaxflow.detection.rows import read_rows
-from jaxflow.detection.scoring import draw_rows
-from jaxflow.detection.thresholds import ThresholdRule, checked_labels
+from jaxflow.data.tables.frame import Frame, as_frame, is_table
+from jaxflow.data.tables.table_form import TableForm
+from jaxflow.detection.calibration.contamination import contamination_of
+from jaxflow.detection.calibration.out_of_fold import fold_count, out_of_fold_scores
+from jaxflow.detection.calibration.p_values import PValues
+from jaxflow.detection.check_parameters import (
+    checked_parameters,
+    checked_rule,
+    columns_spec,
+    require_fold_rows,
+    require_rows,
+)
+from jaxflow.detection.doubts.doubtful_fit import DoubtfulFit, out_of_reach
+from jaxflow.detection.doubts.far_values import far_values
+from jaxflow.detection.doubts.few_rows import fewest_rows, suited
+from jaxflow.detection.doubts.lone_categories import lone_categories
+from jaxflow.detection.explain.explain_mixin import Explaining
+from jaxflow.detection.fit_model import finished
+from jaxflow.detection.scoring.read_rows import read_rows
+from jaxflow.detection.scoring.row_scorer import RowScorer
+from jaxflow.detection.scoring.score_in_chunks import draw_rows
+from jaxflow.detection.scoring.table_encoder import Inputs, fit_inputs
+from jaxflow.detection.spec_parameters import NestedParameters
+from jaxflow.detection.thresholds.any_rule import ThresholdRule, checked_labels
 from jaxflow.errors import InputError, NonFiniteLoss, counted
 from jaxflow.models import CommitteeSpec
 from jaxflow.models.model import Density, Model, ModelSpec
 from jaxflow.models.model_size import require_memory
+from jaxflow.training.engine.precision import float_type, floats_of
+from jaxflow.training.feeding.sources import Source
 from jaxflow.training.fit import FitResult
-from jaxflow.training.precision import float_type, floats_of
-from jaxflow.training.sources import Source
 from jaxflow.whole_numbers import MOST_DRAWS, whole_number
 
 
@@ -399,14 +405,16 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
             return RowScorer(self.model_, self.inputs_)(x)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted detector to a directory; see `jaxflow.detection.saving.save_detector`."""
-        from jaxflow.detection.saving import save_detector  # saving knows all detectors, so it imports this module
+        """Write the fitted detector to a directory; see `jaxflow.detection.storage.save_and_load.save_detector`."""
+        from jaxflow.detection.storage.save_and_load import (
+            save_detector,  # saving knows all detectors, so it imports this module
+        )
 
         save_detector(self, path)
 
     def export(self, path: str | os.PathLike[str]) -> None:
-        """Write one file that scores with JAX alone, on CPUs, GPUs and TPUs; see `jaxflow.detection.export`."""
-        from jaxflow.detection.export import export_detector  # as for saving, most who import this need it not
+        """Write one file that scores with JAX alone, on CPUs, GPUs and TPUs; see `jaxflow.detection.storage.export`."""
+        from jaxflow.detection.storage.export import export_detector  # as for saving, most who import this need it not
 
         export_detector(self, path)
 

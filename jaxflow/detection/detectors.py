@@ -9,18 +9,18 @@ import numpy as np
 from flax import nnx
 from sklearn.utils.validation import check_random_state
 
-from jaxflow.data.columns import ColumnsSpec
-from jaxflow.data.frame import Frame
-from jaxflow.data.preprocessing import PreprocessingStep
-from jaxflow.data.table_form import TableForm
-from jaxflow.detection.contamination import contamination_of
+from jaxflow.data.columns.columns_spec import ColumnsSpec
+from jaxflow.data.preprocessing.steps import PreprocessingStep
+from jaxflow.data.tables.frame import Frame
+from jaxflow.data.tables.table_form import TableForm
+from jaxflow.detection.calibration.contamination import contamination_of
+from jaxflow.detection.check_parameters import columns_spec, require_rows
 from jaxflow.detection.detector import Detector
-from jaxflow.detection.doubtful_fit import out_of_reach
-from jaxflow.detection.fitting import finished, fit_by_gradient
-from jaxflow.detection.from_source import Remaining, divide, take_rows
-from jaxflow.detection.inputs import fit_inputs
-from jaxflow.detection.parameters import columns_spec, require_rows
-from jaxflow.detection.thresholds import ThresholdRule
+from jaxflow.detection.doubts.doubtful_fit import out_of_reach
+from jaxflow.detection.fit_from_source import Remaining, divide, take_rows
+from jaxflow.detection.fit_model import finished, fit_by_gradient
+from jaxflow.detection.scoring.table_encoder import fit_inputs
+from jaxflow.detection.thresholds.any_rule import ThresholdRule
 from jaxflow.errors import InputError
 from jaxflow.models import (
     MAF,
@@ -37,12 +37,12 @@ from jaxflow.models import (
     VariationalAutoEncoderSpec,
 )
 from jaxflow.models.model_size import require_memory
-from jaxflow.training.batch import Batch
-from jaxflow.training.checkpoints import Checkpoints
+from jaxflow.training.devices.mesh import mesh_for
+from jaxflow.training.engine.batch import Batch
 from jaxflow.training.fit import fit
 from jaxflow.training.fit_spec import FitSpec
-from jaxflow.training.sharding import mesh_for
-from jaxflow.training.watchers import Watcher
+from jaxflow.training.monitoring.callbacks import Watcher
+from jaxflow.training.monitoring.checkpoints import Checkpoints
 
 FIT_THEMSELVES = (GaussianSpec, GaussianMixtureSpec, KernelDensitySpec, PrincipalComponentsSpec)
 

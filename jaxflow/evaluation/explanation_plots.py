@@ -5,7 +5,7 @@ import math
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxflow.detection.attribution import Explanation
+from jaxflow.detection.explain.explanation import Explanation
 from jaxflow.errors import InputError
 from jaxflow.evaluation.figure_style import ANOMALY_COLOR, FIGURE_INCHES, REFERENCE_COLOR, add_legend, new_axes, styled
 from jaxflow.evaluation.tables import format_number

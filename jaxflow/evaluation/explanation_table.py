@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxflow.detection.attribution import Explanation
-from jaxflow.detection.counterfactual import Counterfactual
+from jaxflow.detection.explain.counterfactual import Counterfactual
+from jaxflow.detection.explain.explanation import Explanation
 from jaxflow.evaluation.tables import Cell
 
 REASONS = 3

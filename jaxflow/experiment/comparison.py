@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Int, Shaped
 
 from jaxflow.data import Split
-from jaxflow.detection.explainer import explain_rows
-from jaxflow.detection.inputs import NEVER_SEEN
+from jaxflow.detection.explain.explainer import explain_rows
+from jaxflow.detection.scoring.table_encoder import NEVER_SEEN
 from jaxflow.evaluation import evaluate_scores
 from jaxflow.experiment.run import Run
 from jaxflow.experiment.run_reasons import TableEntry

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxflow.data import DataSpec, Frame, Split, load_dataset, split_dataset
-from jaxflow.data.tabular import table_columns
+from jaxflow.data.tables.read_table import table_columns
 from jaxflow.detection import ContaminationWarning, Detector
 from jaxflow.errors import InputError, NonFiniteLoss, counted
 from jaxflow.evaluation.metrics import Metrics, evaluate_scores

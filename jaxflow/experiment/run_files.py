@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxflow.atomic_write import write_json
-from jaxflow.data.table_writer import json_number
+from jaxflow.data.tables.write_table import json_number
 from jaxflow.errors import InputError
 from jaxflow.evaluation.curve_plots import plot_precision_recall, plot_roc
 from jaxflow.evaluation.density_plots import plot_density_2d

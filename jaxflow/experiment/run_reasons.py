@@ -6,8 +6,8 @@ from contextlib import suppress
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxflow.detection.counterfactual import counterfactual_rows
-from jaxflow.detection.explainer import explain_rows
+from jaxflow.detection.explain.counterfactual import counterfactual_rows
+from jaxflow.detection.explain.explainer import explain_rows
 from jaxflow.errors import InputError
 from jaxflow.evaluation.explanation_plots import plot_reasons
 from jaxflow.evaluation.explanation_table import counterfactual_table, explanation_table

@@ -7,9 +7,9 @@ from pydantic import Field, field_validator
 
 from jaxflow.config.overrides import merge
 from jaxflow.config.spec import Spec, parse_spec
-from jaxflow.data.columns import ColumnsSpec
-from jaxflow.data.preprocessing import PreprocessingStep
-from jaxflow.data.registry import DataSpec
+from jaxflow.data.columns.columns_spec import ColumnsSpec
+from jaxflow.data.preprocessing.steps import PreprocessingStep
+from jaxflow.data.sets.registry import DataSpec
 from jaxflow.data.splits import SplitSpec
 from jaxflow.detection import (
     AnyThresholdRule,
@@ -19,13 +19,13 @@ from jaxflow.detection import (
     GaussianDetector,
     TargetFalsePositiveRate,
 )
+from jaxflow.detection.check_parameters import DEFAULT_STEPS
 from jaxflow.detection.detectors import FIT_THEMSELVES
-from jaxflow.detection.parameters import DEFAULT_STEPS
 from jaxflow.errors import InputError
 from jaxflow.models import AnyModelSpec, AutoEncoderSpec, VariationalAutoEncoderSpec
-from jaxflow.training.checkpoints import Checkpoints
 from jaxflow.training.fit_spec import FitSpec
-from jaxflow.training.watchers import Watcher
+from jaxflow.training.monitoring.callbacks import Watcher
+from jaxflow.training.monitoring.checkpoints import Checkpoints
 
 RESERVED_FOLDERS = frozenset({"model", "figures", "evaluation", "checkpoints", "tensorboard", "profile"})
 """What scripts write beside the variants of an experiment."""

@@ -4,11 +4,11 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxflow.data.splits import DEFAULT_TEST_FRACTION
-from jaxflow.detection.from_source import Remaining, take_rows
+from jaxflow.detection.fit_from_source import Remaining, take_rows
 from jaxflow.errors import InputError, counted
 from jaxflow.experiment.spec import Experiment
 from jaxflow.training import NpyFile, Source, TableFiles
-from jaxflow.training.sources import BUFFER_ROWS
+from jaxflow.training.feeding.sources import BUFFER_ROWS
 
 TEST_ROWS = 100_000
 

@@ -4,15 +4,15 @@ from typing import Annotated, TypeAlias
 
 from pydantic import Field
 
-from jaxflow.models.any_flow import AnyFlowSpec, FlowSpecs
-from jaxflow.models.autoencoder import AutoEncoderSpec
-from jaxflow.models.committee_spec import CommitteeSpec
-from jaxflow.models.ensemble_spec import EnsembleSpec
-from jaxflow.models.gaussian_mixture import GaussianMixtureSpec
-from jaxflow.models.gaussian_spec import GaussianSpec
-from jaxflow.models.kernel_density import KernelDensitySpec
-from jaxflow.models.principal_components import PrincipalComponentsSpec
-from jaxflow.models.variational_autoencoder import VariationalAutoEncoderSpec
+from jaxflow.models.autoencoders.autoencoder import AutoEncoderSpec
+from jaxflow.models.autoencoders.variational_autoencoder import VariationalAutoEncoderSpec
+from jaxflow.models.classical.gaussian_mixture import GaussianMixtureSpec
+from jaxflow.models.classical.gaussian_spec import GaussianSpec
+from jaxflow.models.classical.kernel_density import KernelDensitySpec
+from jaxflow.models.classical.principal_components import PrincipalComponentsSpec
+from jaxflow.models.combined.committee_spec import CommitteeSpec
+from jaxflow.models.combined.ensemble_spec import EnsembleSpec
+from jaxflow.models.flows.any_flow import AnyFlowSpec, FlowSpecs
 
 __all__ = ["AnyFlowSpec", "AnyModelSpec"]
 

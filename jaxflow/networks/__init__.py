@@ -2,7 +2,7 @@
 
 from jaxflow.networks.activations import Activation
 from jaxflow.networks.buffer import Buffer
-from jaxflow.networks.masked_mlp import MaskedLinear, MaskedMLP
+from jaxflow.networks.masked.masked_mlp import MaskedLinear, MaskedMLP
 from jaxflow.networks.mlp import MLP
 from jaxflow.networks.residual_mlp import ResidualMLP
 

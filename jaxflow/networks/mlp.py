@@ -10,8 +10,8 @@ from jaxtyping import Array, Float, Shaped
 
 from jaxflow.errors import InputError
 from jaxflow.networks.activations import ACTIVATIONS, Activation
+from jaxflow.networks.matmul_precision import dot_general
 from jaxflow.networks.planned import Planned, PlannedArray, in_list
-from jaxflow.networks.products import dot_general
 
 
 class MLP(nnx.Module):

@@ -13,27 +13,27 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxflow.config.compiled_programs import make_room_for_programs
 from jaxflow.errors import InputError
-from jaxflow.models.committee import Committee
-from jaxflow.models.ensemble import Ensemble
+from jaxflow.models.combined.committee import Committee
+from jaxflow.models.combined.ensemble import Ensemble
 from jaxflow.models.model import DirectlyFitted, Model
-from jaxflow.networks.products import exact_products
-from jaxflow.training import epoch as epochs
-from jaxflow.training import flat
-from jaxflow.training.batch import Batch, as_batch
-from jaxflow.training.checkpoints import Checkpoints, CheckpointWriter, fit_identity
-from jaxflow.training.committee import fit_committee
-from jaxflow.training.ensemble import fit_members
+from jaxflow.networks.matmul_precision import exact_products
+from jaxflow.training.devices.mesh import at_home, check_mesh, on_all
+from jaxflow.training.engine import epoch as epochs
+from jaxflow.training.engine import flat_parameters as flat
+from jaxflow.training.engine.batch import Batch, as_batch
+from jaxflow.training.engine.loop import run_epochs
+from jaxflow.training.engine.precision import check_precision
+from jaxflow.training.feeding.rows_in_memory import Resident
+from jaxflow.training.feeding.sources import Source
+from jaxflow.training.feeding.streamed_rows import Stream
 from jaxflow.training.fit_spec import FitSpec
-from jaxflow.training.history import History, Row
-from jaxflow.training.loop import run_epochs
-from jaxflow.training.precision import check_precision
-from jaxflow.training.progress import FitProgress
-from jaxflow.training.resident import Resident
-from jaxflow.training.sharding import at_home, check_mesh, on_all
-from jaxflow.training.side_by_side import current_meeting
-from jaxflow.training.sources import Source
-from jaxflow.training.stream import Stream
-from jaxflow.training.watchers import Watcher, Watchers
+from jaxflow.training.many.committee import fit_committee
+from jaxflow.training.many.ensemble import fit_members
+from jaxflow.training.many.side_by_side import current_meeting
+from jaxflow.training.monitoring.callbacks import Watcher, Watchers
+from jaxflow.training.monitoring.checkpoints import Checkpoints, CheckpointWriter, fit_identity
+from jaxflow.training.monitoring.history import History, Row
+from jaxflow.training.monitoring.progress import FitProgress
 
 INITIAL_ROWS = 4096  # rows from which layers such as ActNorm take their first values
 

@@ -10,13 +10,13 @@ from jax.sharding import Mesh
 from jaxtyping import PRNGKeyArray
 
 from jaxflow.models import EnsembleSpec, FlowSpec
-from jaxflow.models.ensemble import Combination
+from jaxflow.models.combined.ensemble import Combination
 from jaxflow.models.model_size import require_memory
-from jaxflow.training.batch import Batch
-from jaxflow.training.checkpoints import Checkpoints
+from jaxflow.training.engine.batch import Batch
 from jaxflow.training.fit import FitResult, fit
 from jaxflow.training.fit_spec import FitSpec
-from jaxflow.training.watchers import Watcher
+from jaxflow.training.monitoring.callbacks import Watcher
+from jaxflow.training.monitoring.checkpoints import Checkpoints
 
 
 def fit_ensemble(

@@ -14,7 +14,7 @@ from jaxflow.errors import InputError
 from jaxflow.models import Density, FlowSpec
 from jaxflow.training.fit_ensemble import fit_ensemble
 from jaxflow.training.fit_spec import FitSpec
-from jaxflow.training.history import History
+from jaxflow.training.monitoring.history import History
 from jaxflow.whole_numbers import whole_number
 
 SEARCHED = ("learning_rate", "weight_decay", "input_noise")

@@ -10,7 +10,8 @@ import pytest
 from flax import nnx
 
 from jaxflow.bijectors import Affine, MaskedAutoregressive, RationalQuadratic, Shift
-from jaxflow.networks import MaskedMLP, masked_mlp
+from jaxflow.networks import MaskedMLP
+from jaxflow.networks.masked import masked_mlp
 from tests.bijectors.cases import GRAPH, shaken
 from tests.compiled import normal
 

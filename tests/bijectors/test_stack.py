@@ -12,7 +12,7 @@ from jaxflow.bijectors import ActNorm, Affine, Chain, MaskedAutoregressive, Stac
 from jaxflow.models import MAF, RealNVP
 from jaxflow.networks import MaskedMLP
 from jaxflow.training import FitSpec, fit
-from jaxflow.training.flat import layout_of
+from jaxflow.training.engine.flat_parameters import layout_of
 from tests.bijectors.cases import DIM, step
 from tests.compiled import call, normal
 

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxflow.config.spec import parse_spec
-from jaxflow.data.column_maps import Arcsinh, Circular, Continuous
-from jaxflow.data.columns import ColumnsSpec
-from jaxflow.data.discrete_maps import Categorical, Discrete, Levels
+from jaxflow.data.columns.columns_spec import ColumnsSpec
+from jaxflow.data.columns.discrete_maps import Categorical, Discrete, Levels
+from jaxflow.data.columns.numeric_maps import Arcsinh, Circular, Continuous
 from jaxflow.data.encoding import Encoding
-from jaxflow.data.frame import Frame, as_frame
+from jaxflow.data.tables.frame import Frame, as_frame
 from jaxflow.errors import InputError
 
 

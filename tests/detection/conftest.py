@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
-from jaxflow.data.frame import as_frame
+from jaxflow.data.tables.frame import as_frame
 from jaxflow.detection import AutoencoderDetector, Detector, FlowDetector, GaussianDetector, Percentile
 from jaxflow.models import MAF, AutoEncoderSpec
 from jaxflow.training import FitSpec

@@ -23,7 +23,7 @@ from jaxflow.models import (
     PrincipalComponentsSpec,
     VariationalAutoEncoderSpec,
 )
-from jaxflow.models.gaussian import Gaussian
+from jaxflow.models.classical.gaussian import Gaussian
 from jaxflow.training import FitSpec
 
 # The median, because of the few rows of scikit-learn's checks no other rule takes a threshold without a warning.

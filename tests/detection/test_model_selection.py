@@ -16,7 +16,7 @@ from jaxflow.data import ColumnsSpec, MinMax, Standardize
 from jaxflow.detection import AutoencoderDetector, FlowDetector, GaussianDetector, Percentile, TargetFalsePositiveRate
 from jaxflow.models import MAF, AutoEncoderSpec, CommitteeSpec, GaussianSpec, StudentTBase
 from jaxflow.training import FitSpec
-from jaxflow.training.committee import COMMITTEE_FIT
+from jaxflow.training.many.committee import COMMITTEE_FIT
 
 TRAIN = FitSpec(epochs=2, batch_size=64)
 

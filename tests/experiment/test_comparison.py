@@ -3,7 +3,7 @@ import pytest
 
 from jaxflow.data import Frame, Split
 from jaxflow.detection import GaussianDetector
-from jaxflow.detection.inputs import NEVER_SEEN
+from jaxflow.detection.scoring.table_encoder import NEVER_SEEN
 from jaxflow.experiment.comparison import examples, flagged_by_kind, reasons_of_examples, without_never_seen
 from jaxflow.experiment.run import Run, score_run
 

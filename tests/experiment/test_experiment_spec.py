@@ -14,7 +14,7 @@ from jaxflow.detection import (
     Percentile,
     TargetFalsePositiveRate,
 )
-from jaxflow.detection.parameters import DEFAULT_STEPS
+from jaxflow.detection.check_parameters import DEFAULT_STEPS
 from jaxflow.errors import InputError
 from jaxflow.experiment.spec import DetectionSpec, Experiment
 from jaxflow.models import AutoEncoderSpec, GaussianMixtureSpec, GaussianSpec, PrincipalComponentsSpec

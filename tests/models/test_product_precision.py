@@ -11,9 +11,9 @@ import pytest
 from flax import nnx
 
 from jaxflow.detection import GaussianDetector, Percentile
-from jaxflow.detection.export import exported_program
-from jaxflow.detection.frozen import Frozen
-from jaxflow.detection.scoring import _draw, _score
+from jaxflow.detection.scoring.frozen_model import Frozen
+from jaxflow.detection.scoring.score_in_chunks import _draw, _score
+from jaxflow.detection.storage.export import exported_program
 from jaxflow.models import (
     BNAF,
     CNF,
@@ -31,10 +31,10 @@ from jaxflow.models import (
     RealNVP,
     VariationalAutoEncoderSpec,
 )
-from jaxflow.models.linear_gaussian import LinearGaussian
+from jaxflow.models.classical.linear_gaussian import LinearGaussian
 from jaxflow.training import FitSpec
-from jaxflow.training.batch import Batch
-from jaxflow.training.epoch import run_epoch, start
+from jaxflow.training.engine.batch import Batch
+from jaxflow.training.engine.epoch import run_epoch, start
 
 DIM = 3
 SPECS = {

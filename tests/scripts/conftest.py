@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxflow.data import DataSpec, SplitSpec, load_dataset, split_dataset
-from jaxflow.data.frame import as_frame
+from jaxflow.data.tables.frame import as_frame
 from jaxflow.detection import Detector, GaussianDetector, load
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from jaxflow.data import Dataset
-from jaxflow.data.adbench import DEVELOPMENT_SETS
+from jaxflow.data.sets.adbench import DEVELOPMENT_SETS
 from jaxflow.errors import InputError
 from tests.scripts.script_modules import script_module
 

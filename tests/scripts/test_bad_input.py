@@ -9,9 +9,9 @@ import sys
 import numpy as np
 import pytest
 
-from jaxflow.data.frame import as_frame
+from jaxflow.data.tables.frame import as_frame
 from jaxflow.detection import AutoencoderDetector, GaussianDetector, Percentile
-from jaxflow.detection.follow import LONGEST_LINE
+from jaxflow.detection.serving.json_lines import LONGEST_LINE
 from jaxflow.errors import InputError
 from jaxflow.models import AutoEncoderSpec
 from jaxflow.training import FitSpec

@@ -135,7 +135,7 @@ def test_what_other_detectors_failed_at_stays_known_when_some_are_tried_again(be
 
 
 def test_results_of_other_settings_are_not_added_to(benchmark, loaded, tmp_path, monkeypatch):
-    detectors = script_module("adbench_detectors")
+    detectors = script_module("adbench.detectors")
     choice = ("--seeds", "0", "--datasets", "wine")
     before = run(benchmark, tmp_path, *choice)
     record = json.loads((tmp_path / "detectors.json").read_text())
@@ -167,9 +167,9 @@ def test_results_of_other_settings_are_not_added_to(benchmark, loaded, tmp_path,
 
 
 def test_detectors_of_others_rank_the_rows_of_a_simple_set(benchmark, loaded, tmp_path, monkeypatch):
-    flows = importlib.import_module("broken_flow")
+    flows = importlib.import_module("adbench.broken_flow")
     few = flows.PUBLISHED_FIT.model_copy(update={"epochs": 3})
-    detectors = importlib.import_module("adbench_detectors")
+    detectors = importlib.import_module("adbench.detectors")
     monkeypatch.setattr(detectors, "fitted_planar_flow", partial(flows.fitted_planar_flow, spec=few))
     for row in run(benchmark, tmp_path, "--seeds", "0", "--datasets", "wine", "--detectors", "gmm8_regularized,planar"):
         assert row["error"] == ""
@@ -177,7 +177,7 @@ def test_detectors_of_others_rank_the_rows_of_a_simple_set(benchmark, loaded, tm
 
 
 def test_the_published_flow_can_be_scored_as_it_was(monkeypatch):
-    detectors, flows = importlib.import_module("adbench_detectors"), importlib.import_module("broken_flow")
+    detectors, flows = importlib.import_module("adbench.detectors"), importlib.import_module("adbench.broken_flow")
     few = flows.PUBLISHED_FIT.model_copy(update={"epochs": 3})
     monkeypatch.setattr(detectors, "fitted_planar_flow", partial(flows.fitted_planar_flow, spec=few))
     x = np.random.default_rng(0).normal(size=(300, 2)) * [1, 3]
@@ -191,7 +191,7 @@ def test_the_published_flow_can_be_scored_as_it_was(monkeypatch):
 
 
 def test_a_table_says_over_how_many_sets_figures_without_copies_are(benchmark):
-    tables, figures = script_module("adbench_tables").tables, dict.fromkeys(("roc_auc", "pr_auc", "f1"), 0.5)
+    tables, figures = script_module("adbench.tables").tables, dict.fromkeys(("roc_auc", "pr_auc", "f1"), 0.5)
     times = {"fit_seconds": 1.0, "score_seconds": 1.0}
     some = [benchmark.Result(name, "knn", "dte", 0.0, 0, **figures, **times) for name in ("thyroid", "wine")]
     some[0] = some[0]._replace(roc_auc_new=0.7, pr_auc_new=0.6)
@@ -202,7 +202,7 @@ def test_a_table_says_over_how_many_sets_figures_without_copies_are(benchmark):
 
 
 def test_f1_expects_equal_scores_in_any_order(benchmark):
-    oracle_f1 = importlib.import_module("adbench_attempt").oracle_f1
+    oracle_f1 = importlib.import_module("adbench.attempt").oracle_f1
     y = np.array([1, 1, 0, 0, 0])
     assert oracle_f1(y, np.array([5.0, 4, 3, 2, 1])) == 1
     assert oracle_f1(y, np.array([5.0, 1, 3, 2, 1])) == 0.5
@@ -211,7 +211,7 @@ def test_f1_expects_equal_scores_in_any_order(benchmark):
 
 
 def test_what_is_not_installed_is_named_before_anything_is_fitted(benchmark, loaded, tmp_path, monkeypatch):
-    detectors = importlib.import_module("adbench_detectors")
+    detectors = importlib.import_module("adbench.detectors")
 
     def absent(name):
         raise ModuleNotFoundError(f"No module named {name!r}", name="pyod")
@@ -261,7 +261,7 @@ def test_side_by_side_the_same_is_found(benchmark, loaded, tmp_path, capsys):
 
 
 def test_flows_side_by_side_are_one_program_and_give_the_same(benchmark, loaded, tmp_path, monkeypatch):
-    fits = importlib.import_module("jaxflow.training.side_by_side")
+    fits = importlib.import_module("jaxflow.training.many.side_by_side")
     together, fit_alike = [], fits._run
     monkeypatch.setattr(fits, "_run", lambda alike: together.append(len(alike)) or fit_alike(alike))
     few = FitSpec(epochs=2, batch_size=64)
@@ -289,7 +289,7 @@ def test_detectors_of_pyod_agree_with_the_published_cells(benchmark, tmp_path, n
     if not (Path(os.environ.get("JAXFLOW_DATA", "missing")) / "adbench").is_dir():
         pytest.skip("needs $JAXFLOW_DATA/adbench")
     file = Path(__file__).parents[2] / "results/adbench/published.csv"
-    published = script_module("adbench_comparison").read_published(file)
+    published = script_module("adbench.comparison").read_published(file)
     chosen = ("--datasets", name, "--detectors", "knn,lof,hbos", "--seeds", "0", "--protocol", "dte")
     for row, method in zip(run(benchmark, tmp_path, *chosen), ("kNN", "LOF", "HBOS"), strict=True):
         assert 100 * float(row["roc_auc"]) == pytest.approx(published[method][name]["roc_auc"], abs=0.05)

@@ -21,7 +21,7 @@ def script():
 
 @pytest.fixture(scope="module")
 def tables():
-    return script_module("speed_tables")
+    return script_module("speed.tables")
 
 
 class Clock:
@@ -50,7 +50,7 @@ def run(script, out, *arguments):
 
 
 def test_several_numbers_of_features_make_a_figure(tables):
-    figure = script_module("speed_figure").plot_cost_of_draws(
+    figure = script_module("speed.figure").plot_cost_of_draws(
         [
             tables.Timing(20, "sample", {"jaxflow": [1e3, 2e3, 4e3], "other": [10.0, 10.0, 10.0]}),
             tables.Timing(5, "sample", {"jaxflow": [4e3, 4e3, 4e3], "other": [1e3, 1e3, 1e3]}),
@@ -286,7 +286,7 @@ def test_parameter_counts_that_differ_are_all_named(tables):
 
 
 def test_torch_computes_where_jax_does():
-    torch_device = script_module("speed_peers").torch_device
+    torch_device = script_module("speed.peers").torch_device
     with_cuda, without = (
         SimpleNamespace(cuda=SimpleNamespace(is_available=lambda has=has: has)) for has in (True, False)
     )

@@ -23,7 +23,7 @@ class Study(NamedTuple):
 @pytest.fixture
 def study(monkeypatch):
     """The script with a small committee as the default detector, and a data set in the place of ADBench's."""
-    module, detectors = script_module("committee_study"), script_module("adbench_detectors")
+    module, detectors = script_module("committee_study"), script_module("adbench.detectors")
 
     def make(seed):
         return FlowDetector(
@@ -52,7 +52,7 @@ def read(out):
 def test_the_default_is_the_detector_and_the_other_ways_differ(study, tmp_path, capsys):
     study.script.main(["--datasets", "wine", "--seeds", "0", "--out", str(tmp_path)])
     found = read(tmp_path)
-    (detector,) = script_module("adbench_attempt").measure([(study.data, "wine", "flow", "random", 0.0, 0)])
+    (detector,) = script_module("adbench.attempt").measure([(study.data, "wine", "flow", "random", 0.0, 0)])
     for key in ("roc_auc", "pr_auc", "f1"):
         assert float(found["default"][key]) == pytest.approx(getattr(detector, key), abs=2e-3)
     alone = {title: float(row["roc_auc"]) for title, row in found.items()}

@@ -30,4 +30,4 @@ def test_help_says_where_to_read_on(script, capsys):
         script("export", "--help")
     shown = " ".join(capsys.readouterr().out.split())
     assert "--output FILE where to write, such as out/detector.zip" in shown
-    assert "jaxflow/detection/export.py shows how to score with the file" in shown
+    assert "jaxflow/detection/storage/export.py shows how to score with the file" in shown

@@ -26,8 +26,8 @@ from hypothesis import strategies as st
 
 from jaxflow.config import command_line
 from jaxflow.data import ColumnsSpec
-from jaxflow.data.columns import ColumnSpec
-from jaxflow.data.frame import as_frame
+from jaxflow.data.columns.columns_spec import ColumnSpec
+from jaxflow.data.tables.frame import as_frame
 from jaxflow.detection import GaussianDetector
 from scripts import score
 from tests.scripts.conftest import FEATURES, make_rows

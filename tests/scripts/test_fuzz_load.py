@@ -21,8 +21,8 @@ from jaxflow.data import ColumnsSpec
 from jaxflow.detection import GaussianDetector, Percentile, load
 from jaxflow.errors import InputError
 from jaxflow.models import GaussianMixtureSpec
-from tests.detection.mutated_models import places, with_value, write
-from tests.detection.test_hostile_models import Saved
+from tests.detection.storage.mutated_models import places, with_value, write
+from tests.detection.storage.test_hostile_models import Saved
 from tests.trials import counted, inputs, limited
 
 TABLE = pa.table(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxflow.data import nsl_kdd
+from jaxflow.data.sets import nsl_kdd
 
 CONFIG = "data: {name: nsl_kdd}\nsplit: {protocol: published}\ncolumns: {tails: arcsinh}\nmodel: {kind: gaussian}\n"
 

@@ -10,7 +10,8 @@ from jaxflow.errors import InputError
 from jaxflow.models import MAF, Gaussian, Model, RealNVP, state_arrays
 from jaxflow.models.model import DirectlyFitted, weighted_mean
 from jaxflow.networks import Buffer
-from jaxflow.training import Batch, FitSpec, fit, flat
+from jaxflow.training import Batch, FitSpec, fit
+from jaxflow.training.engine import flat_parameters as flat
 
 SPEC = FitSpec(epochs=5, batch_size=32, learning_rate=1e-2, patience=None)
 
@@ -157,7 +158,7 @@ def test_no_row_is_dropped_and_padding_changes_nothing():
 
 
 def test_held_out_rows_beyond_one_block_are_all_counted(monkeypatch):
-    monkeypatch.setattr("jaxflow.training.epoch.VALID_ROWS", 4)
+    monkeypatch.setattr("jaxflow.training.engine.epoch.VALID_ROWS", 4)
     x = rows(11, seed=7)
     spec = FitSpec(epochs=1, batch_size=64, learning_rate=1e-12, warmup=0.0)
     result = fit(Location(), x, x, spec, key=jax.random.key(0))

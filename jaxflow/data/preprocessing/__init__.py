@@ -1,0 +1,1 @@
+"""Steps between encoded rows and the model, fitted on training rows."""

@@ -1,0 +1,1 @@
+"""CSV files of many dialects: separators, encodings, numbers as people write them."""

@@ -1,0 +1,79 @@
+"""Numbers as people and programs write them into CSV files: with a decimal point or comma, in groups of thousands."""
+
+import re
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+from pyarrow import csv
+
+from jaxflow.data.columns.categories import as_number
+
+Decimal: TypeAlias = Literal[".", ","]
+
+EMPTY = frozenset(csv.ConvertOptions().null_values)
+"""What a cell may hold to count as empty in a column of numbers."""
+
+FEWEST_GROUPED = 5  # cells with one point, three digits behind each, that may be thousands
+
+_GROUPED = {
+    ".": re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?", re.ASCII),
+    ",": re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+(,\d*)?", re.ASCII),
+}
+_WHOLE = re.compile(r"[+-]?(0|[1-9]\d{0,2}(\.\d{3})*)", re.ASCII)
+
+
+def cell_number(text: str, decimal: Decimal) -> float | None:
+    """The finite number that a cell is, where `decimal` stands before its fraction, or None.
+
+    The other of point and comma may divide the digits before the fraction into groups of three.
+    """
+    text = text.strip()
+    if decimal == "." and "," not in text:
+        return as_number(text)
+    if _GROUPED[decimal].fullmatch(text):
+        text = text.replace("," if decimal == "." else ".", "")
+    elif (decimal == ".") or "." in text:
+        return None
+    return as_number(text.replace(",", "."))
+
+
+def is_ambiguous(text: str) -> bool:
+    """Whether a cell is one number with a decimal comma and another with a comma between thousands."""
+    return cell_number(text, ".") is not None and "," in text and cell_number(text, ",") is not None
+
+
+def maybe_thousands(columns: Sequence[Sequence[str]]) -> tuple[int, str] | None:
+    """The first column whose points may all stand between thousands, and a cell of it.
+
+    So it is if all of its cells are whole numbers in groups of three digits, such as 51.358, five of them at least with
+    a point. Whether other cells show what a point is, `decimal_of` says.
+    """
+    for place, column in enumerate(columns):
+        filled = [cell.strip() for cell in column if cell.strip() not in EMPTY]
+        grouped = [cell for cell in filled if "." in cell]
+        if len(grouped) >= FEWEST_GROUPED and all(_WHOLE.fullmatch(cell) for cell in filled):
+            return place, grouped[0]
+    return None
+
+
+def decimal_of(columns: Sequence[Sequence[str]]) -> tuple[Decimal, bool]:
+    """What stands before the fraction of numbers, and whether that is sure.
+
+    Args:
+        columns: the cells of each column, which may hold other things than numbers.
+
+    Returns:
+        A comma if some cells are numbers only with one, and none is a number only with a point. Not sure if no cell is
+        a number with one of the two only.
+    """
+    if not any("," in cell or cell.count(".") > 1 for cells in columns for cell in cells):
+        shown = (cell for cells in columns for cell in cells if "." in cell)
+        return ".", any(cell_number(cell, ".") is not None and cell_number(cell, ",") is None for cell in shown)
+    points = commas = 0
+    for cells in columns:
+        filled = [cell for cell in cells if cell.strip() not in EMPTY]
+        read = [(cell_number(cell, ".") is not None, cell_number(cell, ",") is not None) for cell in filled]
+        if all(point or comma for point, comma in read):
+            points += sum(point and not comma for point, comma in read)
+            commas += sum(comma and not point for point, comma in read)
+    return ("," if commas and not points else "."), bool(points or commas)

@@ -1,0 +1,83 @@
+"""Calibration without rows set aside: each row is scored by a model that has not seen it (cross-conformal)."""
+
+from collections.abc import Callable
+from copy import copy
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int64
+
+from jaxflow.data.tables.frame import Frame
+from jaxflow.errors import NonFiniteLoss
+from jaxflow.whole_numbers import whole_number
+
+FOLDS = 5
+ENOUGH_ROWS = 100  # held out, they know a rate of 1 %
+
+
+class Fold(NamedTuple):
+    """Row numbers, ascending: those that a model learns from, and those that it scores."""
+
+    learn: Int64[np.ndarray, "n_learn"]
+    score: Int64[np.ndarray, "n_score"]
+
+
+def fold_count(n: int, calibration_fraction: float, calibration_folds: Any) -> int:
+    """The number of folds for n rows; 0 where none are made, and rows held out or learned from calibrate.
+
+    None for `calibration_folds` means 5 (of fewer rows, one for each) where the held-out part would have fewer than 100
+    rows, and otherwise 0.
+    """
+    if calibration_folds is not None:
+        return whole_number("calibration_folds", calibration_folds)
+    if not calibration_fraction or round(calibration_fraction * n) >= ENOUGH_ROWS:
+        return 0
+    return min(FOLDS, n)
+
+
+def divide_folds(n: int, folds: int, rng: np.random.Generator) -> list[Fold]:
+    """Divide n rows at random so that each is scored in one fold.
+
+    All folds learn from equally many rows, n - ceil(n / folds), and so share compiled programs: where a fold scores one
+    row fewer than others, one that it could learn from is left out.
+
+    Args:
+        n: number of rows.
+        folds: how many, from 2 to n.
+        rng: where the choice comes from.
+    """
+    order = rng.permutation(n)
+    parts = np.array_split(order, folds)
+    learned = n - len(parts[0])
+    return [
+        Fold(np.sort(np.setdiff1d(order, part)[rng.permutation(n - len(part))[:learned]]), np.sort(part))
+        for part in parts
+    ]
+
+
+def out_of_fold_scores(
+    detector: Any,
+    learn: Callable[[Any, Int64[np.ndarray, "n_learn"]], NonFiniteLoss | None],
+    x: Frame,
+    folds: int,
+    rng: np.random.Generator,
+) -> tuple[Float[np.ndarray, "n"], NonFiniteLoss | None]:
+    """The score of each row by a detector like this one that learned from rows of other folds.
+
+    Args:
+        detector: left as it is; its copies show no progress, keep no checkpoints and are not watched.
+        learn: lets the detector that it is given learn from the rows of these numbers.
+        x: the rows.
+        folds: how many there are.
+        rng: where the choice comes from.
+
+    Returns:
+        The scores, and the first error that ended a fit early, if one did.
+    """
+    scores, stopped = np.empty(len(x)), None
+    for fold in divide_folds(len(x), folds, rng):
+        quiet = copy(detector)
+        vars(quiet).update({"progress": False, "checkpoints": None, "watchers": ()})
+        stopped = learn(quiet, fold.learn) or stopped
+        scores[fold.score] = quiet.scores_of_rows(quiet.inputs_.encoding.codes(x[fold.score]))
+    return scores, stopped

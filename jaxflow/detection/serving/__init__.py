@@ -1,0 +1,1 @@
+"""Answers for rows of files and for JSON lines as they come."""

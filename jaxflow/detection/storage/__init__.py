@@ -1,0 +1,1 @@
+"""Detectors as files: saving, loading what strangers may have written, exported programs."""

@@ -1,0 +1,390 @@
+"""A fitted detector as a directory: `detector.json` and `weights.safetensors`.
+
+The first holds everything that can be read by eye (format version, specs, threshold), the second every array: the
+model's state, the preprocessing's constants, the calibration scores, the history of the fit, and up to 1,000 of the
+normal rows themselves, which explanations compare with. Checksums tie the two together: neither can be changed, by
+accident or by hand, without `load` noticing. To change a threshold, load the detector, call `set_threshold`, and save
+it.
+
+Whoever means harm can make the checksums fit again, so `load` trusts neither file. Nothing is pickled and nothing
+imported, so no code from the files runs; no text in them becomes a path; and the model that the first describes is
+built only once the second is known to hold its arrays, in their shapes and types.
+"""
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import stat
+import uuid
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from flax import nnx
+from pydantic import Field
+from safetensors.numpy import save as dump_arrays
+from sklearn.utils.validation import check_is_fitted
+
+from jaxflow.atomic_write import exchanged, unfinished
+from jaxflow.config.spec import Spec, parse_spec
+from jaxflow.data.columns.columns_spec import ColumnsSpec
+from jaxflow.data.columns.numeric_maps import AnyColumnMap
+from jaxflow.data.dataset import require_distinct
+from jaxflow.data.encoding import Encoding
+from jaxflow.data.preprocessing.imputation import Imputer
+from jaxflow.data.preprocessing.steps import Preprocessing, PreprocessingStep
+from jaxflow.data.tables.table_form import TableForm
+from jaxflow.detection.check_parameters import DEFAULT_STEPS, checked_parameters
+from jaxflow.detection.detector import Detector
+from jaxflow.detection.detectors import AutoencoderDetector, FlowDetector, GaussianDetector
+from jaxflow.detection.scoring.table_encoder import Inputs
+from jaxflow.detection.storage.history_arrays import history_arrays, restored_history
+from jaxflow.detection.storage.normal_rows_arrays import reasons_arrays, restore_reasons
+from jaxflow.detection.storage.untrusted_files import read_arrays, read_json, read_weights, too_large
+from jaxflow.detection.thresholds.any_rule import AnyThresholdRule
+from jaxflow.errors import InputError, counted
+from jaxflow.models import AnyModelSpec, require_planned, restore_state, state_arrays
+from jaxflow.training.engine.precision import floats_of
+from jaxflow.training.fit_spec import FitSpec
+
+FORMAT_VERSION = 3
+# An array's name begins with one of them.
+PARTS = ("model", "preprocessing", "missing", "history", "reasons", "calibration")
+DESCRIPTION, WEIGHTS = "detector.json", "weights.safetensors"
+MOST_READS = 100  # of a directory that is replaced again and again
+DETECTORS: dict[str, type[Detector]] = {
+    kind.__name__: kind for kind in (FlowDetector, GaussianDetector, AutoencoderDetector)
+}
+
+
+class SavedDetector(Spec):
+    """The contents of `detector.json`.
+
+    `checksum` is the SHA-256 of the same contents without it, as `_checksum` computes it; `weights_sha256` is that of
+    the other file.
+    """
+
+    format_version: int = Field(ge=1, le=1_000_000)
+    jaxflow_version: str
+    detector: str
+    model: AnyModelSpec
+    train: FitSpec | None
+    preprocessing: tuple[PreprocessingStep, ...]
+    validation_fraction: float | None = Field(ge=-1e9, le=1e9)
+    calibration_fraction: float = Field(ge=-1e9, le=1e9)
+    calibration_folds: int | None = Field(ge=0, le=1 << 53)
+    calibration_source: Literal["held_out", "out_of_fold", "training", "given"]
+    random_state: int | None = Field(ge=-(1 << 63), le=1 << 63)
+    threshold_rule: AnyThresholdRule
+    threshold: float = Field(allow_inf_nan=True)
+    n_train: int = Field(ge=1, le=1 << 53)
+    n_features: int = Field(ge=1, le=1 << 53)
+    columns: tuple[str, ...]
+    columns_spec: ColumnsSpec | None
+    encoding: tuple[AnyColumnMap, ...]
+    table_form: TableForm | None = None
+    fitted_with_names: bool
+    float_type: Literal["float32", "float64"]
+    weights_sha256: str
+    checksum: str
+
+
+def save_detector(detector: Detector, path: str | os.PathLike[str]) -> None:
+    """Write a fitted detector; one saved at `path` before is replaced once the new one is complete.
+
+    Whoever loads it at that moment has the old one or the new one, whole; only where the system cannot exchange two
+    directories is there for a moment none.
+
+    The parameters are written as what they stand for (`model=None` as the default model) and the threshold as it is
+    now. A `random_state` that is no whole number is not kept.
+
+    Raises:
+        NotFittedError: if the detector is not fitted.
+        InputError: if `path` is taken by something else (see `require_free_place`), cannot be written, or the detector
+            is of a class of your own, which `load` could not make.
+    """
+    path = Path(path)
+    name = type(detector).__name__
+    if DETECTORS.get(name) is not type(detector):
+        raise InputError(f"a detector of type {name} cannot be saved, expected one of {', '.join(DETECTORS)}")
+    check_is_fitted(detector, "threshold_")
+    require_free_place(path)
+    path = path.resolve()
+    weights = dump_arrays(_arrays(detector))
+    description = _as_json(_description(detector, hashlib.sha256(weights).hexdigest()))
+    if reason := too_large(description.encode()):
+        raise InputError(f"{path}: {DESCRIPTION} would have {reason}")
+    temporary, old = (path.with_name(f".{path.name}.{uuid.uuid4().hex}.{kind}") for kind in ("tmp", "old"))
+    try:
+        with unfinished(temporary):
+            temporary.mkdir(parents=True)
+            (temporary / WEIGHTS).write_bytes(weights)
+            (temporary / DESCRIPTION).write_text(description, encoding="utf-8")
+        if not path.exists():
+            temporary.rename(path)
+        elif not exchanged(temporary, path):
+            # A directory cannot be renamed onto one that holds files, so the old one steps aside first.
+            path.rename(old)
+            temporary.rename(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        for leftover in (temporary, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def require_free_place(path: str | os.PathLike[str]) -> None:
+    """Check that a detector may be saved at `path`: nothing is there, an empty directory, or a saved detector.
+
+    Raises:
+        InputError: if `path` is a file, or a directory that holds anything else.
+    """
+    path = Path(path)
+    if path.is_dir():
+        names = {child.name for child in path.iterdir()}
+        if names and (DESCRIPTION not in names or names - {DESCRIPTION, WEIGHTS}):
+            other = min(names - {DESCRIPTION, WEIGHTS}, default=WEIGHTS)
+            raise InputError(f"{path} is a directory that holds {other}, expected a saved detector or a new place")
+    elif path.exists() or path.is_symlink():
+        raise InputError(f"{path} is a file, expected a saved detector or a new place")
+
+
+def load(path: str | os.PathLike[str]) -> Any:
+    """Read a detector that `save` wrote, ready to score: its scores are the same, bit for bit.
+
+    Raises:
+        InputError: if the directory or one of its files is missing, damaged or edited, or written in a newer format.
+    """
+    path = Path(path)
+    description, weights = _read_both(path)
+    detector = _unfitted(description, path / DESCRIPTION)
+    try:
+        _restore(detector, description, read_arrays(weights))
+    except InputError as error:
+        raise InputError(f"{path / WEIGHTS} is damaged: {error}") from None
+    return detector
+
+
+def _description(detector: Any, weights_sha256: str) -> SavedDetector:
+    seed = detector.random_state
+    values = {
+        "format_version": FORMAT_VERSION,
+        "jaxflow_version": version("jaxflow"),
+        "detector": type(detector).__name__,
+        "model": detector.model_spec_,
+        "train": getattr(detector, "train", None),
+        "preprocessing": detector.preprocessing_.steps,
+        "validation_fraction": getattr(detector, "validation_fraction", None),
+        "calibration_fraction": detector.calibration_fraction,
+        "calibration_folds": detector.calibration_folds,
+        "calibration_source": detector.calibration_source_,
+        "random_state": int(seed) if isinstance(seed, int | np.integer) else None,
+        "threshold_rule": detector.threshold_rule_,
+        "threshold": detector.threshold_,
+        "n_train": detector.n_train_,
+        "n_features": detector.n_features_in_,
+        "columns": detector.columns_,
+        "columns_spec": detector.columns,
+        "encoding": detector.inputs_.encoding.maps,
+        "table_form": detector.table_form_,
+        "fitted_with_names": hasattr(detector, "feature_names_in_"),
+        "float_type": detector.float_type_,
+        "weights_sha256": weights_sha256,
+    }
+    description = SavedDetector(**values, checksum="")
+    return description.model_copy(update={"checksum": _checksum(_plain(description))})
+
+
+def _plain(description: SavedDetector) -> dict[str, Any]:
+    # JSON has no infinities, and a threshold can be infinite where the support of a density ends.
+    return description.model_dump(mode="json") | {"threshold": repr(description.threshold)}
+
+
+def _as_json(description: SavedDetector) -> str:
+    return json.dumps(_plain(description), indent=2, allow_nan=False) + "\n"
+
+
+def _checksum(values: dict[str, Any]) -> str:
+    rest = {name: value for name, value in values.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _read_both(path: Path) -> tuple[SavedDetector, bytes]:
+    """The description and the bytes of the weights, of one and the same detector."""
+    for _ in range(MOST_READS):
+        before = _identity(path)
+        if before is None:
+            raise InputError(f"{path} is no directory, expected one with a saved detector")
+        try:
+            description = _read_description(path / DESCRIPTION)
+            weights = read_weights(path / WEIGHTS)
+            if hashlib.sha256(weights).hexdigest() != description.weights_sha256:
+                raise InputError(f"{path / WEIGHTS} is damaged: it is not the file that {DESCRIPTION} describes")
+            return description, weights
+        except InputError:
+            # Another detector may have come between the two files.
+            if _identity(path) == before:
+                raise
+    raise InputError(f"{path} is replaced faster than it can be read, expected a saved detector")
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    """What tells a directory from one that takes its place; None if there is none."""
+    try:
+        about = path.stat()
+    except (OSError, ValueError):
+        return None
+    return (about.st_dev, about.st_ino, about.st_mtime_ns, about.st_ctime_ns) if stat.S_ISDIR(about.st_mode) else None
+
+
+def _read_description(file: Path) -> SavedDetector:
+    values = read_json(file)
+    found = values.get("format_version") if isinstance(values, dict) else None
+    if not isinstance(found, int) or isinstance(found, bool):
+        raise InputError(f"{file} is damaged: it names no format_version")
+    if found > FORMAT_VERSION:
+        reads = f"this jaxflow reads up to format {FORMAT_VERSION}"
+        raise InputError(f"{file} has format {found!s:.20}, {reads}: it needs a newer jaxflow")
+    if 1 <= found < FORMAT_VERSION:
+        reads = f"this jaxflow reads format {FORMAT_VERSION}"
+        raise InputError(f"{file} has format {found}, {reads}: fit and save it again")
+    description = parse_spec(SavedDetector, values, str(file))
+    if description.detector not in DETECTORS:
+        raise InputError(f"{file}: detector = {description.detector!r}: expected one of {', '.join(DETECTORS)}")
+    if _checksum(values) != description.checksum:
+        raise InputError(f"{file} is damaged: it was changed after it was written, its checksum does not match")
+    if len(description.columns) != description.n_features:
+        raise InputError(
+            f"{file}: columns = {list(description.columns)!r:.80}: expected {description.n_features} names"
+        )
+    require_distinct(description.columns, f"{file}: columns:")
+    parts = {"encoding": description.encoding}
+    if description.table_form is not None:
+        parts["table_form"] = description.table_form.columns
+    for part, entries in parts.items():
+        if tuple(column.name for column in entries) != description.columns:
+            each = f"expected one entry for each of {description.n_features} columns, in order"
+            raise InputError(f"{file}: {part}: {each}")
+    try:
+        (description.columns_spec or ColumnsSpec()).require_known(description.columns)
+    except ValueError as error:
+        raise InputError(f"{file}: {error}") from None
+    if (description.calibration_folds or 0) > description.n_train:
+        rows = counted(description.n_train, "row")
+        raise InputError(
+            f"{file}: calibration_folds = {description.calibration_folds}: expected at most one for each of {rows}"
+        )
+    if math.isnan(description.threshold):
+        raise InputError(f"{file}: threshold = nan: expected a number, or an infinity")
+    return description
+
+
+def _arrays(detector: Any) -> dict[str, np.ndarray]:
+    arrays = {f"model.{name}": array for name, array in state_arrays(detector.model_).items()}
+    arrays |= {f"preprocessing.{name}": array for name, array in detector.preprocessing_.arrays().items()}
+    if detector.inputs_.imputer is not None:
+        arrays |= {f"missing.{name}": array for name, array in detector.inputs_.imputer.arrays().items()}
+    arrays |= {f"history.{name}": array for name, array in history_arrays(detector.history_).items()}
+    arrays |= {f"reasons.{name}": array for name, array in reasons_arrays(detector).items()}
+    arrays["calibration.scores"] = detector.calibration_scores_
+    if detector.calibration_labels_ is not None:
+        arrays["calibration.labels"] = detector.calibration_labels_
+    # Not `ascontiguousarray`, which would give a lone number an axis.
+    return {name: np.asarray(array, order="C") for name, array in arrays.items()}
+
+
+def _unfitted(description: SavedDetector, file: Path) -> Any:
+    parameters: dict[str, Any] = {
+        "model": description.model,
+        "columns": description.columns_spec,
+        "preprocessing": None if description.preprocessing == DEFAULT_STEPS else description.preprocessing,
+        "threshold": description.threshold_rule,
+        "calibration_fraction": description.calibration_fraction,
+        "calibration_folds": description.calibration_folds,
+        "random_state": description.random_state,
+    }
+    kind = DETECTORS[description.detector]
+    if kind is not GaussianDetector:
+        parameters |= {"train": description.train, "validation_fraction": description.validation_fraction}
+    detector: Any = kind().set_params(**parameters)
+    try:
+        description.model.require_imported()
+        checked_parameters(detector, detector._model_spec())
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from None
+    return detector
+
+
+def _restore(detector: Any, description: SavedDetector, arrays: dict[str, np.ndarray]) -> None:
+    parts: dict[str, dict[str, np.ndarray]] = {name: {} for name in PARTS}
+    for name, array in arrays.items():
+        part, _, rest = name.partition(".")
+        if part not in parts:
+            raise InputError(f"the array {name:.80} belongs to no part of a detector")
+        parts[part][rest] = array
+
+    encoding = Encoding(description.encoding, (description.columns_spec or ColumnsSpec()).missing)
+    preprocessing = Preprocessing.from_arrays(description.preprocessing, parts["preprocessing"], len(encoding.sources))
+    inputs = Inputs(encoding, preprocessing)
+    if encoding.missing == "model":
+        inputs = replace(inputs, imputer=Imputer.restored(parts["missing"], inputs.dim))
+    elif parts["missing"]:
+        raise InputError("there are arrays for missing values, but the detector refuses them or has their medians")
+    detector.inputs_ = inputs
+    detector.model_spec_ = description.model
+    detector.float_type_ = description.float_type
+    with floats_of(description.float_type):
+        require_planned(description.model.planned(inputs.dim), parts["model"])
+        detector.model_ = _built(description.model, inputs.dim)
+        restore_state(detector.model_, parts["model"])
+    detector.history_ = restored_history(parts["history"])
+    detector.contamination_, detector.doubts_ = None, ()  # a warning is given once, to whoever fits
+    detector.n_train_ = description.n_train
+    detector.n_features_in_ = description.n_features
+    detector.columns_ = description.columns
+    detector.table_form_ = description.table_form or TableForm.plain(description.encoding)
+    if description.fitted_with_names:
+        detector.feature_names_in_ = np.asarray(description.columns, dtype=object)
+    restore_reasons(detector, parts["reasons"])
+    detector.calibration_scores_, detector.calibration_labels_ = _calibration(parts["calibration"])
+    detector.calibration_source_ = description.calibration_source
+    detector.threshold_rule_ = description.threshold_rule
+    detector.threshold_ = description.threshold
+    detector.offset_ = -description.threshold
+
+
+def _built(spec: Any, dim: int) -> Any:
+    try:
+        return spec.build(dim, rngs=nnx.Rngs(0))
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:
+        # Of what a description asks for, a constructor may refuse anything.
+        reason = (str(error).splitlines() or [""])[0]
+        raise InputError(f"no model can be built as described ({type(error).__name__}: {reason:.200})") from error
+
+
+def _calibration(arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
+    """The scores and, if there are any, the labels of the calibration rows."""
+    if "scores" not in arrays:
+        raise InputError("the array calibration.scores is missing")
+    scores, labels = arrays["scores"], arrays.get("labels")
+    if scores.ndim != 1 or not scores.size or scores.dtype != np.float64 or np.isnan(scores).any():
+        raise InputError(
+            f"the array calibration.scores is {scores.dtype}{list(scores.shape)}, expected float64, one number a row"
+        )
+    if labels is not None and (
+        labels.shape != scores.shape or labels.dtype != np.int64 or not np.isin(labels, (0, 1)).all()
+    ):
+        raise InputError(
+            f"the array calibration.labels is {labels.dtype}{list(labels.shape)}, expected int64, 0 or 1 for each score"
+        )
+    if unknown := arrays.keys() - {"scores", "labels"}:
+        raise InputError(f"the array calibration.{min(unknown):.80} belongs to no part of a detector")
+    return scores, labels

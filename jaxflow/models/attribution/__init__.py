@@ -1,0 +1,1 @@
+"""What each feature carries of a row's score."""

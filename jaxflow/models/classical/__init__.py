@@ -1,0 +1,1 @@
+"""Models without gradient steps: Gaussians, mixtures, kernel densities, principal components."""

@@ -1,0 +1,1 @@
+"""Several models as one: ensembles of equal members, committees of different ones."""

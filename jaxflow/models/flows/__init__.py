@@ -1,0 +1,1 @@
+"""Normalizing flows: the model, its specs, the base distributions."""

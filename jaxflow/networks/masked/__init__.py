@@ -1,0 +1,1 @@
+"""Masked networks, whose outputs depend on chosen inputs only."""

@@ -1,0 +1,1 @@
+"""How rows reach the device: from memory, or from files through a buffer."""

@@ -1,0 +1,1 @@
+"""Several fits at once: members of ensembles and committees, models side by side."""

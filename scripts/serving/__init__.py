@@ -1,0 +1,1 @@
+"""The peer that the serving benchmark starts."""
