@@ -2,7 +2,9 @@
 
 import ast
 import configparser
+import graphlib
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,8 @@ ON_TOP = {"jaxflow"}
 
 VAGUE = {"util", "utils", "helper", "helpers", "common", "core", "misc"}
 MOST_LINES = 500
+MOST_MODULES = 14
+CROWDED = {"jaxflow/bijectors"}  # one family of layers a file, of which there are as many as there are
 
 
 def python_files(root, *folders):
@@ -36,8 +40,13 @@ def layer(module):
     return module.split(".")[1]
 
 
+@cache
 def imported(path, root):
     """What a file imports from jaxflow, as `jaxflow.folder.module.name`."""
+    return list(_imported(path, root))
+
+
+def _imported(path, root):
     package = module_name(path, root).split(".")
     if path.name != "__init__.py":
         package.pop()
@@ -60,6 +69,40 @@ def wrong_imports(root):
         allowed = LAYERS[: LAYERS.index(layer(here)) + 1] if layer(here) in LAYERS else []
         wrong += [f"{here} imports {target}" for target in imported(path, root) if layer(target) not in allowed]
     return wrong
+
+
+def circles(root):
+    """Files and folders side by side that import one another in a circle, in each folder of the package."""
+    found = []
+    for folder in sorted({path.parent for path in python_files(root, "jaxflow")}):
+        here = module_name(folder / "__init__.py", root)
+        boxes = {path.stem for path in folder.iterdir()} - {"__init__", "__pycache__"}
+        graph = {box: set() for box in boxes}
+        for box in boxes:
+            files = [folder / f"{box}.py"] if (folder / f"{box}.py").is_file() else (folder / box).rglob("*.py")
+            for target in (target for path in files for target in imported(path, root)):
+                other = target.removeprefix(f"{here}.").split(".")[0]
+                if target.startswith(f"{here}.") and other in boxes - {box}:
+                    graph[box].add(other)
+        try:
+            graphlib.TopologicalSorter(graph).prepare()
+        except graphlib.CycleError as error:
+            found.append(f"{here}: {' <- '.join(error.args[1])}")
+    return found
+
+
+def crowded(root):
+    """Folders with more modules than one person can hold in mind."""
+    folders = {path.parent for path in python_files(root, "jaxflow")}
+    names = [str(folder.relative_to(root)) for folder in folders if len(list(folder.glob("[!_]*.py"))) > MOST_MODULES]
+    return sorted(set(names) - CROWDED)
+
+
+def not_mirrored(root):
+    """Folders of tests that are no folder of what they test."""
+    folders = {path.parent.relative_to(root / "tests") for path in python_files(root, "tests")}
+    homes = (root / "jaxflow", root)
+    return sorted(str(folder) for folder in folders if not any((home / folder).is_dir() for home in homes))
 
 
 def without_docstring(root):
@@ -148,6 +191,42 @@ def test_imports_that_go_the_right_way_are_not_found(tree):
         }
     )
     assert wrong_imports(root) == []
+
+
+def test_nothing_imports_in_a_circle():
+    assert circles(ROOT) == []
+
+
+def test_folders_are_small():
+    assert crowded(ROOT) == []
+
+
+def test_tests_lie_where_what_they_test_lies():
+    assert not_mirrored(ROOT) == []
+
+
+def test_a_circle_is_found(tree):
+    root = tree(
+        {
+            "jaxflow/models/flow.py": "from jaxflow.models.classical.gaussian import Gaussian\n",
+            "jaxflow/models/classical/gaussian.py": "def f():\n    from jaxflow.models import flow\n",
+            "jaxflow/data/toy.py": "from jaxflow.data import splits\n",
+            "jaxflow/data/splits.py": "from jaxflow.data.sets.registry import names\n",
+        }
+    )
+    (found,) = circles(root)
+    assert found in {"jaxflow.models: flow <- classical <- flow", "jaxflow.models: classical <- flow <- classical"}
+
+
+def test_a_crowd_and_a_stray_test_are_found(tree):
+    root = tree(
+        {f"jaxflow/{room}/m{n}.py": "" for room in ("data", "bijectors") for n in range(MOST_MODULES + 1)}
+        | {f"jaxflow/models/m{n}.py": "" for n in range(MOST_MODULES)}
+        | {"jaxflow/models/__init__.py": "", "scripts/train.py": "", "tests/test_project.py": ""}
+        | {f"tests/{folder}/test_a.py": "" for folder in ("data", "scripts", "models/flows")}
+    )
+    assert crowded(root) == ["jaxflow/data"]
+    assert not_mirrored(root) == ["models/flows"]
 
 
 def test_every_module_says_what_it_is():

@@ -3,11 +3,10 @@
 from jaxflow.detection.calibration.conformal import benjamini_hochberg
 from jaxflow.detection.calibration.contamination import Contamination, ContaminationWarning, contamination_estimate
 from jaxflow.detection.detector import Detector
-from jaxflow.detection.detectors import AutoencoderDetector, FlowDetector, GaussianDetector
+from jaxflow.detection.detectors import AutoencoderDetector, FlowDetector, GaussianDetector, load
 from jaxflow.detection.doubts.doubtful_fit import DoubtfulFit
 from jaxflow.detection.explain.counterfactual import Counterfactual
 from jaxflow.detection.explain.explanation import Explanation, Reason
-from jaxflow.detection.storage.save_and_load import load
 from jaxflow.detection.thresholds.any_rule import (
     AnyThresholdRule,
     BestF1,

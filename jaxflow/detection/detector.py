@@ -4,7 +4,7 @@ import os
 import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -42,6 +42,7 @@ from jaxflow.detection.scoring.row_scorer import RowScorer
 from jaxflow.detection.scoring.score_in_chunks import draw_rows
 from jaxflow.detection.scoring.table_encoder import Inputs, fit_inputs
 from jaxflow.detection.spec_parameters import NestedParameters
+from jaxflow.detection.storage.save_and_load import save_detector
 from jaxflow.detection.thresholds.any_rule import ThresholdRule, checked_labels
 from jaxflow.errors import InputError, NonFiniteLoss, counted
 from jaxflow.models import CommitteeSpec
@@ -92,6 +93,9 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
         columns_: the names of the features; `feature_names_in_` where there are such, otherwise x0, x1, ... until
             someone who knows them sets them.
     """
+
+    kinds: ClassVar[dict[str, type]] = {}
+    """The detectors that can be saved and loaded, by the names of their classes."""
 
     model: ModelSpec | None
     columns: ColumnsSpec | None
@@ -406,11 +410,7 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted detector to a directory; see `jaxflow.detection.storage.save_and_load.save_detector`."""
-        from jaxflow.detection.storage.save_and_load import (
-            save_detector,  # saving knows all detectors, so it imports this module
-        )
-
-        save_detector(self, path)
+        save_detector(self, self.kinds, path)
 
     def export(self, path: str | os.PathLike[str]) -> None:
         """Write one file that scores with JAX alone, on CPUs, GPUs and TPUs; see `jaxflow.detection.storage.export`."""

@@ -1,5 +1,6 @@
-"""The three detectors."""
+"""The three detectors, and loading whichever was saved."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from jaxflow.detection.doubts.doubtful_fit import out_of_reach
 from jaxflow.detection.fit_from_source import Remaining, divide, take_rows
 from jaxflow.detection.fit_model import finished, fit_by_gradient
 from jaxflow.detection.scoring.table_encoder import fit_inputs
+from jaxflow.detection.storage.save_and_load import load_detector
 from jaxflow.detection.thresholds.any_rule import ThresholdRule
 from jaxflow.errors import InputError
 from jaxflow.models import (
@@ -246,3 +248,17 @@ def _expect(detector: Detector, spec: Any, kinds: tuple[type, ...]) -> Any:
         expected = f"{', '.join(names)} or {last}" if names else last
         raise InputError(f"model of {type(detector).__name__} = {spec!r}: expected {expected}")
     return spec
+
+
+Detector.kinds |= {kind.__name__: kind for kind in (FlowDetector, GaussianDetector, AutoencoderDetector)}
+
+
+def load(path: str | os.PathLike[str]) -> Detector:
+    """Read a detector that `Detector.save` wrote, ready to score: its scores are equal, bit for bit.
+
+    Loading runs no code from the files and imports nothing.
+
+    Raises:
+        InputError: if the directory or one of its files is missing, damaged or edited, or written in a newer format.
+    """
+    return load_detector(path, Detector.kinds)

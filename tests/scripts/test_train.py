@@ -8,7 +8,7 @@ import pytest
 
 from jaxflow.detection import TargetFalsePositiveRate, load
 from jaxflow.errors import InputError
-from jaxflow.models import MAF
+from jaxflow.models import MAF, GaussianSpec
 from jaxflow.training import FitSpec
 from scripts import train
 
@@ -167,8 +167,8 @@ def test_every_variant_is_a_run_of_its_own(script, config, tmp_path, strict_json
     for folder in (out, out / "diagonal", out / "more"):
         assert own <= files_in(folder)
         assert (folder / "figures" / "density.png").is_file()
-    assert load(out / "diagonal" / "model").model.covariance == "diagonal"
-    assert load(out / "model").model.covariance == "full"
+    assert load(out / "diagonal" / "model").model == GaussianSpec(covariance="diagonal")
+    assert load(out / "model").model == GaussianSpec(covariance="full")
     assert strict_json(out / "more" / "metrics.json")["n_train"] == 150
     report = (out / "report.md").read_text()
     links = re.findall(r"\]\(([^)]+)\)", report)

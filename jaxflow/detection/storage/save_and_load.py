@@ -18,6 +18,7 @@ import os
 import shutil
 import stat
 import uuid
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -39,8 +40,6 @@ from jaxflow.data.preprocessing.imputation import Imputer
 from jaxflow.data.preprocessing.steps import Preprocessing, PreprocessingStep
 from jaxflow.data.tables.table_form import TableForm
 from jaxflow.detection.check_parameters import DEFAULT_STEPS, checked_parameters
-from jaxflow.detection.detector import Detector
-from jaxflow.detection.detectors import AutoencoderDetector, FlowDetector, GaussianDetector
 from jaxflow.detection.scoring.table_encoder import Inputs
 from jaxflow.detection.storage.history_arrays import history_arrays, restored_history
 from jaxflow.detection.storage.normal_rows_arrays import reasons_arrays, restore_reasons
@@ -56,9 +55,6 @@ FORMAT_VERSION = 3
 PARTS = ("model", "preprocessing", "missing", "history", "reasons", "calibration")
 DESCRIPTION, WEIGHTS = "detector.json", "weights.safetensors"
 MOST_READS = 100  # of a directory that is replaced again and again
-DETECTORS: dict[str, type[Detector]] = {
-    kind.__name__: kind for kind in (FlowDetector, GaussianDetector, AutoencoderDetector)
-}
 
 
 class SavedDetector(Spec):
@@ -93,7 +89,7 @@ class SavedDetector(Spec):
     checksum: str
 
 
-def save_detector(detector: Detector, path: str | os.PathLike[str]) -> None:
+def save_detector(detector: Any, kinds: Mapping[str, type], path: str | os.PathLike[str]) -> None:
     """Write a fitted detector; one saved at `path` before is replaced once the new one is complete.
 
     Whoever loads it at that moment has the old one or the new one, whole; only where the system cannot exchange two
@@ -102,15 +98,20 @@ def save_detector(detector: Detector, path: str | os.PathLike[str]) -> None:
     The parameters are written as what they stand for (`model=None` as the default model) and the threshold as it is
     now. A `random_state` that is no whole number is not kept.
 
+    Args:
+        detector: a fitted `Detector`.
+        kinds: the classes of detectors that `load_detector` can make, by name.
+        path: the directory.
+
     Raises:
         NotFittedError: if the detector is not fitted.
         InputError: if `path` is taken by something else (see `require_free_place`), cannot be written, or the detector
-            is of a class of your own, which `load` could not make.
+            is of a class of your own, which `load_detector` could not make.
     """
     path = Path(path)
     name = type(detector).__name__
-    if DETECTORS.get(name) is not type(detector):
-        raise InputError(f"a detector of type {name} cannot be saved, expected one of {', '.join(DETECTORS)}")
+    if kinds.get(name) is not type(detector):
+        raise InputError(f"a detector of type {name} cannot be saved, expected one of {', '.join(kinds)}")
     check_is_fitted(detector, "threshold_")
     require_free_place(path)
     path = path.resolve()
@@ -155,15 +156,19 @@ def require_free_place(path: str | os.PathLike[str]) -> None:
         raise InputError(f"{path} is a file, expected a saved detector or a new place")
 
 
-def load(path: str | os.PathLike[str]) -> Any:
-    """Read a detector that `save` wrote, ready to score: its scores are the same, bit for bit.
+def load_detector(path: str | os.PathLike[str], kinds: Mapping[str, type]) -> Any:
+    """Read a detector that `save_detector` wrote, ready to score: its scores are the same, bit for bit.
+
+    Args:
+        path: the directory.
+        kinds: the classes that the detector may be of, by name.
 
     Raises:
         InputError: if the directory or one of its files is missing, damaged or edited, or written in a newer format.
     """
     path = Path(path)
-    description, weights = _read_both(path)
-    detector = _unfitted(description, path / DESCRIPTION)
+    description, weights = _read_both(path, kinds)
+    detector = _unfitted(description, kinds[description.detector], path / DESCRIPTION)
     try:
         _restore(detector, description, read_arrays(weights))
     except InputError as error:
@@ -215,14 +220,14 @@ def _checksum(values: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def _read_both(path: Path) -> tuple[SavedDetector, bytes]:
+def _read_both(path: Path, kinds: Mapping[str, type]) -> tuple[SavedDetector, bytes]:
     """The description and the bytes of the weights, of one and the same detector."""
     for _ in range(MOST_READS):
         before = _identity(path)
         if before is None:
             raise InputError(f"{path} is no directory, expected one with a saved detector")
         try:
-            description = _read_description(path / DESCRIPTION)
+            description = _read_description(path / DESCRIPTION, kinds)
             weights = read_weights(path / WEIGHTS)
             if hashlib.sha256(weights).hexdigest() != description.weights_sha256:
                 raise InputError(f"{path / WEIGHTS} is damaged: it is not the file that {DESCRIPTION} describes")
@@ -243,7 +248,7 @@ def _identity(path: Path) -> tuple[int, ...] | None:
     return (about.st_dev, about.st_ino, about.st_mtime_ns, about.st_ctime_ns) if stat.S_ISDIR(about.st_mode) else None
 
 
-def _read_description(file: Path) -> SavedDetector:
+def _read_description(file: Path, kinds: Mapping[str, type]) -> SavedDetector:
     values = read_json(file)
     found = values.get("format_version") if isinstance(values, dict) else None
     if not isinstance(found, int) or isinstance(found, bool):
@@ -255,8 +260,8 @@ def _read_description(file: Path) -> SavedDetector:
         reads = f"this jaxflow reads format {FORMAT_VERSION}"
         raise InputError(f"{file} has format {found}, {reads}: fit and save it again")
     description = parse_spec(SavedDetector, values, str(file))
-    if description.detector not in DETECTORS:
-        raise InputError(f"{file}: detector = {description.detector!r}: expected one of {', '.join(DETECTORS)}")
+    if description.detector not in kinds:
+        raise InputError(f"{file}: detector = {description.detector!r}: expected one of {', '.join(kinds)}")
     if _checksum(values) != description.checksum:
         raise InputError(f"{file} is damaged: it was changed after it was written, its checksum does not match")
     if len(description.columns) != description.n_features:
@@ -299,7 +304,7 @@ def _arrays(detector: Any) -> dict[str, np.ndarray]:
     return {name: np.asarray(array, order="C") for name, array in arrays.items()}
 
 
-def _unfitted(description: SavedDetector, file: Path) -> Any:
+def _unfitted(description: SavedDetector, kind: Any, file: Path) -> Any:
     parameters: dict[str, Any] = {
         "model": description.model,
         "columns": description.columns_spec,
@@ -309,10 +314,10 @@ def _unfitted(description: SavedDetector, file: Path) -> Any:
         "calibration_folds": description.calibration_folds,
         "random_state": description.random_state,
     }
-    kind = DETECTORS[description.detector]
-    if kind is not GaussianDetector:
+    detector: Any = kind()
+    if "train" in detector.get_params(deep=False):
         parameters |= {"train": description.train, "validation_fraction": description.validation_fraction}
-    detector: Any = kind().set_params(**parameters)
+    detector.set_params(**parameters)
     try:
         description.model.require_imported()
         checked_parameters(detector, detector._model_spec())

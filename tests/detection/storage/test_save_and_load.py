@@ -27,7 +27,7 @@ from jaxflow.detection import (
     load,
 )
 from jaxflow.detection.storage import save_and_load as saving
-from jaxflow.detection.storage.save_and_load import FORMAT_VERSION, require_free_place, save_detector
+from jaxflow.detection.storage.save_and_load import FORMAT_VERSION, require_free_place
 from jaxflow.errors import InputError
 from jaxflow.models import (
     MAF,
@@ -333,8 +333,8 @@ def test_a_detector_that_comes_between_the_two_files_is_read_whole(gaussian, tmp
     old.save(place)
     read, replaced = saving._read_description, []
 
-    def read_then_replaced(file):
-        description = read(file)
+    def read_then_replaced(file, kinds):
+        description = read(file, kinds)
         if not replaced:
             replaced.append(new.save(place))
         return description
@@ -350,7 +350,7 @@ def test_what_is_damaged_for_good_is_not_read_again_and_again(gaussian, tmp_path
     gaussian.save(place)
     (place / "weights.safetensors").write_bytes(b"x")
     reads, read = [], saving._read_description
-    monkeypatch.setattr(saving, "_read_description", lambda file: reads.append(file) or read(file))
+    monkeypatch.setattr(saving, "_read_description", lambda file, kinds: reads.append(file) or read(file, kinds))
     with pytest.raises(InputError, match="is damaged: it is not the file that"):
         load(place)
     assert len(reads) == 1
@@ -379,7 +379,7 @@ def test_a_detector_of_another_class_cannot_be_saved(gaussian, tmp_path):
     mine = Mine()
     vars(mine).update(vars(gaussian))
     with pytest.raises(InputError, match="a detector of type Mine cannot be saved, expected one of FlowDetector, "):
-        save_detector(mine, tmp_path / "model")
+        mine.save(tmp_path / "model")
 
 
 def change_description(place, reseal=False, **changes):
