@@ -1,26 +1,12 @@
-"""Normalizing flows in pure JAX that learn the density of normal data and flag what is improbable."""
+"""Normalizing flows in pure JAX that learn the density of normal data and flag what is improbable.
+
+The names are in `__init__.pyi`; each is imported when it is first used.
+"""
 
 from importlib.metadata import version
 
-from jaxflow import bijectors, data, detection, models, training
-from jaxflow.detection import AutoencoderDetector, FlowDetector, GaussianDetector, load
-from jaxflow.errors import InputError
-from jaxflow.models import Flow
-from jaxflow.training import fit
+import lazy_loader
 
 __version__ = version("jaxflow")
 
-__all__ = [
-    "AutoencoderDetector",
-    "Flow",
-    "FlowDetector",
-    "GaussianDetector",
-    "InputError",
-    "bijectors",
-    "data",
-    "detection",
-    "fit",
-    "load",
-    "models",
-    "training",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

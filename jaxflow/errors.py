@@ -1,4 +1,4 @@
-"""What can go wrong."""
+"""Errors of this package, and sentences about bad input."""
 
 import reprlib
 from collections.abc import Callable, Sequence
@@ -104,7 +104,7 @@ class NonFiniteLoss(FloatingPointError):
         self.diverged, self.result, self.source, self.subject = diverged, result, source, subject
 
     def renamed(self, number: Callable[[int], Any], source: str | None = None) -> "NonFiniteLoss":
-        """The same error for who knows row i as row `number(i)`, of `source`."""
+        """Return this error for who knows row i as row `number(i)`, of `source`."""
         renamed = copy(self)
         renamed.rows = tuple(int(number(row)) for row in self.rows)
         renamed.source = self.source if source is None else source

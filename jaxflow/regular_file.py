@@ -18,7 +18,7 @@ _KINDS = (
 
 
 class FileIdentity(NamedTuple):
-    """What stays the same as long as a file is neither replaced nor written to.
+    """Facts that stay equal as long as a file is neither replaced nor written to.
 
     Attributes:
         device: the number of its file system.
@@ -97,7 +97,7 @@ def read_regular(path: str | os.PathLike[str], most_bytes: int, expected: str = 
 
 
 def identity_of(file: BinaryIO) -> FileIdentity:
-    """What an open file is recognised by."""
+    """Return the facts by which an open file is recognised."""
     about = os.fstat(file.fileno())
     return FileIdentity(about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns)
 

@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def flow_scores(names: Sequence[str], seeds: int) -> list[FlowScores]:
-    """What planar layers give on each set and seed."""
+    """Return the scores of planar layers on each set and seed."""
     if not names:
         say("no --flow-sets: the published score and the corrected one are not compared")
     found = []

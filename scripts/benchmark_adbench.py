@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def read_results(file: Path) -> list[Result]:
-    """What an earlier run has measured.
+    """Read the results of an earlier run.
 
     Raises:
         InputError: if the file is not one of this script.

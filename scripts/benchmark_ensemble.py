@@ -31,7 +31,7 @@ WAYS = ("one fit", "fits in turn", "ensemble")
 
 
 class Cost(NamedTuple):
-    """What one way of training costs.
+    """Cost of one way of training.
 
     Attributes:
         programs: how many were compiled, from nothing.

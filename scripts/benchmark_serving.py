@@ -50,7 +50,7 @@ print(json.dumps({"code": code, "seconds": seconds, "peak": peak}))
 
 
 class FileWork(NamedTuple):
-    """What scoring the file took.
+    """Cost of scoring the file.
 
     Attributes:
         rows, columns: the size of the file.

@@ -38,7 +38,7 @@ SCRIPTS = Path(__file__).parent
 
 
 class Work(NamedTuple):
-    """What a command did.
+    """Work of a command.
 
     Attributes:
         task: "train" or "score".

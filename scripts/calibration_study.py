@@ -123,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def measure(dataset: Dataset, name: str, seed: int, model: str, options: Namespace) -> Iterator[Result]:
-    """What each rule flags at each rate, for one split and fit.
+    """Measure what each rule flags at each rate, for one split and fit.
 
     One fit serves the rules that look at the training rows' scores or at those of rows held out; where the detector's
     default is out-of-fold calibration, another serves the default.
@@ -175,7 +175,7 @@ def make_detector(model: str, seed: int, epochs: int, *, calibration_fraction: f
 
 
 def read_results(options: Namespace) -> list[Result]:
-    """What an earlier run has measured already.
+    """Read the results of an earlier run.
 
     Raises:
         InputError: if it was measured with other options, or the file is not one of this script.

@@ -152,7 +152,7 @@ def all_ways() -> list[Way]:
 
 
 def measure_ways(ways: Sequence[Way], name: str, protocol: Protocol, seed: int) -> list[Result]:
-    """What every way makes of one division of a data set; all the same error if the committee could not be fitted."""
+    """Measure every way on one division of a data set; all get one error if the committee could not be fitted."""
     attempt = Attempt(load_adbench(name), name, DETECTOR, protocol, 0.0, seed)
     attempt.fit()
     if attempt.result.error:

@@ -71,7 +71,7 @@ PRINTED = len(COLUMNS)  # of these on the terminal
 
 
 class Result(NamedTuple):
-    """What one detector made of the rows of one seed."""
+    """Result of one detector on the rows of one seed."""
 
     metrics: Metrics
     fit_seconds: float
@@ -81,7 +81,7 @@ class Result(NamedTuple):
 
     @property
     def figures(self) -> tuple[float, ...]:
-        """What the tables have of it."""
+        """Return the figures for the tables."""
         return (*(getattr(self.metrics, name) for name in COLUMNS), self.fit_seconds, self.score_seconds)
 
 

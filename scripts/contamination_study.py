@@ -134,7 +134,7 @@ def mixed_in(sets: Sequence[str], seeds: int) -> Iterator[Result]:
 
 
 def warning_of(x: Any, seed: int) -> ContaminationWarning | None:
-    """What a fit to these rows says of them."""
+    """Return the warning that a fit to these rows gives."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return GaussianDetector(columns=ColumnsSpec(missing="median"), random_state=seed).fit(x).contamination_

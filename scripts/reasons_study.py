@@ -124,7 +124,7 @@ def rates(machine: AsdMachine, detector: Any, method: str) -> Rates:
 
 
 def random_rates(machine: AsdMachine) -> Rates:
-    """What ranking the metrics in random order gives, on average over all orders."""
+    """Return the hit rates of ranking the metrics in random order, on average over all orders."""
     dim = machine.test.shape[1]
     expected = np.array([[random_hit_rate(dim, i.metrics, percent) for percent in PERCENTS] for i in machine.intervals])
     lengths = [interval.stop - interval.start for interval in machine.intervals]

@@ -61,7 +61,7 @@ FOLLOW_REASONS = 3
 
 
 class ScoredFiles(Spec):
-    """What is known of the files to score."""
+    """Facts known of the files to score."""
 
     data: CsvOptions = Field(default=CsvOptions(), description="how CSV files are written")
 
@@ -200,7 +200,7 @@ def _score_file(
 
 
 def _adaptive_options(options: Namespace) -> dict[str, float]:
-    """What was said of the adaptive threshold; its class looks whether numbers are in range."""
+    """Return the options given for the adaptive threshold; its class checks whether numbers are in range."""
     given = {name: vars(options)[name] for name in ("rate", "level", "depth") if vars(options)[name] is not None}
     if options.adaptive and not options.follow:
         raise InputError(f"--adaptive {options.adaptive} follows a stream, expected --follow")

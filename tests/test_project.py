@@ -20,6 +20,7 @@ LAYERS = [
 ON_TOP = {"jaxflow"}
 
 VAGUE = {"util", "utils", "helper", "helpers", "common", "core", "misc"}
+RIDDLE = re.compile(r"(Those|That( of)?|The same|These|What|It|As its|Its|They|Their)\b")
 MOST_LINES = 500
 MOST_MODULES = 14
 CROWDED = {"jaxflow/bijectors"}  # one family of layers a file, of which there are as many as there are
@@ -108,6 +109,18 @@ def not_mirrored(root):
 def without_docstring(root):
     files = [path for path in python_files(root, "jaxflow", "scripts") if path.name[0] != "_" or "__" in path.name]
     return [str(path.relative_to(root)) for path in files if not ast.get_docstring(ast.parse(path.read_text()))]
+
+
+def riddles(root):
+    """Docstrings that begin with a pronoun without its noun, or with a question: one has to read on to know of what."""
+    found = []
+    for path in python_files(root, "jaxflow", "scripts"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                first = (ast.get_docstring(node) or "").split("\n")[0]
+                if RIDDLE.match(first):
+                    found.append(f"{path.relative_to(root)}: {first}")
+    return found
 
 
 def too_long(root):
@@ -231,6 +244,17 @@ def test_a_crowd_and_a_stray_test_are_found(tree):
 
 def test_every_module_says_what_it_is():
     assert without_docstring(ROOT) == []
+
+
+def test_docstrings_begin_with_what_they_are_about():
+    assert riddles(ROOT) == []
+
+
+def test_a_riddle_is_found(tree):
+    lines = ("Those of a spec.", "What it is.", "Its arrays.", "Itself.", "Return that value.", "Whatever it takes.")
+    text = "\n".join(f'def f{number}():\n    """{line}"""' for number, line in enumerate(lines))
+    root = tree({"jaxflow/models/flow.py": text})
+    assert riddles(root) == [f"jaxflow/models/flow.py: {line}" for line in lines[:3]]
 
 
 def test_no_file_outgrows_its_idea():

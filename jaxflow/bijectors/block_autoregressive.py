@@ -52,7 +52,7 @@ class BlockLinear(nnx.Module):
         return jnp.where(before[:, None, :, None], self.kernel[...], 0)
 
     def cross(self, h: Float[Array, "*batch dim inputs"]) -> Float[Array, "*batch dim outputs"]:
-        """What the units of each feature receive from the features before it, and the bias."""
+        """Return what each feature's units receive from the features before it, with the bias added."""
         return _einsum("...ji,jiko->...ko", h, self.cross_weights()) + self.bias[...]
 
 
@@ -192,7 +192,7 @@ class BlockAutoregressive(Bijector):
         return 1 + within + across + jnp.abs(last.bias[..., 0])
 
     def _shift(self, x, context) -> Float[Array, "*batch dim hidden"]:
-        """What the first hidden layer receives from the context."""
+        """Return what the first hidden layer receives from the context."""
         shape = (*x.shape, self.layers[0].outputs)
         joined = join_context(x, context, self.context_dim)
         if self.from_context is None:

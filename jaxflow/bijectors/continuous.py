@@ -137,7 +137,7 @@ class Continuous(Bijector):
 
 
 class _Settings(NamedTuple):
-    """What of a solve is known when it is compiled."""
+    """Settings of a solve that are known when it is compiled."""
 
     graph: nnx.GraphDef
     share: float

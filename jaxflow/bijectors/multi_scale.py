@@ -77,5 +77,5 @@ class MultiScale(Bijector):
 
     @staticmethod
     def _joined(h, latents, dim: int):
-        """What a block takes in: the features of the block before it, and the latents that come next."""
+        """Return the input of a block: the features of the block before it, and the latents that come next."""
         return jnp.concatenate([h, latents[..., h.shape[-1] : dim]], axis=-1)

@@ -1,4 +1,4 @@
-"""What layers that add something to z share: parameters that a context may shift, and the bound on their steepness."""
+"""Base of layers that add something to z: parameters that a context may shift, and the bound on their steepness."""
 
 from collections.abc import Callable
 

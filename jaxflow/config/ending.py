@@ -56,7 +56,7 @@ def advising(advice: Callable[[], str]) -> Iterator[None]:
 
 
 def last_words(what: str, advice: object) -> str:
-    """What a script says when a signal has ended it, with the advice if there is any."""
+    """Return what a script says when a signal has ended it, with the advice if there is any."""
     return f"{what}; {advice}" if str(advice) else what
 
 

@@ -1,4 +1,4 @@
-"""What a field of a spec accepts, in words, for the help of its option."""
+"""Describe in words what a field of a spec accepts, for the help of its option."""
 
 import functools
 import json

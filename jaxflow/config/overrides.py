@@ -60,7 +60,7 @@ def override_arguments(parser: argparse.ArgumentParser, spec_type: Any, prefix: 
 
 
 def collect_overrides(namespace: argparse.Namespace) -> dict[str, Any]:
-    """What was given for options made by `override_arguments`: `{"model.layers": 8}` for `--model.layers 8`."""
+    """Return the values given for options of `override_arguments`: `{"model.layers": 8}` for `--model.layers 8`."""
     return {name.removeprefix(_MARK): value for name, value in vars(namespace).items() if name.startswith(_MARK)}
 
 
@@ -209,7 +209,7 @@ def _default(field: FieldInfo) -> Any:
 def _section_default(
     spec_types: list[type[Spec]], here: Mapping[str, Any], part: str
 ) -> tuple[dict[str, Any], list[type[Spec]]]:
-    """What a section holds where a configuration leaves it out, and the specs that may stand there."""
+    """Return a section's value where a configuration leaves it out, and the specs that may stand there."""
     chosen = [spec_type for spec_type in spec_types if here.get("kind") in _kinds(spec_type)] or spec_types
     owners = _fields(chosen).get(part, [])
     default = None if len(owners) != 1 or owners[0].field.is_required() else _default(owners[0].field)

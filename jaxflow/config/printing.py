@@ -1,4 +1,4 @@
-"""What scripts print, and standard streams that may be closed, full or gone.
+"""Printing of scripts, whose standard streams may be closed, full or gone.
 
 A script that writes files does its work whatever becomes of its streams: what cannot be printed is lost, and if it was
 to go to standard output the exit code says so. Only answers that have no other place to go end with their stream.
@@ -150,7 +150,7 @@ def require_output(what: str) -> None:
 
 
 def output_failure() -> OSError | None:
-    """What went wrong when standard output was written; None if nothing did."""
+    """Return the error met when standard output was written; None if there was none."""
     return getattr(_raw(sys.stdout), "failure", None)
 
 

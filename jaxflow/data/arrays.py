@@ -1,4 +1,4 @@
-"""What code that serves numpy on the host and JAX in an exported program says of its arrays."""
+"""Array types of code that serves numpy on the host and JAX in an exported program."""
 
 from typing import TypeVar
 

@@ -1,4 +1,4 @@
-"""What every loader returns."""
+"""Data sets: the rows, labels and names that every loader returns."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -74,7 +74,7 @@ class Dataset:
         return self.x.shape[1]
 
     def select(self, features: Sequence[str]) -> "Dataset":
-        """The same rows with the named features only, in the order given.
+        """Return these rows with the named features only, in the order given.
 
         Raises:
             InputError: when a name is not a feature of this data set, or is given twice.

@@ -1,4 +1,4 @@
-"""What a detector may be asked for: its parameters, checked before anything is fitted."""
+"""Checks of a detector's parameters, made before anything is fitted."""
 
 from typing import Any
 
@@ -59,7 +59,7 @@ def checked_parameters(detector: Any, spec: Any) -> tuple[Any, tuple[Preprocessi
 
 
 def columns_spec(detector: Any) -> ColumnsSpec:
-    """What is said of the columns, by default that all is inferred."""
+    """Return the detector's spec of the columns, by default one that infers all."""
     return ColumnsSpec() if detector.columns is None else detector.columns
 
 

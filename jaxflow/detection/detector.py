@@ -55,7 +55,7 @@ from jaxflow.whole_numbers import MOST_DRAWS, whole_number
 
 
 class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
-    """What all detectors share.
+    """Base of all detectors: fit on normal rows, calibrate on held-out ones, score, explain, save.
 
     Fitting learns what normal rows look like: all rows given to `fit` are taken as normal. A part of them is held out
     and never seen by the model; its scores calibrate the threshold, because the scores of training rows are too low by
@@ -428,7 +428,7 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
         return self.inputs_.encoding.codes(self._rows(X))
 
     def __sklearn_tags__(self):
-        """What scikit-learn's own code wants to know of an estimator."""
+        """Return the facts that scikit-learn's own code wants to know of an estimator."""
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = columns_spec(self).missing != "refuse"
         tags.input_tags.string = True

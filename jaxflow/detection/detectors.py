@@ -168,7 +168,7 @@ class GradientDetector(Detector):
         return stopped
 
     def _how(self, model: Model) -> dict[str, Any]:
-        """What `fit` is to know besides."""
+        """Return the further arguments of `fit`."""
         return {
             "progress": self.progress,
             "mesh": mesh_for(model, self.devices),

@@ -100,7 +100,7 @@ class Remaining(Source):
         return first.where(self.original(row))
 
     def identity(self):
-        """That of the source, which rows are left out, and what becomes of the others."""
+        """Return the identity of the source, of the rows left out, and of what becomes of the others."""
         probe = self.transform(self.source.read(0)[:16])
         known = (self.left_out, np.ascontiguousarray(probe))
         return [self.source.identity(), *(hashlib.sha256(array.tobytes()).hexdigest() for array in known)]

@@ -16,7 +16,7 @@ from jaxflow.errors import InputError, counted
 
 @dataclasses.dataclass(frozen=True)
 class Metrics:
-    """What a detector's scores and its threshold achieve on a labelled test set.
+    """Figures that a detector's scores and its threshold achieve on a labelled test set.
 
     The anomaly is the positive class, and a row is flagged when its score is above the threshold. A number that
     depends on a class of which the test set has no row is None. With both classes present every number is a float; in

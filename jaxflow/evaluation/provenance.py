@@ -1,4 +1,4 @@
-"""What one must know to make a result again: command, seed, versions and hardware, and nothing about who ran it."""
+"""Provenance of a result: command, seed, versions and hardware, and nothing about who ran it."""
 
 import importlib.metadata
 import os

@@ -29,7 +29,7 @@ MOST_BYTES = 1 << 24  # of a page that says whose results they are
 
 
 def made_of(by: str, data: DataSpec, model: str) -> dict[str, str]:
-    """What results are of: the script, the data set's name, its file's place as a checksum, and the kind of model."""
+    """Return what results are of: script, data set, its file's place as a checksum, and kind of model."""
     if data.path is None:
         return {"by": by, "data": str(data.name), "place": "", "model": model}
     place = hashlib.sha256(os.fsencode(data.path.resolve())).hexdigest()

@@ -23,7 +23,7 @@ LABELLED_FRACTION = 0.2  # of the anomalies, for a rule that needs labels, unles
 
 @dataclass(frozen=True)
 class Run:
-    """What a detector did on a test set.
+    """Results of a detector on a test set.
 
     Attributes:
         detector: the fitted detector.
@@ -183,7 +183,7 @@ def rows_for(detector: Detector, frame: Frame, source: str) -> Frame:
 
 
 def data_for(detector: Detector, data: DataSpec) -> DataSpec:
-    """The same data without the columns of its file that the detector does not look at, which may hold anything.
+    """Return `data` without the columns of its file that the detector does not look at, which may hold anything.
 
     Raises:
         InputError: if the file is missing, of another format or damaged.

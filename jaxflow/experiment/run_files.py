@@ -1,4 +1,4 @@
-"""What a run leaves behind: metrics, figures and a report."""
+"""Files of a run: metrics, figures and a report."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -131,7 +131,7 @@ def _tables(run: Run) -> list[TableEntry]:
 
 
 def _columns(run: Run) -> TableEntry:
-    """What each column was taken for; its name as the detector knows it."""
+    """Return what each column was taken for, under the name that the detector knows."""
     kinds = [said for _, said in run.detector.inputs_.describe()]
     return "What the columns were taken for", ("column", "kind"), list(zip(run.detector.columns_, kinds, strict=True))
 

@@ -1,4 +1,4 @@
-"""What every model can do, and what every density can do besides."""
+"""Contracts of models and of densities."""
 
 from abc import abstractmethod
 from typing import Annotated, Any
@@ -180,7 +180,7 @@ class ModelSpec(Spec):
         """The arrays of what `build` makes, parameters and buffers alike, without making it."""
 
     def for_rows(self, count: int) -> Any:
-        """The same for a model that is fitted to `count` rows: with no more places for rows than it needs."""
+        """Return this spec for a model that is fitted to `count` rows: with no more places for rows than it needs."""
         return self
 
     def require_imported(self) -> None:

@@ -54,7 +54,7 @@ class Normals:
         missing: Int64[np.ndarray, "missing"],
         context: Float[np.ndarray, "n context_dim"] | None = None,
     ) -> "Given":
-        """What is known of the missing features from the others, row by row.
+        """Return what the other features tell of the missing ones, row by row.
 
         With the features in the order (seen, missing), the Cholesky factor ((A, 0), (B, C)) of a covariance, and
         u = A^-1 (x_seen - mean_seen), the features seen have the log-density -|u|^2 / 2 - log det A - |seen| / 2 log 2

@@ -41,7 +41,7 @@ AnyModel = TypeVar("AnyModel", bound=Model)
 
 
 class FitResult(NamedTuple):
-    """What `fit` returns.
+    """Result of `fit`.
 
     Attributes:
         model: a new model with the best parameters; the one given to `fit` is left as it was.

@@ -98,7 +98,7 @@ class FitSpec(Spec):
         return self
 
     def for_rows(self, rows: int) -> "FitSpec":
-        """The same with no more epochs than `steps` allows for so many training rows."""
+        """Return this spec with no more epochs than `steps` allows for so many training rows."""
         if self.steps is None:
             return self
         epochs = max(1, round(self.steps / -(-rows // min(self.batch_size, rows))))

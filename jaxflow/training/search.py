@@ -8,7 +8,6 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 from pydantic import ValidationError
-from scipy.stats import qmc
 
 from jaxflow.errors import InputError
 from jaxflow.models import Density, FlowSpec
@@ -35,7 +34,7 @@ class Trial(NamedTuple):
 
 
 class SearchResult(NamedTuple):
-    """What `search` returns.
+    """Result of `search`.
 
     Attributes:
         model: the flow of the best trial, with its best parameters.
@@ -116,6 +115,8 @@ def _points(
     ranges: Mapping[str, tuple[float, float]], trials: int, key: PRNGKeyArray
 ) -> Float[np.ndarray, "trials hyperparameters"]:
     seed: Array = jax.random.bits(key)
+    from scipy.stats import qmc  # takes most of a second
+
     sobol = qmc.Sobol(len(ranges), rng=int(seed))
     # A whole power of two is drawn, which is what the sequence is even for.
     unit = sobol.random_base2(math.ceil(math.log2(trials)))[:trials]

@@ -1,4 +1,4 @@
-"""What one detector makes of one division of a data set of ADBench."""
+"""One fit of one detector on one division of a data set of ADBench."""
 
 import time
 import warnings
@@ -50,12 +50,12 @@ class Result(NamedTuple):
 
     @property
     def cell(self) -> tuple[str, str, str, float, int]:
-        """What it is the result of."""
+        """Return the cell of the study that this is the result of."""
         return self.dataset, self.detector, self.protocol, self.contamination, self.seed
 
 
 def measure(runs: Sequence[tuple[Dataset, str, str, Any, float, int]]) -> list[Result]:
-    """What detectors make of divisions of data sets, fitted side by side; an error is part of a result.
+    """Measure detectors on divisions of data sets, fitted side by side; an error is part of a result.
 
     Of fits side by side each is said to have taken an equal share of the time.
     """

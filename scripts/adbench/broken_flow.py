@@ -39,7 +39,7 @@ PUBLISHED_FIT = FitSpec(
 
 
 class FlowScores(NamedTuple):
-    """What one fitted flow gives on one division of a data set.
+    """Scores of one fitted flow on one division of a data set.
 
     `correlation` is the rank correlation of the broken score with -log|det J|; ROC-AUC and PR-AUC are in percent.
     """
@@ -54,7 +54,7 @@ class FlowScores(NamedTuple):
 
 
 def broken_score(base: Float[np.ndarray, "rows"], log_det: Float[np.ndarray, "rows"]) -> Float[np.ndarray, "rows"]:
-    """What the published code computes.
+    """Return the score that the published code computes.
 
     Args:
         base: log-density of each row's latent under the base distribution.

@@ -45,7 +45,7 @@ class Method(NamedTuple):
 
     @property
     def label(self) -> str:
-        """What tables and figures call it; no two methods share a label."""
+        """Return the name in tables and figures; no two methods share one."""
         if self.source == PUBLISHED:
             return self.name
         title = DETECTORS[self.name].title
@@ -73,7 +73,7 @@ class Comparison(NamedTuple):
     seeds: tuple[int, int]
 
     def of(self, methods: Sequence[Method]) -> "Comparison":
-        """The same for some of the methods."""
+        """Return the comparison for some of the methods."""
         columns = [self.methods.index(method) for method in methods]
         values = {metric: cells[:, columns] for metric, cells in self.values.items()}
         return self._replace(methods=tuple(methods), values=values, seconds=self.seconds[columns])
@@ -183,7 +183,7 @@ def compare(
 
 
 def without_twins(comparison: Comparison) -> Comparison:
-    """The same without what was run here and has a published column too: no method counts twice in ranks and tests."""
+    """Return the comparison without methods run here that have a published column too, as none may count twice."""
     published = {method.name for method in comparison.methods if method.source == PUBLISHED}
     kept = [
         method

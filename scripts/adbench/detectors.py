@@ -42,7 +42,7 @@ OCSVM_ROWS = 10_000  # its kernel matrix has the square of as many entries
 
 
 class Competitor(Protocol):
-    """What is compared: fitted to rows taken as normal, then asked how anomalous others are."""
+    """Contract of what is compared: fitted to rows taken as normal, then asked how anomalous others are."""
 
     def fit(self, X: Any) -> Any:
         """Learn from rows, all taken as normal."""
@@ -52,12 +52,12 @@ class Competitor(Protocol):
         ...
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """What it is built with, by name."""
+        """Return the parameters it is built with, by name."""
         ...
 
 
 class Entry(NamedTuple):
-    """What a detector is called in tables, what makes it from a seed, and whose it is."""
+    """Entry of a detector: its name in tables, what makes it from a seed, and whose it is."""
 
     title: str
     make: Callable[[int], Competitor]
@@ -96,7 +96,7 @@ class Standardized:
             return np.asarray(self.detector.decision_function(self.scaler.transform(X)), np.float64)
 
     def get_params(self, deep=True):
-        """What the library's detector is in words, and the rest by name."""
+        """Return the library's detector in words, and the other parameters by name."""
         return {"detector": self.described, "most_rows": self.most_rows, "random_state": self.seed}
 
 

@@ -1,4 +1,4 @@
-"""What the scripts about ADBench are asked for on the command line."""
+"""Options of the scripts about ADBench."""
 
 from jaxflow.config.command_line import ScriptParser
 from jaxflow.data.sets.adbench import DEVELOPMENT_SETS, adbench_files

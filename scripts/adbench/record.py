@@ -33,7 +33,7 @@ def made_with(name: str) -> dict[str, Any]:
 
 
 def read_record(file: Path, measured: Collection[str], wanted: Sequence[str], advice: str = ANEW) -> dict[str, Any]:
-    """What is known of the detectors of a table.
+    """Read what is known of the detectors of a table.
 
     Args:
         file: that is beside the table; it need not exist.

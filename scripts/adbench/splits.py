@@ -106,7 +106,7 @@ def _drawn(n: int, seed: int) -> Int64[np.ndarray, "_"]:
 
 
 def _drawn_for_dte(n: int, seed: int) -> Int64[np.ndarray, "_"]:
-    """The same with numpy's former generator, as the published tables were made."""
+    """Draw with numpy's former generator, as for the published tables."""
     if n < FEWEST_ROWS:
         return np.random.RandomState(seed).choice(n, FEWEST_ROWS, replace=True).astype(np.int64)
     if n > MOST_ROWS:

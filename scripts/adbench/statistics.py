@@ -1,4 +1,4 @@
-"""What the figures of several methods on the same data sets say about the methods: intervals, ranks, tests.
+"""Statistics of several methods on the same data sets: intervals, ranks, tests.
 
 Everywhere a row is a data set and a column a method, and higher is better. Demšar 2006, "Statistical comparisons of
 classifiers over multiple data sets", says which tests suit and how they are drawn.

@@ -1,4 +1,4 @@
-"""What `benchmark_adbench.py` found, as tables: means over the data sets, and set by set."""
+"""Tables of `benchmark_adbench.py`: means over the data sets, and set by set."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias

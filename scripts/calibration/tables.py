@@ -1,4 +1,4 @@
-"""What the calibration study found, as numbers by rule and by data set."""
+"""Tables of the calibration study, by rule and by data set."""
 
 from collections.abc import Sequence
 from typing import Any, TypeAlias

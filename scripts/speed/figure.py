@@ -1,4 +1,4 @@
-"""What a draw costs by number of features, as a figure."""
+"""Figure of what a draw costs by number of features."""
 
 import statistics
 from collections.abc import Sequence

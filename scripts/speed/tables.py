@@ -1,4 +1,4 @@
-"""What `benchmark_speed.py` measured, as CSV and as tables."""
+"""Results of `benchmark_speed.py`, as CSV and as tables."""
 
 import csv
 import io

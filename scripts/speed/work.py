@@ -39,7 +39,7 @@ FLOWS = {
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """What every library is given to do: a flow, and rows.
+    """Work that every library is given: a flow, and rows.
 
     Attributes:
         flow: which one, a key of FLOWS.
@@ -112,7 +112,7 @@ class Library(ABC):
         """Draw SAMPLE_ROWS rows in one call; return their number."""
 
     def settings(self) -> Sequence[Callable[[], object]]:
-        """What to call before a measurement, one for each way in which the library may turn out to be fastest."""
+        """Return what to call before a measurement, one for each way in which the library may be fastest."""
         return (lambda: None,)
 
     def step_alone(self) -> int:

@@ -1,1 +1,1 @@
-"""What the columns of a table hold, and the numbers that models are given instead."""
+"""Columns of a table: what they hold, and the numbers that models are given instead."""

@@ -35,7 +35,7 @@ class Column(NamedTuple):
 
 
 def matrix_of(X: Any) -> Shaped[np.ndarray, "..."]:
-    """What is no table as an array of numbers, or of objects; its shape is not checked.
+    """Return what is no table as an array of numbers, or of objects; its shape is not checked.
 
     What a mask hides is missing: NaN among numbers, None among objects.
 

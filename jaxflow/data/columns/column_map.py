@@ -1,4 +1,4 @@
-"""What all maps share that turn the values of one column into columns of numbers for a model.
+"""Base of all maps that turn the values of one column into columns of numbers for a model.
 
 The maps towards the model take arrays of numpy or, in a program that is to be exported, of JAX in double precision.
 """
@@ -43,7 +43,7 @@ class ColumnMap(Spec):
         return False
 
     def expand(self, values: Float64[AnyArray, "n"]) -> Float64[AnyArray, "n width"]:
-        """What the model sees; `values` are finite."""
+        """Return the columns of numbers that the model sees; `values` are finite."""
         return values[:, None]
 
     def log_slopes(self, values: Float64[AnyArray, "n"]) -> Float64[AnyArray, "n"]:
@@ -78,7 +78,7 @@ class ColumnMap(Spec):
 
     @abstractmethod
     def describe(self) -> str:
-        """What the column is taken for, in a few words."""
+        """Describe in a few words what the column is taken for."""
 
 
 def required_ascending(values: tuple[float, ...]) -> tuple[float, ...]:

@@ -1,4 +1,4 @@
-"""What a column holds, and what is made of that: chosen per column in a config, or inferred from the rows."""
+"""Specs of columns: what each holds and what is made of that, chosen in a config or inferred from the rows."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
@@ -14,7 +14,7 @@ Missing: TypeAlias = Literal["refuse", "median", "model"]
 
 
 class ColumnSpec(Spec):
-    """What one column holds."""
+    """Content of one column, as its user declares it."""
 
     kind: Kind | None = Field(
         default=None,
@@ -40,7 +40,7 @@ class ColumnSpec(Spec):
 
 
 class ColumnsSpec(Spec):
-    """What the columns of a table hold, and which of them are only the context in which the others are judged."""
+    """Contents of a table's columns, and which of them are only the context in which the others are judged."""
 
     types: dict[str, ColumnSpec] = Field(
         default={}, description="columns by name: a kind, or a mapping of kind, period and tails"

@@ -1,4 +1,4 @@
-"""What is made of columns of few values: numbers on a grid, levels, categories."""
+"""Maps of columns of few values: numbers on a grid, levels, categories."""
 
 import math
 from functools import cached_property
@@ -38,7 +38,7 @@ class Steps(Spec):
 
     @property
     def grid(self) -> Grid:
-        """The same without ends."""
+        """Return the grid of the column's values, without ends."""
         return Grid(self.low, (self.high - self.low) / (self.places - 1))
 
     @property

@@ -1,4 +1,4 @@
-"""What is made of the values of one column: a fitted map from its cells to columns of numbers for a model."""
+"""Maps of columns of numbers: from the cells of one column to columns of numbers for a model."""
 
 from functools import cached_property
 from typing import Annotated, Literal, TypeAlias

@@ -56,7 +56,7 @@ class Affine:
             return z * self.scale + self.shift
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What `restored` needs."""
+        """Return the arrays that `restored` needs, by name."""
         return {"shift": self.shift, "scale": self.scale}
 
 
@@ -95,7 +95,7 @@ class Selection:
         return x
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What `restored` needs."""
+        """Return the arrays that `restored` needs, by name."""
         return {"kept": self.kept, "fill": self.fill}
 
 

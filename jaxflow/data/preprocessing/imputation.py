@@ -1,4 +1,4 @@
-"""What is to be expected where a value is missing, from a normal density of all features."""
+"""Expected values in place of missing ones, from a normal density of all features."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -146,7 +146,7 @@ class Imputer:
         return filled
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What `restored` needs."""
+        """Return the arrays that `restored` needs, by name."""
         return {"mean": self.mean, "covariance": self.covariance}
 
     @classmethod

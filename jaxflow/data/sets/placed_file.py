@@ -27,7 +27,7 @@ def placed_file(folder: str, name: str, advice: str, directory: Path | str | Non
 
 
 def gzip_content(path: Path, sha256: str, what: str) -> bytes:
-    """What a file holds that is compressed by gzip; compressing the same again gives another file.
+    """Return the content of a file compressed by gzip; compressing it again would give another file.
 
     Args:
         path: the file.

@@ -153,7 +153,7 @@ class DataSpec(Spec):
 
     @property
     def csv(self) -> CsvOptions:
-        """What is said of how a CSV file is written."""
+        """Return what is said of how a CSV file is written."""
         return CsvOptions(separator=self.separator, decimal=self.decimal, encoding=self.encoding)
 
 

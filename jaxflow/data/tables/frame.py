@@ -83,7 +83,7 @@ class Frame:
         return Frame(x, tuple(names), categories, exact, self.types)
 
     def renamed(self, names: Sequence[str]) -> "Frame":
-        """The same columns under other names."""
+        """Return these columns under other names."""
         new = dict(zip(self.names, names, strict=True))
         categories = {new[name]: texts for name, texts in self.categories.items()}
         exact = {new[name]: cells for name, cells in self.exact.items()}
@@ -328,7 +328,7 @@ def _exact(array: Any, values: Float64[np.ndarray, "n"]) -> Shaped[np.ndarray, "
 
 
 def instead_of(kind: pa.DataType) -> str:
-    """What to do about an Arrow column that holds neither numbers nor texts, as the end of a sentence."""
+    """Say what to do about an Arrow column that holds neither numbers nor texts, as the end of a sentence."""
     return INSTEAD_OF_TIMES if pa.types.is_temporal(kind) else ""
 
 

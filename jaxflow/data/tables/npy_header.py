@@ -22,7 +22,7 @@ _TYPE = re.compile(r"[<>|=]?[a-zA-Z][0-9]{0,9}(\[[0-9a-zA-Z]{1,10}\])?")
 
 
 class ArrayHeader(NamedTuple):
-    """What an array is said to be.
+    """Shape, type and order of an array, as its header says.
 
     Attributes:
         dtype: the type of its numbers.

@@ -1,4 +1,4 @@
-"""What a file of columns offers, whatever its format."""
+"""Base of files of columns, whatever their format."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -98,7 +98,7 @@ class Table(ABC):
         return {}
 
     def types(self, columns: Sequence[str]) -> dict[str, str]:
-        """What the columns are, in Arrow's words, of those whose type the file says."""
+        """Return the types of columns in Arrow's words, for those whose type the file says."""
         return {}
 
     def features(self, label: str | None) -> tuple[str, ...]:
@@ -130,7 +130,7 @@ def first_bad_cell(
 
 
 def expected_cell(column: str, label: str | None) -> str:
-    """What a cell of the column has to be, for an error."""
+    """Return what a cell of the column has to be, for an error."""
     return "0 or 1" if column == label else "a finite number"
 
 

@@ -1,1 +1,1 @@
-"""What held-out normal rows say of scores: p-values, scores out of fold, signs of contamination."""
+"""Calibration on held-out normal rows: p-values, scores out of fold, signs of contamination."""

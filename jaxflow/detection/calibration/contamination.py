@@ -26,7 +26,7 @@ MOST_ROWS = 20_000  # whose distances are looked at: of 1 % outliers 200, and it
 
 
 class Contamination(NamedTuple):
-    """What `contamination_estimate` finds.
+    """Result of `contamination_estimate`.
 
     Attributes:
         share: of the scores, those that lie apart; 0 if none do.
@@ -115,7 +115,7 @@ class ContaminationWarning(UserWarning):
         self.resisted, self.source = resisted, source
 
     def renamed(self, number: Callable[[int], Any], source: str) -> "ContaminationWarning":
-        """The same warning for who knows row i as row `number(i)`, of `source`."""
+        """Return this warning for who knows row i as row `number(i)`, of `source`."""
         renamed = copy(self)
         renamed.rows, renamed.source = tuple(int(number(row)) for row in self.rows), source
         return renamed

@@ -1,4 +1,4 @@
-"""What a detector says beside its decisions: p-values, and a selection at a false discovery rate."""
+"""P-values of a detector, and a selection at a false discovery rate."""
 
 import warnings
 from typing import Any

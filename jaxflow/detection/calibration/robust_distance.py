@@ -31,7 +31,7 @@ def continuous_features(z: Float[np.ndarray, "n dim"], gaps: Bool[np.ndarray, "n
 
 
 def unexplained(z: Float[np.ndarray, "n dim"], others: Float[np.ndarray, "n others"]) -> Float[np.ndarray, "n dim"]:
-    """What is left of features once others are taken into account, by linear regression (least squares).
+    """Return what is left of features once others are taken into account, by linear regression (least squares).
 
     Rows of a rare category, or of a rare context, may differ in all features; they are not apart from their like.
 

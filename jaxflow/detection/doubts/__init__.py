@@ -1,1 +1,1 @@
-"""What makes a fit worth little: too few rows, values far out; said in one sentence each."""
+"""Doubts about a fit: too few rows, values far out; said in one sentence each."""

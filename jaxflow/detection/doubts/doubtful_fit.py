@@ -1,4 +1,4 @@
-"""What is said of a fit of which little use can be made."""
+"""Warnings of fits of which little use can be made."""
 
 from typing import Any
 

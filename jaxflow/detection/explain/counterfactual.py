@@ -1,4 +1,4 @@
-"""What would have to change for a flagged row to pass."""
+"""Counterfactuals: what would have to change for a flagged row to pass."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What a fitted detector says about its decisions, besides them."""
+"""Explanations of a fitted detector's decisions."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ class Explaining:
     normal_rows_: Float[np.ndarray, "n n_features"]
 
     def explain(self, X: Any, method: str = "auto") -> Explanation:
-        """What each column carries of the score of each row, raw and compared with normal rows.
+        """Return each column's share of each row's score, raw and compared with normal rows.
 
         The first call takes longer, as it explains the stored normal rows as well. For a flow of several layers a row
         costs 32 scores a column.
@@ -56,7 +56,7 @@ class Explaining:
         return explain_rows(self, *self._codes_and_others(X), method)
 
     def counterfactual(self, X: Any) -> Counterfactual:
-        """What each flagged row would have to be so as not to be flagged: a normal row, as near to it as possible.
+        """Return for each flagged row a normal row as near to it as possible, which would not be flagged.
 
         The nearest, by Euclidean distance after preprocessing, of the stored normal rows that are not flagged is where
         the search ends at the latest. The row takes its values in as few columns as a greedy search finds to be enough,
@@ -81,7 +81,7 @@ class Explaining:
         return read_rows(self, X, reset=False, allow_missing=self.inputs_.encoding.missing != "refuse")
 
     def _codes_and_others(self, X: Any) -> tuple[Float[np.ndarray, "n n_features"], OtherTexts]:
-        """What `Detector.codes` gives, and the texts that it has no place for."""
+        """Return the rows as `Detector.codes` does, and the texts that it has no place for."""
         frame = self._rows(X)
         x = self.inputs_.encoding.codes(frame)
         return x, other_texts(frame, x, categories_of(self))

@@ -80,7 +80,7 @@ class Explainer:
         scores: Float[np.ndarray, "n"] | None = None,
         others: OtherTexts = NO_OTHERS,
     ) -> Explanation:
-        """What each column carries of the rows' scores, which need not be given; `others` are to be shown."""
+        """Return each column's share of the rows' scores, which need not be given; `others` are to be shown."""
         detector = self.detector
         z, context = as_the_model_sees(detector, x)
         contributions = self._terms(x, z, context)

@@ -55,7 +55,7 @@ class Reason(NamedTuple):
 
     @property
     def usual(self) -> str:
-        """What normal rows have there, in a few words."""
+        """Describe in a few words what normal rows have there."""
         if self.never_seen:
             return f"never seen; normal: {self.seen}" if self.seen else "never seen"
         normal = "normal in this context" if self.in_context else "normal"
@@ -70,7 +70,7 @@ class Reason(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """What each column carries of the scores of some rows.
+    """Shares of columns in the scores of some rows.
 
     Attributes:
         columns: their names.

@@ -1,4 +1,4 @@
-"""What normal rows have in each column: of all of them, or of those whose context is like that of a row."""
+"""Ranges of normal rows in each column: of all of them, or of those whose context is like that of a row."""
 
 from collections.abc import Sequence
 

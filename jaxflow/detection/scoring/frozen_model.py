@@ -22,7 +22,7 @@ class Structure:
         self._hash = hash((graph, tree))
 
     def __hash__(self) -> int:
-        """That of what it is made of, taken once."""
+        """Return the hash of the structure, computed once."""
         return self._hash
 
     def __eq__(self, other: object) -> bool:
@@ -56,7 +56,7 @@ class Frozen:
 
     @property
     def state(self) -> Any:
-        """Its arrays by their names."""
+        """Return the model's arrays by their names."""
         return jax.tree.unflatten(self.structure.tree, self.arrays)
 
     @property

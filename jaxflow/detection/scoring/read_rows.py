@@ -1,4 +1,4 @@
-"""What is given to a detector, as rows of numbers."""
+"""Reading of rows that are given to a detector, as rows of numbers."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -89,7 +89,7 @@ def padded_length(rows: int, least: int = SMALLEST_SHAPE) -> int:
 def _in_chunks(
     program: Callable[[Frozen, Any, Any], Array], frozen: Frozen, z: np.ndarray, context: np.ndarray | None
 ) -> np.ndarray:
-    """What a program makes of each row, as float64."""
+    """Return what a program makes of each row, as float64."""
     found = np.empty(len(z))
     for start in range(0, len(z), CHUNK_ROWS):
         part = slice(start, min(start + CHUNK_ROWS, len(z)))

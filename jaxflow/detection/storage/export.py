@@ -179,7 +179,7 @@ def _scores(
 
 
 def _description(detector: Any, program: Exported, program_sha256: str) -> dict[str, Any]:
-    """What `detector.json` says."""
+    """Return the content of `detector.json`."""
     encoding, threshold = detector.inputs_.encoding, float(detector.threshold_)
     columns = []
     for name, column, (_, holds) in zip(detector.columns_, encoding.maps, detector.inputs_.describe(), strict=True):

@@ -1,4 +1,4 @@
-"""What a saved detector keeps to explain with: its normal rows."""
+"""Normal rows that a saved detector keeps to explain with, as arrays."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -240,7 +240,7 @@ def _read_both(path: Path, kinds: Mapping[str, type]) -> tuple[SavedDetector, by
 
 
 def _identity(path: Path) -> tuple[int, ...] | None:
-    """What tells a directory from one that takes its place; None if there is none."""
+    """Return what tells a directory from one that takes its place; None if there is none."""
     try:
         about = path.stat()
     except (OSError, ValueError):

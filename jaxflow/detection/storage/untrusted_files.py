@@ -96,7 +96,7 @@ def _said_bytes(opened: BinaryIO) -> int | None:
 
 
 def read_json(file: Path) -> Any:
-    """What a JSON file holds: UTF-8, every key once, text that UTF-8 can hold, and no other token, such as NaN.
+    """Read a JSON file: UTF-8, every key once, text that UTF-8 can hold, and no other token, such as NaN.
 
     Raises:
         InputError: if it is none, holds too many values, or cannot be read as `read_regular` reads.
@@ -114,7 +114,7 @@ def read_json(file: Path) -> Any:
 
 
 def too_large(text: bytes) -> str:
-    """What JSON text has too much of; empty if nothing."""
+    """Say what JSON text has too much of; empty if nothing."""
     if len(text) > MOST_JSON_BYTES:
         return f"{len(text)} bytes, expected at most {MOST_JSON_BYTES}"
     # Each value but the first follows one of these; within texts they may stand as well.

@@ -12,7 +12,7 @@ from jaxflow.errors import InputError
 
 
 class Cuts(NamedTuple):
-    """What each threshold flags on labelled rows: entry i stands for flagging the i + 1 highest scores.
+    """Counts of what each threshold flags on labelled rows: entry i stands for flagging the i + 1 highest scores.
 
     Attributes:
         ranked: the scores, highest first.

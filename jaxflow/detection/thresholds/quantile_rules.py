@@ -133,7 +133,7 @@ class GivenThreshold(ThresholdRule):
     value: float = Field(description="flag rows whose score is greater than this")
 
     def derive(self, scores, labels=None):
-        """That value, whatever the scores."""
+        """Return the given value, whatever the scores."""
         return Threshold(self.value, 0)
 
 

@@ -1,4 +1,4 @@
-"""What a threshold rule is: a way from scores to a threshold that can be applied again without refitting any model."""
+"""Base of threshold rules: ways from scores to a threshold, applied again without refitting any model."""
 
 import warnings
 from abc import abstractmethod

@@ -65,7 +65,7 @@ class Spot:
 
     @property
     def excesses(self) -> Float[np.ndarray, "k"]:
-        """What the scores in the tail have beyond `level`."""
+        """Return by how much the scores in the tail exceed `level`."""
         return self._tail[0, : self._filled].copy()
 
     def p_value(self, score: float) -> float:

@@ -1,1 +1,1 @@
-"""What each feature carries of a row's score."""
+"""Attribution of a row's score to its features."""

@@ -1,4 +1,4 @@
-"""What a row's score falls by when a feature is replaced: reasons that any model can give."""
+"""Replacement terms: by how much a row's score falls when a feature is replaced; any model can give them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

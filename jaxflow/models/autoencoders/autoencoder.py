@@ -69,7 +69,7 @@ class AutoEncoder(Model):
     def reconstruct(
         self, x: Float[Array, "*#batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
     ) -> Float[Array, "*batch dim"]:
-        """What is left of each row after its way through the latent: `decode(encode(x))`."""
+        """Return each row after its way through the latent: `decode(encode(x))`."""
         return self.decode(self.encode(x, context), context)
 
     def score(self, x, context=None):

@@ -178,7 +178,7 @@ class GaussianMixtureSpec(ModelSpec):
     starts: int = Field(default=1, ge=1, le=1024, description="number of k-means starts, of which the best is kept")
 
     def for_rows(self, count: int) -> "GaussianMixtureSpec":
-        """The same with as many Gaussians as `count` rows are enough for, one at least."""
+        """Return this spec with as many Gaussians as `count` rows are enough for, one at least."""
         if self.rows_each is None:
             return self
         return self.model_copy(update={"components": min(self.components, max(1, count // self.rows_each))})

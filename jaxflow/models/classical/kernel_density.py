@@ -146,7 +146,7 @@ class KernelDensitySpec(ModelSpec):
     )
 
     def for_rows(self, count: int) -> "KernelDensitySpec":
-        """The same with no more places than the `size_class` of the number of rows."""
+        """Return this spec with no more places than the `size_class` of the number of rows."""
         return self.model_copy(update={"rows": min(self.rows, size_class(count))})
 
     def build(self, dim: int, *, rngs: nnx.Rngs) -> KernelDensity:

@@ -58,7 +58,7 @@ class LinearGaussian(Density, DirectlyFitted):
     def without_context(
         self, x: Float[Array, "*#batch dim"], context: Float[Array, "*#batch context_dim"] | None
     ) -> Float[Array, "*batch dim"]:
-        """What the regression on the context leaves over; raises `InputError` as `log_prob` does."""
+        """Return the residuals of the regression on the context; raises `InputError` as `log_prob` does."""
         x, context = self.aligned(x, context)
         return x - self._shift(context)
 

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, Int, PRNGKeyArray
-from scipy.stats import chi2
 
 from jaxflow.models.trimming import without_worst
 
@@ -45,7 +44,7 @@ def support_rows(n: int, dim: int, support_fraction: float) -> int:
 
 
 def consistency_factor(dim: int, share: float) -> float:
-    """What the covariance of the innermost `share` of normal rows is to be multiplied by to be that of all.
+    """Return the factor that makes the covariance of the innermost `share` of normal rows that of all rows.
 
     share / P(chi^2 with dim + 2 degrees <= q),   P(chi^2 with dim degrees <= q) = share
 
@@ -53,6 +52,8 @@ def consistency_factor(dim: int, share: float) -> float:
     al. 2002), which is not corrected, as it is not in scikit-learn: by 22 % with 50 rows of 5 features, 11 % with 100,
     and 1.5 % with 1000 rows of 10.
     """
+    from scipy.stats import chi2  # takes most of a second
+
     return float(share / chi2.cdf(chi2.ppf(share, dim), dim + 2))
 
 
@@ -84,6 +85,8 @@ def robust_weight(
     """
     dim = x.shape[-1]
     support = support_rows(rows, dim, support_fraction) / rows
+    from scipy.stats import chi2
+
     bound = chi2.ppf(USUAL, dim) * consistency_factor(dim, support)
     kept = _robust_weight(key, x, weight, regularization, 1 - support, bound)
     return kept, consistency_factor(dim, USUAL)

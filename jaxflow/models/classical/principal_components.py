@@ -96,7 +96,7 @@ class PrincipalComponents(DirectlyFitted):
     def reconstruct(
         self, x: Float[Array, "*batch dim"], context: Float[Array, "*batch context_dim"] | None = None
     ) -> Float[Array, "*batch dim"]:
-        """What the kept directions say of each row; raises `InputError` if given a context, which it cannot use."""
+        """Return each row projected on the kept directions; raises `InputError` if given a context."""
         x, _ = self.aligned(x, context)
         kept = jnp.where(self.kept[...], self.project(x), 0.0)
         return self.mean[...] + jnp.matmul(kept, self.directions[...], precision="highest")

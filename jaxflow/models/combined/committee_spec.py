@@ -78,12 +78,12 @@ class CommitteeSpec(ModelSpec):
     )
 
     def require_imported(self) -> None:
-        """As its members."""
+        """Require that the members' own layers have been imported."""
         for member in self.members:
             member.model.require_imported()
 
     def for_rows(self, count: int) -> "CommitteeSpec":
-        """The same with members for so many rows."""
+        """Return this spec with members for `count` rows."""
         members = tuple(member.model_copy(update={"model": member.model.for_rows(count)}) for member in self.members)
         return self.model_copy(update={"members": members})
 

@@ -57,7 +57,7 @@ class EnsembleSpec(ModelSpec):
         return self.member.context_dim
 
     def require_imported(self) -> None:
-        """As its members."""
+        """Require that the members' own layers have been imported."""
         self.member.require_imported()
 
     def build(self, dim: int, *, rngs: nnx.Rngs) -> Ensemble:

@@ -100,7 +100,7 @@ class Glow(CouplingFlowSpec):
 
 
 class SplineFlowSpec(ConditionedFlowSpec):
-    """What the flows of rational-quadratic splines have in common."""
+    """Base of the flows of rational-quadratic splines."""
 
     bins: int = Field(default=8, ge=2, le=128, description="number of pieces of each spline")
     bound: float = Field(

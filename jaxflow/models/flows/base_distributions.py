@@ -6,15 +6,25 @@ stored in a module would hide its parameters from the optimiser.
 
 import math
 from abc import abstractmethod
+from types import ModuleType
+from typing import TYPE_CHECKING
 
-import distrax
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxflow.models.flows.student_t import StudentTDistribution
 from jaxflow.networks.planned import Planned, PlannedArray
+
+if TYPE_CHECKING:
+    import distrax
+
+
+def _distrax() -> ModuleType:
+    """Import distrax, which takes most of a second, when the first distribution is built."""
+    with jax.ensure_compile_time_eval():  # what its modules compute is a number, also while a program is traced
+        import distrax
+    return distrax
 
 
 class Base(nnx.Module):
@@ -23,7 +33,7 @@ class Base(nnx.Module):
     dim: int
 
     @abstractmethod
-    def distribution(self, context: Float[Array, "*batch context_dim"] | None = None) -> distrax.Distribution:
+    def distribution(self, context: Float[Array, "*batch context_dim"] | None = None) -> "distrax.Distribution":
         """The distrax distribution, with one event dimension of size `dim`."""
 
 
@@ -39,6 +49,7 @@ class StandardNormal(Base):
 
     def distribution(self, context=None):
         """N(0, I), whatever the context."""
+        distrax = _distrax()
         dtype = jnp.result_type(float)
         normal = distrax.Normal(jnp.zeros(self.dim, dtype), jnp.ones(self.dim, dtype))
         return distrax.Independent(normal, reinterpreted_batch_ndims=1)
@@ -80,6 +91,9 @@ class StudentT(Base):
 
     def distribution(self, context=None):
         """Student's t, whatever the context."""
+        distrax = _distrax()
+        from jaxflow.models.flows.student_t import StudentTDistribution  # a class of distrax
+
         return distrax.Independent(StudentTDistribution(self.degrees_of_freedom), reinterpreted_batch_ndims=1)
 
 
@@ -123,6 +137,7 @@ class MixtureOfGaussians(Base):
 
     def distribution(self, context=None):
         """The mixture, whatever the context."""
+        distrax = _distrax()
         raw = self.raw_log_scales[...]
         scales = jnp.exp(raw / (1 + jnp.abs(raw) / self.max_log_scale))
         normals = distrax.Independent(distrax.Normal(self.means[...], scales), reinterpreted_batch_ndims=1)
@@ -153,6 +168,7 @@ class Uniform(Base):
 
     def distribution(self, context=None):
         """The uniform distribution, whatever the context."""
+        distrax = _distrax()
         dtype = jnp.result_type(float)
         uniform = distrax.Uniform(jnp.full(self.dim, self.low, dtype), jnp.full(self.dim, self.high, dtype))
         return distrax.Independent(uniform, reinterpreted_batch_ndims=1)
@@ -172,6 +188,7 @@ class Logistic(Base):
 
     def distribution(self, context=None):
         """The logistic distribution, whatever the context."""
+        distrax = _distrax()
         dtype = jnp.result_type(float)
         logistic = distrax.Logistic(jnp.zeros(self.dim, dtype), jnp.ones(self.dim, dtype))
         return distrax.Independent(logistic, reinterpreted_batch_ndims=1)

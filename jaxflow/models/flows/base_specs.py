@@ -20,7 +20,7 @@ from jaxflow.networks.planned import Planned
 
 
 class BaseSpec(Spec):
-    """What all of them have in common."""
+    """Base of the specs of base distributions."""
 
     @abstractmethod
     def build(self, dim: int, *, rngs: nnx.Rngs) -> Base:

@@ -2,9 +2,8 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import distrax
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -13,6 +12,9 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from jaxflow.bijectors.bijector import Bijector
 from jaxflow.models.flows.base_distributions import Base
 from jaxflow.models.model import Density
+
+if TYPE_CHECKING:
+    import distrax
 
 
 class Flow(Density):
@@ -88,10 +90,14 @@ class Flow(Density):
         """Initialise the layers that start from data, such as `ActNorm`."""
         self.bijector.initialize(x, self._embedded(context), weight)
 
-    def to_distrax(self, context: Float[Array, "*batch context_dim"] | None = None) -> distrax.Transformed:
-        """The same distribution for code that speaks distrax, with the context, if any, fixed."""
+    def to_distrax(self, context: Float[Array, "*batch context_dim"] | None = None) -> "distrax.Transformed":
+        """Return this distribution for code that speaks distrax, with the context, if any, fixed."""
+        import distrax  # as in the base distributions
+
+        from jaxflow.models.flows.as_distrax import AsDistrax
+
         context = self._embedded(self._checked(context))
-        return distrax.Transformed(self.base.distribution(context), _AsDistrax(self.bijector, context))
+        return distrax.Transformed(self.base.distribution(context), AsDistrax(self.bijector, context))
 
     def _precise(self, x: Array) -> Array:
         """Rows as numbers of at least the precision of the parameters."""
@@ -122,24 +128,3 @@ def drawn_in(z: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
     factor = jnp.where(farthest > limit, (1 + excess) * (limit / jnp.maximum(farthest, limit)), 1.0)
     # The derivative of the factor would overflow; without it the slope is finite and points the same way.
     return z * jax.lax.stop_gradient(factor)
-
-
-class _AsDistrax(distrax.Bijector):
-    """A bijector of ours in distrax's clothes."""
-
-    def __init__(self, bijector: Bijector, context: Array | None):
-        super().__init__(event_ndims_in=1)
-        self._bijector = bijector
-        self._context = context
-
-    def forward_and_log_det(self, x: Any):
-        return self._bijector.forward_and_log_det(x, self._fitting(x))
-
-    def inverse_and_log_det(self, y: Any):
-        return self._bijector.inverse_and_log_det(y, self._fitting(y))
-
-    def _fitting(self, values: Array) -> Array | None:
-        """The context, repeated for the leading axes of `values`."""
-        if self._context is None:
-            return None
-        return jnp.broadcast_to(self._context, (*values.shape[:-1], self._context.shape[-1]))

@@ -1,4 +1,4 @@
-"""What ready-made flows have in common: the order of their layers and their conditioners."""
+"""Bases of the specs of flows: the order of their layers and their conditioners."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -143,7 +143,7 @@ class FlowSpec(ModelSpec):
         return [*group(range(1), rngs), repeated, *group(last, rngs)]
 
     def _step(self, dim: int, index: int, rngs: nnx.Rngs) -> list[Bijector]:
-        """What changes the order before the `index`-th layer, the layer, and what comes after it."""
+        """Return the reordering before the `index`-th layer, the layer, and the layers after it."""
         step: list[Bijector] = []
         if index and self.permutation == "reverse":
             step.append(Reverse())
@@ -202,7 +202,7 @@ class FlowSpec(ModelSpec):
 
 
 class ConditionedFlowSpec(FlowSpec):
-    """What the flows have in common whose layers are a scalar map and the network that gives its parameters."""
+    """Base of flows whose layers are a scalar map and the network that gives its parameters."""
 
     hidden: tuple[Width, ...] = Field(
         default=(64, 64), min_length=1, max_length=MOST_LAYERS, description="widths of each conditioner's hidden layers"
@@ -231,7 +231,7 @@ class ConditionedFlowSpec(FlowSpec):
 
 
 class CouplingFlowSpec(ConditionedFlowSpec):
-    """What the flows built on coupling layers have in common.
+    """Base of the flows built on coupling layers.
 
     Every second feature conditions the others; the permutations between the layers let them change places. Reversing
     an odd number of features leaves the even ones on even places, so the mask alternates as well where it must.
@@ -279,7 +279,7 @@ class CouplingFlowSpec(ConditionedFlowSpec):
 
 
 class MaskedFlowSpec(ConditionedFlowSpec):
-    """What the flows built on masked networks have in common."""
+    """Base of the flows built on masked networks."""
 
     hidden_degrees: HiddenDegrees = Field(default="sequential", description="how hidden units are assigned to features")
     sampling: Sampling = Field(

@@ -82,7 +82,7 @@ def spread_rows(batch: Batch, count: int) -> Int[np.ndarray, "chosen"]:
 
 
 def filled_up(batch: Batch) -> Batch:
-    """The same with rows of weight zero, the first ones once more, up to the `size_class` of their number."""
+    """Return the batch with rows of weight zero, the first once more, up to the `size_class` of their number."""
     n = batch.x.shape[0]
     more = size_class(n) - n
 

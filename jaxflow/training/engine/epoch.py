@@ -62,7 +62,7 @@ class FitState(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What an epoch reports."""
+    """Figures that an epoch reports."""
 
     train_loss: Float[Array, ""]
     valid_loss: Float[Array, ""]
@@ -82,7 +82,7 @@ class EpochKeys(NamedTuple):
 
     @classmethod
     def of(cls, key: PRNGKeyArray, epoch: Int[Array, ""]) -> "EpochKeys":
-        """Those of the epoch after so many, in a fit with that key."""
+        """Return the keys of the epoch after `epoch` others, in a fit with `key`."""
         shuffle, steps, data = jax.random.split(jax.random.fold_in(key, epoch), 3)
         return cls(shuffle, steps, data)
 
@@ -152,7 +152,7 @@ def _run_epoch(state: FitState, train: Batch, valid: Batch | None, plan: Plan) -
 def finish(
     state: FitState, trained: Trained, totals: Totals, valid: Batch | None, plan: Plan
 ) -> tuple[FitState, Record]:
-    """What follows the steps of an epoch: validation, the best parameters, the decision to stop.
+    """Finish an epoch after its steps: validation, the best parameters, the decision to stop.
 
     Args:
         state: that before the epoch; its `trained` is not looked at.

@@ -24,7 +24,7 @@ class Knobs(NamedTuple):
 
     @classmethod
     def of(cls, spec: FitSpec) -> "Knobs":
-        """Those of a spec."""
+        """Return the traced hyperparameters of `spec`, as arrays."""
         dtype = jnp.result_type(float)
         return cls(*(jnp.asarray(getattr(spec, name), dtype) for name in cls._fields))
 

@@ -58,7 +58,7 @@ class Totals(NamedTuple):
 
 
 class _Inputs(NamedTuple):
-    """What one step is given."""
+    """Inputs of one step."""
 
     batch: Blocks
     key: PRNGKeyArray
@@ -75,7 +75,7 @@ def no_totals(dtype: Any) -> Totals:
 
 
 def first_trained(params: flat.Flat, buffers: Any, plan: Plan) -> Trained:
-    """What there is before the first step."""
+    """Return the trained state before the first step."""
     average = params if plan.spec.average_decay else None
     return Trained(params, buffers, adam_start(params), average, jnp.asarray(-1, jnp.int32))
 

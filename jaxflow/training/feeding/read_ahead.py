@@ -11,7 +11,7 @@ _END = object()
 
 
 def read_ahead(items: Iterable[Item], depth: int = 1) -> Generator[Item]:
-    """The same items, made in a thread that is up to `depth` of them ahead.
+    """Yield the items, made in a thread that is up to `depth` of them ahead.
 
     What the thread raises is raised here, in its turn. A caller that gives up early closes the generator, which ends
     the thread.

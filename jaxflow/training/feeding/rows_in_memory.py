@@ -53,5 +53,5 @@ class Resident:
         return explained(state, self.batch, plan)
 
     def identity(self) -> Batch:
-        """What tells these rows from others."""
+        """Return what tells these rows from others."""
         return self.batch

@@ -72,11 +72,11 @@ class Source(ABC):
 
     @abstractmethod
     def where(self, row: int) -> str:
-        """What to call a row, given by its number from 0."""
+        """Return the name of a row, given by its number from 0."""
 
     @abstractmethod
     def identity(self) -> Any:
-        """What tells this source from another, in a form that JSON can hold; cheap, so not the rows themselves."""
+        """Return what tells this source from another, in a form that JSON can hold; cheap, so not the rows."""
 
     @abstractmethod
     def _read(self, chunk: int) -> Float[np.ndarray, "rows columns"]:

@@ -134,7 +134,7 @@ class Stream:
         return error
 
     def identity(self) -> Any:
-        """What tells these rows from others."""
+        """Return what tells these rows from others."""
         text = json.dumps([self.source.identity(), self.source.buffer_rows])
         return np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)
 

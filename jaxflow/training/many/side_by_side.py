@@ -55,7 +55,7 @@ def side_by_side(jobs: Sequence[Callable[[], T]]) -> list[T]:
 
 
 def current_meeting() -> "Meeting | None":
-    """That of the job in whose thread this is called, if there is one."""
+    """Return the meeting of the job in whose thread this is called, if there is one."""
     return _MEETING.get()
 
 

@@ -1,1 +1,1 @@
-"""What looks at a fit while it runs: callbacks, progress, history, checkpoints."""
+"""Monitoring of a fit while it runs: callbacks, progress, history, checkpoints."""

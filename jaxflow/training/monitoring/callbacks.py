@@ -1,4 +1,4 @@
-"""What looks at a fit, epoch by epoch, while it lasts."""
+"""Callbacks: objects that look at a fit, epoch by epoch, while it lasts."""
 
 import csv
 import io
@@ -200,7 +200,7 @@ class Trace(Watcher):
             warnings.warn(f"no profile was written to {self.directory}: no epoch was made", stacklevel=2)
 
     def restore(self, rows: Sequence[Row]) -> None:
-        """These are none of this run."""
+        """Forget the epochs of an earlier run, which are none of this one."""
 
     def update(self, row: Row) -> None:
         """Begin after the first epoch, end some later."""

@@ -57,7 +57,7 @@ class Checkpoints(Spec):
 
 
 class Restored(NamedTuple):
-    """What a checkpoint holds.
+    """Content of a checkpoint.
 
     Attributes:
         state: the state of the fit.
@@ -206,7 +206,7 @@ class CheckpointWriter:
 
 
 def fit_identity(spec: Any, model: Any, train: Any, valid: Any, key: Any) -> dict[str, Any]:
-    """What makes a fit this one and no other, in a form that JSON can hold.
+    """Return what makes a fit this one and no other, in a form that JSON can hold.
 
     Args:
         spec: the `FitSpec`.

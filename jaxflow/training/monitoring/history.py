@@ -1,4 +1,4 @@
-"""What happened while fitting, epoch by epoch."""
+"""History of a fit, epoch by epoch."""
 
 import json
 import math

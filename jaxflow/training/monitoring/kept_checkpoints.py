@@ -119,7 +119,7 @@ def _is_left_over(folder: Path) -> bool:
 
 
 def _part(folder: Path) -> re.Pattern[str] | None:
-    """What may lie in a part of a checkpoint; None if it is none."""
+    """Return which files may lie in a part of a checkpoint; None if it is no such part."""
     return PARTS.get(folder.name.partition(".")[0]) if folder.is_dir() and not folder.is_symlink() else None
 
 

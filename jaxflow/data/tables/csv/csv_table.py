@@ -395,7 +395,7 @@ class CsvTable(Table):
         return places_of(cells, texts)
 
     def _wrong_text(self, text: str, whole: bool, missing: bool) -> str | None:
-        """What a cell of texts, `whole` if its bytes are all text, should have been; None if it is that."""
+        """Return what a cell of texts should have been, `whole` if its bytes are all text; None if it is that."""
         if "\0" in text:
             return "a text without zero bytes"
         if not self._dialect.lines_in_cells and ("\n" in text or "\r" in text):
@@ -424,7 +424,7 @@ class CsvTable(Table):
 
 
 class _Bounded(io.RawIOBase):
-    """What a compressed file holds, as long as it is no bomb.
+    """Stream of a compressed file's content, refused if it is a bomb.
 
     Args:
         path: the compressed file.

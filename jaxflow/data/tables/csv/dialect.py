@@ -81,7 +81,7 @@ Encoding: TypeAlias = Annotated[
 
 
 class CsvOptions(Spec):
-    """What is said of how CSV files are written; the rest is found out."""
+    """Options of how CSV files are written; what is not given is found out."""
 
     separator: Separator = None
     decimal: DecimalMark = None

@@ -57,7 +57,7 @@ def maybe_thousands(columns: Sequence[Sequence[str]]) -> tuple[int, str] | None:
 
 
 def decimal_of(columns: Sequence[Sequence[str]]) -> tuple[Decimal, bool]:
-    """What stands before the fraction of numbers, and whether that is sure.
+    """Return the mark before the fraction of numbers, and whether that is sure.
 
     Args:
         columns: the cells of each column, which may hold other things than numbers.

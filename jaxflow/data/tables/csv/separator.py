@@ -1,4 +1,4 @@
-"""What stands between the cells of a CSV file: found out from its first rows, or refused with the option for it."""
+"""Separators of CSV files: found out from the first rows, or refused with the option for them."""
 
 import csv
 import io

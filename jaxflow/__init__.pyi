@@ -1,0 +1,26 @@
+"""Normalizing flows in pure JAX that learn the density of normal data and flag what is improbable."""
+
+from . import bijectors, data, detection, evaluation, models, networks, training
+from .detection import AutoencoderDetector, FlowDetector, GaussianDetector, load
+from .errors import InputError
+from .models import Flow
+from .training import fit
+
+__version__: str
+
+__all__ = [
+    "AutoencoderDetector",
+    "Flow",
+    "FlowDetector",
+    "GaussianDetector",
+    "InputError",
+    "bijectors",
+    "data",
+    "detection",
+    "evaluation",
+    "fit",
+    "load",
+    "models",
+    "networks",
+    "training",
+]

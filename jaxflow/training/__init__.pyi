@@ -1,0 +1,35 @@
+"""Fitting: compiled epochs, held-out data, best parameters, checkpoints."""
+
+from .devices.mesh import make_mesh
+from .engine.batch import Batch
+from .feeding.sources import NpyFile, Source, TableFiles
+from .fit import FitResult, fit
+from .fit_ensemble import fit_ensemble
+from .fit_spec import FitSpec
+from .many.side_by_side import side_by_side
+from .monitoring.callbacks import LiveFile, TensorBoard, Trace, Watcher
+from .monitoring.checkpoints import Checkpoints
+from .monitoring.history import History
+from .search import SearchResult, Trial, search
+
+__all__ = [
+    "Batch",
+    "Checkpoints",
+    "FitResult",
+    "FitSpec",
+    "History",
+    "LiveFile",
+    "NpyFile",
+    "SearchResult",
+    "Source",
+    "TableFiles",
+    "TensorBoard",
+    "Trace",
+    "Trial",
+    "Watcher",
+    "fit",
+    "fit_ensemble",
+    "make_mesh",
+    "search",
+    "side_by_side",
+]
