@@ -9,23 +9,12 @@ from jaxflow.data.columns.columns_spec import ColumnsSpec
 from jaxflow.data.preprocessing.steps import DropConstant, PreprocessingStep, Standardize, Step
 from jaxflow.detection.thresholds.any_rule import TargetFalsePositiveRate, ThresholdRule
 from jaxflow.errors import InputError, counted
-from jaxflow.models import (
-    AutoEncoderSpec,
-    CommitteeSpec,
-    ModelSpec,
-    PrincipalComponentsSpec,
-    VariationalAutoEncoderSpec,
-)
+from jaxflow.models import CommitteeSpec
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.many.committee import COMMITTEE_FIT
 
 DEFAULT_STEPS = (DropConstant(), Standardize())
 DEFAULT_RULE = TargetFalsePositiveRate()
-NO_DENSITIES: dict[type[ModelSpec], str] = {
-    AutoEncoderSpec: "an autoencoder",
-    VariationalAutoEncoderSpec: "a variational autoencoder",
-    PrincipalComponentsSpec: "a principal component analysis",
-}
 
 
 def checked_parameters(detector: Any, spec: Any) -> tuple[Any, tuple[PreprocessingStep, ...], ThresholdRule]:
@@ -36,9 +25,8 @@ def checked_parameters(detector: Any, spec: Any) -> tuple[Any, tuple[Preprocessi
     """
     if not isinstance(detector.columns, ColumnsSpec | None):
         raise InputError(f"columns = {detector.columns!r}: expected a ColumnsSpec")
-    if columns_spec(detector).missing == "model" and type(spec) in NO_DENSITIES:
-        name = NO_DENSITIES[type(spec)]
-        raise InputError(f"columns.missing = model needs a density, and {name} is none: expected median")
+    if columns_spec(detector).missing == "model" and not spec.is_density:
+        raise InputError(f"columns.missing = model needs a density, and {spec.kind} is none: expected median")
     for name in ("calibration_fraction", "validation_fraction"):
         fraction = getattr(detector, name, 0.0)
         if not isinstance(fraction, float | int | np.number) or not 0 <= fraction < 1:

@@ -27,16 +27,9 @@ from jaxflow.errors import InputError
 from jaxflow.models import (
     MAF,
     AutoEncoderSpec,
-    CommitteeSpec,
-    EnsembleSpec,
-    FlowSpec,
-    GaussianMixtureSpec,
     GaussianSpec,
-    KernelDensitySpec,
     Model,
     ModelSpec,
-    PrincipalComponentsSpec,
-    VariationalAutoEncoderSpec,
 )
 from jaxflow.models.model_size import require_memory
 from jaxflow.training.devices.mesh import mesh_for
@@ -45,8 +38,6 @@ from jaxflow.training.fit import fit
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.monitoring.callbacks import Watcher
 from jaxflow.training.monitoring.checkpoints import Checkpoints
-
-FIT_THEMSELVES = (GaussianSpec, GaussianMixtureSpec, KernelDensitySpec, PrincipalComponentsSpec)
 
 
 class GradientDetector(Detector):
@@ -185,7 +176,9 @@ class FlowDetector(GradientDetector):
     """
 
     def _model_spec(self):
-        return _expect(self, MAF() if self.model is None else self.model, (FlowSpec, EnsembleSpec, CommitteeSpec))
+        spec = MAF() if self.model is None else self.model
+        suits = isinstance(spec, ModelSpec) and spec.is_density and not spec.fits_itself
+        return _expect(self, spec, suits, "FlowSpec, EnsembleSpec or CommitteeSpec")
 
 
 class AutoencoderDetector(GradientDetector):
@@ -197,8 +190,9 @@ class AutoencoderDetector(GradientDetector):
     """
 
     def _model_spec(self):
-        kinds = AutoEncoderSpec, VariationalAutoEncoderSpec
-        return _expect(self, AutoEncoderSpec() if self.model is None else self.model, kinds)
+        spec = AutoEncoderSpec() if self.model is None else self.model
+        suits = isinstance(spec, ModelSpec) and not spec.is_density and not spec.fits_itself
+        return _expect(self, spec, suits, "AutoEncoderSpec or VariationalAutoEncoderSpec")
 
 
 class GaussianDetector(Detector):
@@ -217,7 +211,7 @@ class GaussianDetector(Detector):
 
     def __init__(
         self,
-        model: GaussianSpec | GaussianMixtureSpec | KernelDensitySpec | PrincipalComponentsSpec | None = None,
+        model: ModelSpec | None = None,
         *,
         columns: ColumnsSpec | None = None,
         preprocessing: Sequence[PreprocessingStep] | None = None,
@@ -235,17 +229,17 @@ class GaussianDetector(Detector):
         self.random_state = random_state
 
     def _model_spec(self):
-        return _expect(self, GaussianSpec() if self.model is None else self.model, FIT_THEMSELVES)
+        spec = GaussianSpec() if self.model is None else self.model
+        expected = "GaussianSpec, GaussianMixtureSpec, KernelDensitySpec or PrincipalComponentsSpec"
+        return _expect(self, spec, isinstance(spec, ModelSpec) and spec.fits_itself, expected)
 
     def _fit_model(self, model, rows, context, rng):
         batch = Batch(jnp.asarray(rows), None, None if context is None else jnp.asarray(context))
         return fit(model, batch, key=jax.random.key(int(rng.integers(2**31))))
 
 
-def _expect(detector: Detector, spec: Any, kinds: tuple[type, ...]) -> Any:
-    if not isinstance(spec, kinds):
-        *names, last = (kind.__name__ for kind in kinds)
-        expected = f"{', '.join(names)} or {last}" if names else last
+def _expect(detector: Detector, spec: Any, suits: bool, expected: str) -> Any:
+    if not suits:
         raise InputError(f"model of {type(detector).__name__} = {spec!r}: expected {expected}")
     return spec
 

@@ -20,9 +20,8 @@ from jaxflow.detection import (
     TargetFalsePositiveRate,
 )
 from jaxflow.detection.check_parameters import DEFAULT_STEPS
-from jaxflow.detection.detectors import FIT_THEMSELVES
 from jaxflow.errors import InputError
-from jaxflow.models import AnyModelSpec, AutoEncoderSpec, VariationalAutoEncoderSpec
+from jaxflow.models import AnyModelSpec
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.monitoring.callbacks import Watcher
 from jaxflow.training.monitoring.checkpoints import Checkpoints
@@ -103,7 +102,7 @@ class Experiment(Spec):
     @classmethod
     def _not_for_models_that_fit_themselves(cls, train: FitSpec | None, info: Any) -> FitSpec | None:
         model = info.data.get("model")
-        if train is not None and isinstance(model, FIT_THEMSELVES):
+        if train is not None and model is not None and model.fits_itself:
             raise ValueError(
                 f"expected no section train, as {model.kind} fits itself (on the command line: --train null)"
             )
@@ -113,7 +112,7 @@ class Experiment(Spec):
     @classmethod
     def _what_the_rest_allows(cls, detection: DetectionSpec, info: Any) -> DetectionSpec:
         model, split = info.data.get("model"), info.data.get("split")
-        if detection.validation_fraction is not None and isinstance(model, FIT_THEMSELVES):
+        if detection.validation_fraction is not None and model is not None and model.fits_itself:
             raise ValueError(f"expected no validation_fraction, as {model.kind} fits itself")
         rule = detection.threshold
         if rule.needs_labels and split is not None and split.protocol != "normal_only":
@@ -145,7 +144,7 @@ class Experiment(Spec):
     @property
     def fits_itself(self) -> bool:
         """Whether the model computes its own fit, at once and without gradient steps."""
-        return isinstance(self.model, FIT_THEMSELVES)
+        return self.model.fits_itself
 
     def detector(
         self,
@@ -170,7 +169,7 @@ class Experiment(Spec):
             "calibration_folds": self.detection.calibration_folds,
             "random_state": self.seed,
         }
-        if isinstance(self.model, FIT_THEMSELVES):
+        if self.fits_itself:
             if watchers:
                 raise InputError(f"a {self.model.kind} fits itself, at once: there are no epochs to watch")
             if devices != 1:
@@ -180,6 +179,6 @@ class Experiment(Spec):
         common |= {"checkpoints": checkpoints, "watchers": watchers}
         if self.detection.validation_fraction is not None:
             common["validation_fraction"] = self.detection.validation_fraction
-        if isinstance(self.model, AutoEncoderSpec | VariationalAutoEncoderSpec):
+        if not self.model.is_density:
             return AutoencoderDetector(self.model, **common)
         return FlowDetector(self.model, **common)

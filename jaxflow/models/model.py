@@ -1,7 +1,7 @@
 """Contracts of models and of densities."""
 
 from abc import abstractmethod
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +23,10 @@ MOST_DRAWS = 1 << 16  # with which a row is scored
 MOST_COMPONENTS = 16_384  # of a mixture
 # Of context features.
 ContextWidth = Annotated[int, Field(ge=0, le=16_384)]
+
+
+# How the share of each feature in a row's score is found; `models.score_terms` describes them.
+TermsMethod: TypeAlias = Literal["chain_rule", "conditional", "squared_error", "reconstruction", "replacement"]
 
 
 class Model(nnx.Module):
@@ -88,6 +92,31 @@ class Model(nnx.Module):
         The score, unless a model says otherwise. By it the rows are chosen that a trimmed fit leaves out.
         """
         return self.score(x, context)
+
+    @property
+    def term_methods(self) -> tuple[TermsMethod, ...]:
+        """The methods by which `score_terms` explains models of this class, the default first."""
+        return ("replacement",)
+
+    def feature_terms(
+        self, x: Float[Array, "*#batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
+    ) -> Float[Array, "*batch dim"]:
+        """Each feature's term by the method "squared_error" or "reconstruction", where `term_methods` has one of them.
+
+        Raises:
+            NotImplementedError: if the class has neither.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no terms of its own")
+
+    def as_conditional(
+        self, x: Float[Array, "*#batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
+    ) -> "tuple[Model, Float[Array, '*batch dim']]":
+        """A Gaussian or a mixture of such, and the rows as it takes them, for the method "conditional".
+
+        Raises:
+            NotImplementedError: if `term_methods` does not have that method.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no conditional densities in closed form")
 
     def prepare(self, x: Float[Array | np.ndarray, "n dim"]) -> None:
         """Look at all training rows on the host, before anything is compiled, and set what it takes, in place.
@@ -169,7 +198,17 @@ class DirectlyFitted(Model):
 
 
 class ModelSpec(Spec):
-    """The hyperparameters of a model; `build` makes the module."""
+    """The hyperparameters of a model; `build` makes the module.
+
+    Attributes:
+        fits_itself: whether the model computes its own fit, without gradient steps.
+        takes_context: whether it may be conditional, by a field `context_dim`.
+        is_density: whether its scores are negative log-densities in nats.
+    """
+
+    fits_itself: ClassVar[bool] = False
+    takes_context: ClassVar[bool] = True
+    is_density: ClassVar[bool] = True
 
     @abstractmethod
     def build(self, dim: int, *, rngs: nnx.Rngs) -> Model:

@@ -19,7 +19,6 @@ from sklearn.preprocessing import StandardScaler
 from adbench.broken_flow import LAYERS, PUBLISHED_FIT, broken_score, fitted_planar_flow, log_density_parts, right_score
 from jaxflow.data import ColumnsSpec, DropConstant, Standardize
 from jaxflow.detection import AutoencoderDetector, Detector, FlowDetector, GaussianDetector, Percentile
-from jaxflow.detection.detectors import FIT_THEMSELVES
 from jaxflow.errors import InputError
 from jaxflow.models import (
     MAF,
@@ -158,14 +157,14 @@ def _ours(spec: ModelSpec, *, trim: float = 0.0, noise: float = 0.1) -> Callable
             "calibration_fraction": 0.0,
             "random_state": seed,
         }
-        if isinstance(spec, FIT_THEMSELVES):
+        if spec.fits_itself:
             return GaussianDetector(spec, **common)
         if isinstance(spec, CommitteeSpec):
             return FlowDetector(spec, train=COMMITTEE_FIT.model_copy(update={"trim": trim}), **common)
         common["train"] = FitSpec(
             epochs=1000, steps=1500, learning_rate=2e-3, input_noise=noise, patience=None, trim=trim
         )
-        if isinstance(spec, AutoEncoderSpec | VariationalAutoEncoderSpec):
+        if not spec.is_density:
             return AutoencoderDetector(spec, **common)
         return FlowDetector(spec, **common)
 

@@ -18,15 +18,11 @@ from jaxflow.data.preprocessing.steps import Preprocessing, PreprocessingStep
 from jaxflow.data.tables.frame import Frame
 from jaxflow.errors import InputError
 from jaxflow.models import (
-    CommitteeSpec,
     Dequantized,
     Ensemble,
     EnsembleSpec,
     FlowSpec,
-    GaussianMixtureSpec,
-    KernelDensitySpec,
     Model,
-    PrincipalComponentsSpec,
 )
 
 # What a value that was never seen adds to a score: more than rows score in which there is none.
@@ -230,8 +226,7 @@ class Inputs:
             )
         update: dict[str, Any] = {}
         if self.context_dim:
-            unconditional = GaussianMixtureSpec | KernelDensitySpec | PrincipalComponentsSpec | CommitteeSpec
-            if isinstance(spec, unconditional):
+            if not spec.takes_context:
                 raise InputError(f"a {spec.kind} takes no context, got {self.context_dim} context features")
             update["context_dim"] = self.context_dim
         if isinstance(spec, FlowSpec) and spec.dequantize == "none" and self.on_grid.any():

@@ -18,20 +18,22 @@ from jaxtyping import Array, Float
 from jaxflow.models.classical.expectation_maximization import MixtureParameters, component_log_prob
 from jaxflow.models.classical.gaussian import Gaussian
 from jaxflow.models.classical.gaussian_mixture import GaussianMixture
+from jaxflow.models.model import Model
 
 
 def conditional_terms(
-    model: Gaussian | GaussianMixture, x: Float[Array, "*batch dim"], blocks: Sequence[Sequence[int]]
+    model: Model, x: Float[Array, "*batch dim"], blocks: Sequence[Sequence[int]]
 ) -> Float[Array, "*batch blocks"]:
     """-log p(x_B | rest) of each block in nats, "rest" being all features outside of it.
 
     Args:
-        model: the density.
+        model: the density, a `Gaussian` or a `GaussianMixture`.
         x: rows.
         blocks: the features of each block; together each feature once.
     """
     if isinstance(model, GaussianMixture):
         return _mixture_terms(x, model.parameters(), blocks)
+    assert isinstance(model, Gaussian)
     return _gaussian_terms(x, model.mean[...], model.factor[...], blocks)
 
 

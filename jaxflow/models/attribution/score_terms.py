@@ -1,7 +1,7 @@
 """How much of a row's score each feature carries."""
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias, get_args
+from typing import get_args
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,15 +11,7 @@ from jaxflow.errors import InputError
 from jaxflow.models.attribution.chain_rule import chain_rule_terms, factorises
 from jaxflow.models.attribution.conditional import conditional_terms, summed_by_block
 from jaxflow.models.attribution.replacement import LogSlopes, replacement_terms
-from jaxflow.models.autoencoders.autoencoder import AutoEncoder
-from jaxflow.models.autoencoders.variational_autoencoder import VariationalAutoEncoder
-from jaxflow.models.classical.gaussian import Gaussian
-from jaxflow.models.classical.gaussian_mixture import GaussianMixture
-from jaxflow.models.classical.linear_gaussian import LinearGaussian
-from jaxflow.models.classical.principal_components import PrincipalComponents
-from jaxflow.models.model import Model
-
-TermsMethod: TypeAlias = Literal["chain_rule", "conditional", "squared_error", "reconstruction", "replacement"]
+from jaxflow.models.model import Model, TermsMethod
 
 
 def score_terms(
@@ -69,38 +61,19 @@ def score_terms(
     x, context = model.aligned(x, context)
     blocks = blocks_of(range(x.shape[-1]) if sources is None else sources)
     if chosen == "conditional":
-        if isinstance(model, LinearGaussian):
-            x, context, model = model.without_context(x, context), None, model.residual
-        if isinstance(model, PrincipalComponents):
-            model = model.as_gaussian()
-        assert isinstance(model, Gaussian | GaussianMixture)
-        return conditional_terms(model, x, blocks)
+        density, x = model.as_conditional(x, context)
+        return conditional_terms(density, x, blocks)
     if chosen == "replacement":
         if candidates is None:
             raise InputError("method = 'replacement' needs candidates, which are values of normal rows: got none")
         return replacement_terms(model, x, context, blocks, jnp.asarray(candidates, x.dtype), log_slopes)
-    if chosen == "chain_rule":
-        terms = chain_rule_terms(model, x, context)
-    elif isinstance(model, VariationalAutoEncoder):
-        terms = model.reconstruction_terms(x, context)
-    else:
-        assert isinstance(model, AutoEncoder | PrincipalComponents)
-        terms = (x - model.reconstruct(x, context)) ** 2
+    terms = chain_rule_terms(model, x, context) if chosen == "chain_rule" else model.feature_terms(x, context)
     return summed_by_block(terms, blocks)
 
 
 def term_methods(model: Model) -> tuple[TermsMethod, ...]:
     """The methods by which `score_terms` can explain the model, the default first."""
-    if isinstance(model, AutoEncoder):
-        return ("squared_error", "replacement")
-    if isinstance(model, VariationalAutoEncoder):
-        return ("reconstruction", "replacement")
-    if isinstance(model, PrincipalComponents):
-        methods: tuple[TermsMethod, ...] = ("squared_error", "replacement")
-        return methods if model.scored_by == "reconstruction" else ("conditional", *methods)
-    if isinstance(model, Gaussian | GaussianMixture | LinearGaussian):
-        return ("conditional", "replacement")
-    return ("chain_rule", "replacement") if factorises(model) else ("replacement",)
+    return ("chain_rule", *model.term_methods) if factorises(model) else model.term_methods
 
 
 def chosen_method(model: Model, method: str) -> TermsMethod:

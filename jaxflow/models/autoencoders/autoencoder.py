@@ -1,7 +1,7 @@
 """The autoencoder: rows that a narrow network cannot reproduce are anomalous."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import jax.numpy as jnp
 from flax import nnx
@@ -66,6 +66,15 @@ class AutoEncoder(Model):
         """The features that latent ones stand for; raises `InputError` as `encode` does."""
         return self.decoder(z, self._checked(context))
 
+    @property
+    def term_methods(self):
+        """Squared errors by default, whose mean is the score."""
+        return ("squared_error", "replacement")
+
+    def feature_terms(self, x, context=None):
+        """Squared errors of the reconstruction."""
+        return (x - self.reconstruct(x, context)) ** 2
+
     def reconstruct(
         self, x: Float[Array, "*#batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
     ) -> Float[Array, "*batch dim"]:
@@ -87,6 +96,8 @@ class AutoEncoder(Model):
 
 class AutoEncoderSpec(ModelSpec):
     """Hyperparameters of `AutoEncoder`."""
+
+    is_density: ClassVar[bool] = False
 
     kind: Literal["autoencoder"] = "autoencoder"
     hidden: tuple[Width, ...] = Field(

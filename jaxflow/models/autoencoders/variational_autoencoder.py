@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -145,9 +145,12 @@ class VariationalAutoEncoder(Model):
         """KL(q(z | x) | p(z)) of each row in nats, in closed form."""
         return _kl_from_prior(*self.encode(x, context))
 
-    def reconstruction_terms(
-        self, x: Float[Array, "*#batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
-    ) -> Float[Array, "*batch dim"]:
+    @property
+    def term_methods(self):
+        """Log-densities given the latent features by default."""
+        return ("reconstruction", "replacement")
+
+    def feature_terms(self, x, context=None):
         """-E_q[log p(x_j | z)] of each feature in nats, over the draws; their sum scores by reconstruction."""
         x, context = self.aligned(x, context)
         mean, log_scale = self.encode(x, context)
@@ -164,7 +167,7 @@ class VariationalAutoEncoder(Model):
         self, x: Float[Array, "*#batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
     ) -> Float[Array, "*batch"]:
         """ELBO(x) of each row in nats, over the draws."""
-        return -jnp.sum(self.reconstruction_terms(x, context), axis=-1) - self.kl_divergence(x, context)
+        return -jnp.sum(self.feature_terms(x, context), axis=-1) - self.kl_divergence(x, context)
 
     def importance_bound(
         self, x: Float[Array, "*#batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
@@ -186,13 +189,13 @@ class VariationalAutoEncoder(Model):
         """Minus the quantity that the model is scored by, in nats, `(*batch,)`."""
         x, context = self.aligned(x, context)
         if self.scored_by == "reconstruction_probability":
-            return jnp.sum(self.reconstruction_terms(x, context), axis=-1)
+            return jnp.sum(self.feature_terms(x, context), axis=-1)
         return -(self.lower_bound if self.scored_by == "elbo" else self.importance_bound)(x, context)
 
     def losses(self, x, context=None):
         """-E_q[log p(x | z)] + beta KL of each row, over the draws that it is scored with."""
         x, context = self.aligned(x, context)
-        return jnp.sum(self.reconstruction_terms(x, context), axis=-1) + self.beta * self.kl_divergence(x, context)
+        return jnp.sum(self.feature_terms(x, context), axis=-1) + self.beta * self.kl_divergence(x, context)
 
     def loss(self, x, weight=None, context=None, rngs=None):
         """Weighted mean of the negative bound, over one fresh draw a row; without `rngs`, of `losses`."""
@@ -250,6 +253,8 @@ def _kl_from_prior(
 
 class VariationalAutoEncoderSpec(ModelSpec):
     """Hyperparameters of `VariationalAutoEncoder`."""
+
+    is_density: ClassVar[bool] = False
 
     kind: Literal["vae"] = "vae"
     hidden: tuple[Width, ...] = Field(

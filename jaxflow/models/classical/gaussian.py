@@ -75,6 +75,15 @@ class Gaussian(Density, DirectlyFitted):
         x, _ = self.aligned(x, context)
         return gaussian_log_prob(x, self.mean[...], self.factor[...])
 
+    @property
+    def term_methods(self):
+        """Exact conditional densities by default."""
+        return ("conditional", "replacement")
+
+    def as_conditional(self, x, context=None):
+        """The model itself, and the rows."""
+        return self, x
+
     def sample(self, key, sample_shape=(), context=None):
         """Draws of shape `sample_shape + (dim,)`; raises `InputError` if given a context."""
         sample_shape, _ = self.asked(sample_shape, context)

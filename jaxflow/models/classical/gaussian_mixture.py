@@ -1,7 +1,7 @@
 """A mixture of Gaussians, fitted by expectation-maximization."""
 
 from functools import partial
-from typing import Literal
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -87,6 +87,15 @@ class GaussianMixture(Density, DirectlyFitted):
         x, _ = self.aligned(x, context)
         return mixture_log_prob(x, self.parameters())
 
+    @property
+    def term_methods(self):
+        """Exact conditional densities by default."""
+        return ("conditional", "replacement")
+
+    def as_conditional(self, x, context=None):
+        """The model itself, and the rows."""
+        return self, x
+
     def sample(self, key, sample_shape=(), context=None):
         """Draws of shape `sample_shape + (dim,)`; raises `InputError` if given a context."""
         sample_shape, _ = self.asked(sample_shape, context)
@@ -155,6 +164,9 @@ class GaussianMixture(Density, DirectlyFitted):
 
 class GaussianMixtureSpec(ModelSpec):
     """Hyperparameters of `GaussianMixture`."""
+
+    fits_itself: ClassVar[bool] = True
+    takes_context: ClassVar[bool] = False
 
     kind: Literal["gaussian_mixture"] = "gaussian_mixture"
     components: int = Field(default=8, ge=1, le=MOST_COMPONENTS, description="number of Gaussians")

@@ -1,6 +1,6 @@
 """The hyperparameters of a normal density, with or without a context."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from flax import nnx
 from pydantic import Field, model_validator
@@ -12,6 +12,8 @@ from jaxflow.models.model import ContextWidth, Density, ModelSpec
 
 class GaussianSpec(ModelSpec):
     """Hyperparameters of `Gaussian`."""
+
+    fits_itself: ClassVar[bool] = True
 
     kind: Literal["gaussian"] = "gaussian"
     covariance: GaussianCovariance = Field(default="full", description="form of the covariance matrix")

@@ -1,6 +1,6 @@
 """A Gaussian kernel on each of the training rows."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -134,6 +134,9 @@ class KernelDensity(Density, DirectlyFitted):
 
 class KernelDensitySpec(ModelSpec):
     """Hyperparameters of `KernelDensity`."""
+
+    fits_itself: ClassVar[bool] = True
+    takes_context: ClassVar[bool] = False
 
     kind: Literal["kernel_density"] = "kernel_density"
     rows: int = Field(default=10_000, ge=1, le=1 << 24, description="most training rows that are kept")

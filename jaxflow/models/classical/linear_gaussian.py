@@ -62,6 +62,15 @@ class LinearGaussian(Density, DirectlyFitted):
         x, context = self.aligned(x, context)
         return x - self._shift(context)
 
+    @property
+    def term_methods(self):
+        """Exact conditional densities by default."""
+        return ("conditional", "replacement")
+
+    def as_conditional(self, x, context=None):
+        """The density of the residuals, and the residuals."""
+        return self.residual, self.without_context(x, context)
+
     def sample(self, key, sample_shape=(), context=None):
         """Draws of shape `sample_shape + context.shape[:-1] + (dim,)`."""
         sample_shape, context = self.asked(sample_shape, context)

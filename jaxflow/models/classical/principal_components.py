@@ -1,6 +1,6 @@
 """Principal components: rows off the directions in which normal rows vary are anomalous."""
 
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -122,6 +122,20 @@ class PrincipalComponents(DirectlyFitted):
         gaussian.factor.set_value((upper * jnp.where(jnp.diagonal(upper) < 0, -1.0, 1.0)[:, None]).T)
         return gaussian
 
+    @property
+    def term_methods(self):
+        """By default the terms that make up the score: squared errors, or the densities of the Gaussian it is then."""
+        methods = ("squared_error", "replacement")
+        return methods if self.scored_by == "reconstruction" else ("conditional", *methods)
+
+    def feature_terms(self, x, context=None):
+        """Squared errors of the reconstruction."""
+        return (x - self.reconstruct(x, context)) ** 2
+
+    def as_conditional(self, x, context=None):
+        """The Gaussian of the probabilistic model, and the rows."""
+        return self.as_gaussian(), x
+
     def fit_directly(self, x, weight=None, context=None, *, key):
         """Find mean, directions and variances, and choose what to keep, in place.
 
@@ -194,6 +208,10 @@ def principal_axes(
 
 class PrincipalComponentsSpec(ModelSpec):
     """Hyperparameters of `PrincipalComponents`."""
+
+    fits_itself: ClassVar[bool] = True
+    takes_context: ClassVar[bool] = False
+    is_density: ClassVar[bool] = False
 
     kind: Literal["pca"] = "pca"
     variance: float = Field(

@@ -1,6 +1,6 @@
 """The hyperparameters of a committee."""
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from flax import nnx
 from pydantic import Field
@@ -47,6 +47,8 @@ class CommitteeSpec(ModelSpec):
 
     The defaults are one configuration for tables of any kind.
     """
+
+    takes_context: ClassVar[bool] = False
 
     kind: Literal["committee"] = "committee"
     members: tuple[CommitteeMember, ...] = Field(

@@ -305,15 +305,15 @@ def test_arrays_with_texts_and_frames_are_tables_too():
         ),
         (
             AutoencoderDetector(columns=columns(missing="model")),
-            "columns.missing = model needs a density, and an autoencoder is none: expected median",
+            "columns.missing = model needs a density, and autoencoder is none: expected median",
         ),
         (
             AutoencoderDetector(VariationalAutoEncoderSpec(), columns=columns(missing="model")),
-            "columns.missing = model needs a density, and a variational autoencoder is none: expected median",
+            "columns.missing = model needs a density, and vae is none: expected median",
         ),
         (
             GaussianDetector(PrincipalComponentsSpec(), columns=columns(missing="model")),
-            "columns.missing = model needs a density, and a principal component analysis is none: expected median",
+            "columns.missing = model needs a density, and pca is none: expected median",
         ),
     ],
 )

@@ -238,7 +238,7 @@ def test_variational_autoencoder_terms_are_log_densities_given_the_latent_featur
     assert term_methods(model) == ("reconstruction", "replacement")
     x = normal(8, (5, DIM))
     terms, scores = terms_and_scores(model, x, sources=(0, 0, 1, 2))
-    own = np.asarray(model.reconstruction_terms(x))
+    own = np.asarray(model.feature_terms(x))
     np.testing.assert_allclose(terms, np.stack([own[:, :2].sum(axis=1), own[:, 2], own[:, 3]], axis=1))
     np.testing.assert_allclose(jnp.sum(terms, axis=-1), scores)
 

@@ -126,7 +126,7 @@ def test_divergence_and_terms_are_those_of_distrax():
             reconstructions.append(distrax.Normal(decoded[-1], spread).log_prob(x))
             weights.append(reconstructions[-1].sum(axis=-1) + prior.log_prob(z) - q.log_prob(z))
         terms = -np.mean(reconstructions, axis=0)
-        np.testing.assert_allclose(call(model, "reconstruction_terms", x), terms, rtol=1e-10)
+        np.testing.assert_allclose(call(model, "feature_terms", x), terms, rtol=1e-10)
         np.testing.assert_allclose(call(model, "reconstruct", x), np.mean(decoded, axis=0), rtol=1e-10)
         expected = {
             "reconstruction_probability": terms.sum(axis=1),
@@ -149,7 +149,7 @@ def test_loss_is_a_reconstruction_by_one_draw_and_the_divergence_in_closed_form(
         likelihood = scipy.stats.norm.logpdf(x, decoded, np.sqrt(1 + 1e-3)).sum(axis=1)
         expected = np.average(-likelihood + 0.3 * divergence, weights=weight)
         np.testing.assert_allclose(model.loss(x, weight, rngs=nnx.Rngs(9)), expected, rtol=1e-10)
-        losses = np.asarray(call(model, "reconstruction_terms", x)).sum(axis=1) + 0.3 * divergence
+        losses = np.asarray(call(model, "feature_terms", x)).sum(axis=1) + 0.3 * divergence
         np.testing.assert_allclose(call(model, "losses", x), losses, rtol=1e-10)
         np.testing.assert_allclose(model.loss(x, weight), np.average(losses, weights=weight), rtol=1e-10)
         assert model.loss(x, rngs=nnx.Rngs(1)) != model.loss(x, rngs=nnx.Rngs(2))
