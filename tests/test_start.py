@@ -63,6 +63,7 @@ def test_every_name_can_be_had():
     assert callable(jaxflow.training.side_by_side)
 
 
-def test_a_name_that_there_is_not_is_refused():
-    with pytest.raises(AttributeError, match="no_such"):
-        jaxflow.no_such  # noqa: B018
+@pytest.mark.parametrize("name", ["no_such", "Flows"])
+def test_a_name_that_there_is_not_is_refused(name):
+    with pytest.raises(AttributeError, match=name):
+        getattr(jaxflow, name)

@@ -164,7 +164,7 @@ class ParquetTable(Table):
             raise damaged(self.path, "Parquet", error) from None
 
     def _described(self) -> parquet.ParquetFile:
-        """What the footer says; nothing of the file beside it can be read from this."""
+        """Return what the footer says; nothing of the file beside it can be read from this."""
         return parquet.ParquetFile(pa.BufferReader(self._footer), thrift_container_size_limit=2 * MOST_COLUMNS)
 
     def _batches(

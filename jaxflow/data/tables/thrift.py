@@ -151,5 +151,5 @@ def varint(value: int) -> bytes:
 
 
 def list_header(count: int, kind: int) -> bytes:
-    """What stands before the values of a list."""
+    """Return the bytes that stand before the values of a list."""
     return bytes([count << 4 | kind]) if count < 15 else bytes([0xF0 | kind]) + varint(count)
