@@ -7,12 +7,13 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
+import optax
 from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxflow.config.compiled_programs import make_room_for_programs
-from jaxflow.errors import InputError
+from jaxflow.errors import InputError, shown
 from jaxflow.models.combined.committee import Committee
 from jaxflow.models.combined.ensemble import Ensemble
 from jaxflow.models.model import DirectlyFitted, Model
@@ -22,6 +23,7 @@ from jaxflow.training.engine import epoch as epochs
 from jaxflow.training.engine import flat_parameters as flat
 from jaxflow.training.engine.batch import Batch, as_batch
 from jaxflow.training.engine.loop import run_epochs
+from jaxflow.training.engine.plan import Loss
 from jaxflow.training.engine.precision import check_precision
 from jaxflow.training.feeding.rows_in_memory import Resident
 from jaxflow.training.feeding.sources import Source
@@ -36,6 +38,9 @@ from jaxflow.training.monitoring.history import History, Row
 from jaxflow.training.monitoring.progress import FitProgress
 
 INITIAL_ROWS = 4096  # rows from which layers such as ActNorm take their first values
+
+# Of the spec, what an optimiser of the caller's own decides by itself.
+OPTIMIZER_FIELDS = ("learning_rate", "warmup", "final_learning_rate", "weight_decay", "clip_norm")
 
 AnyModel = TypeVar("AnyModel", bound=Model)
 
@@ -64,6 +69,8 @@ def fit(
     mesh: Mesh | None = None,
     checkpoints: Checkpoints | None = None,
     watchers: Sequence[Watcher] = (),
+    optimizer: optax.GradientTransformation | None = None,
+    loss: Loss | None = None,
 ) -> FitResult:
     """Fit a model to data.
 
@@ -74,9 +81,9 @@ def fit(
 
     Args:
         model: what to fit; not changed.
-        train: rows (n, dim), or a `Batch` with weights and context. Of an ensemble also (members, n, dim), rows of
-            each member's own. Or a `Source` of rows that need not fit into memory; its columns after the first `dim`
-            are the context.
+        train: rows (n, dim), a pair (rows, context), or a `Batch` with weights and context. Of an ensemble also
+            (members, n, dim), rows of each member's own. Or a `Source` of rows that need not fit into memory; its
+            columns after the first `dim` are the context.
         valid: held-out rows in memory, of the same form. Their loss decides which parameters are best and when to stop;
             without them the training loss does.
         spec: epochs, batch size, learning rate and the rest.
@@ -87,6 +94,11 @@ def fit(
         checkpoints: where the state of the fit is saved now and then, and whether to go on from there. A fit that goes
             on gives the very result of one that was never interrupted.
         watchers: are told of every epoch while the fit lasts, such as `LiveFile`, `TensorBoard` and `Trace`.
+        optimizer: takes the steps in place of the built-in AdamW: any gradient transformation of optax. It has a
+            learning rate, decay and clipping of its own, so `spec` may not set these.
+        loss: is lowered in place of the model's own loss: a function `loss(model, batch, rngs)` of the model, a
+            `Batch` whose weights it must heed (rows of weight 0 only fill a batch up), and random streams, which are
+            None on held-out rows. The held-out loss is this one too. A function made anew for each call compiles anew.
 
     Returns:
         The fitted model and the history.
@@ -94,7 +106,8 @@ def fit(
     Raises:
         InputError: if a shape does not fit, a value is not finite, `spec`, `mesh`, `checkpoints` or `watchers` are
             given to a model that fits itself, a source does not suit the model, `spec.precision` is not that of the
-            process, the mesh does not suit the model, or the checkpoints are of another fit.
+            process, the mesh does not suit the model, the checkpoints are of another fit, or `optimizer` or `loss`
+            is none, or cannot be had together with the rest.
         NonFiniteLoss: if a step's loss or gradient was not finite, unless `spec.bad_steps` is "skip". It names epoch,
             step and rows, and its `result` is what would have been returned, with the best parameters so far.
         FloatingPointError: if no step, or no epoch, had a finite loss.
@@ -102,6 +115,11 @@ def fit(
     """
     if spec is not None and not isinstance(model, DirectlyFitted):
         check_precision(spec, model)
+    for name, value in (("train", train), ("valid", valid)):
+        if isinstance(value, FitSpec):
+            raise InputError(f"{name} is a FitSpec, expected rows: fit(model, train, valid, spec, key=key)")
+    if optimizer is not None or loss is not None:
+        _require_own(model, spec, checkpoints, optimizer, loss)
     expected = {"dim": model.dim, "context_dim": model.context_dim}
     if isinstance(model, Ensemble):
         expected["members"] = model.members
@@ -169,7 +187,9 @@ def fit(
     graph, state = nnx.split(model)
     model = nnx.merge(graph, _initialize(state, rows.first_rows(INITIAL_ROWS), init_key, graph=graph))
     nnx.reseed(model, policy="match_shape", dropout=jax.random.fold_in(init_key, 1))
-    plan, fit_state = epochs.start(model, spec, rows.rows, fit_key, mesh, in_parts=rows.parts is not None)
+    plan, fit_state = epochs.start(
+        model, spec, rows.rows, fit_key, mesh, in_parts=rows.parts is not None, optimizer=optimizer, loss=loss
+    )
     rows.place(mesh)
     held_out = held_out if mesh is None else on_all(held_out, mesh)
     alone = progress or watchers or mesh is not None or checkpoints is not None
@@ -205,6 +225,31 @@ def fit(
             f"{spec.learning_rate:g} or data on a smaller scale"
         )
     return result
+
+
+def _require_own(model: Model, spec: FitSpec | None, checkpoints: Any, optimizer: Any, loss: Any) -> None:
+    """Check that a fit can have an optimiser or a loss of the caller's own."""
+    name = "loss" if optimizer is None else "optimizer"
+    if not isinstance(optimizer, optax.GradientTransformation | None):
+        raise InputError(
+            f"optimizer = {shown(optimizer)}: expected a gradient transformation of optax, as optax.adam(1e-3)"
+        )
+    if loss is not None and not callable(loss):
+        raise InputError(f"loss = {shown(loss)}: expected a function of model, batch and rngs")
+    if isinstance(model, DirectlyFitted | Ensemble | Committee):
+        raise InputError(f"{type(model).__name__} takes no {name}: it is for models fitted alone, by gradient steps")
+    if checkpoints is not None:
+        raise InputError(f"a fit with its own {name} takes no checkpoints, which could not tell it from another")
+    if spec is not None and optimizer is not None:
+        taken = [field for field in OPTIMIZER_FIELDS if field in spec.model_fields_set]
+        if taken:
+            raise InputError(
+                f"{taken[0]} of the FitSpec does not act beside an optimizer, which has its own: leave it out"
+            )
+    if spec is not None and loss is not None and spec.trim:
+        raise InputError(
+            "trim of the FitSpec ranks rows by the model's own loss, and the fit has another: leave it out"
+        )
 
 
 @partial(jax.jit, static_argnames="graph")

@@ -54,6 +54,10 @@ class Flow(Density):
         z, log_det = self.bijector.inverse_and_log_det(x, context)
         return jnp.where(infinite, -jnp.inf, self.base.distribution(context).log_prob(drawn_in(z)) + log_det)
 
+    def __call__(self, x: Any, context: Any = None) -> Float[Array, "*batch"]:
+        """Return `log_prob(x, context)`."""
+        return self.log_prob(x, context)
+
     def usable(self, x: Any, context: Any = None) -> tuple[Array, Array | None, Bool[Array, "*batch"]]:
         """Rows and context as the layers take them, and which rows are infinite, with zeros in their place.
 

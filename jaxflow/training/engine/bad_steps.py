@@ -61,7 +61,7 @@ def _examined(state: FitState, batch: Batch, *, plan: Plan) -> Bool[Array, "rows
 
         def loss_of(tree):
             model = plan.model(tree, state.trained.buffers)
-            return model.loss(x[None], None, None if context is None else context[None])
+            return plan.loss_of(model, x[None], jnp.ones(1, x.dtype), None if context is None else context[None])
 
         loss, gradient = jax.value_and_grad(loss_of)(tree)
         return ~(jnp.isfinite(loss) & jnp.isfinite(gradient_norm(flat.flatten(gradient))))

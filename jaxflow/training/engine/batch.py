@@ -41,8 +41,8 @@ def as_batch(data: Any, name: str, *, dim: int, context_dim: int, members: int =
     """Check rows and put them on the device in JAX's default float type.
 
     Args:
-        data: an array (n, dim) or a `Batch` of arrays; for an ensemble also (members, n, dim), and weights of
-            shape (members, n) with either.
+        data: an array (n, dim), a pair of rows and context, or a `Batch` of arrays; for an ensemble also
+            (members, n, dim), and weights of shape (members, n) with either.
         name: what error messages call it.
         dim: the number of features expected.
         context_dim: the number of context features expected; 0 for none.
@@ -51,6 +51,10 @@ def as_batch(data: Any, name: str, *, dim: int, context_dim: int, members: int =
     Raises:
         InputError: if a shape does not fit, there are no rows, a value is not finite, or a weight is negative.
     """
+    if isinstance(data, tuple) and not isinstance(data, Batch) and data and np.ndim(data[0]) > 1:
+        if len(data) != 2:
+            raise InputError(f"{name} is a tuple of {len(data)}, expected a pair (rows, context), or a Batch")
+        data = Batch(data[0], context=data[1])
     batch = data if isinstance(data, Batch) else Batch(data)
     x = _finite(batch.x, name)
     own = bool(members) and x.ndim == 3 and x.shape[0] == members

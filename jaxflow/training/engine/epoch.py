@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
@@ -12,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from jaxflow.networks.matmul_precision import exact_products
 from jaxflow.training.engine import flat_parameters as flat
 from jaxflow.training.engine.batch import Batch
-from jaxflow.training.engine.plan import Knobs, Plan, follows_data, make_plan, split
+from jaxflow.training.engine.plan import Knobs, Loss, Plan, follows_data, make_plan, split
 from jaxflow.training.engine.shuffle import random_order
 from jaxflow.training.engine.step import Totals, Trained, first_trained, no_totals, run_steps
 from jaxflow.training.engine.trim import trimmed, trimmed_loss
@@ -88,11 +89,29 @@ class EpochKeys(NamedTuple):
 
 
 def start(
-    model: nnx.Module, spec: FitSpec, rows: int, key: PRNGKeyArray, mesh: Mesh | None = None, *, in_parts: bool = False
+    model: nnx.Module,
+    spec: FitSpec,
+    rows: int,
+    key: PRNGKeyArray,
+    mesh: Mesh | None = None,
+    *,
+    in_parts: bool = False,
+    optimizer: optax.GradientTransformation | None = None,
+    loss: Loss | None = None,
 ) -> tuple[Plan, FitState]:
     """The plan and the first state for fitting `model` to `rows` rows, in one program an epoch or in several."""
     graph, train_graph, params, buffers = split(model)
-    plan = make_plan(graph, train_graph, params, spec, rows, follows_data=follows_data(model), mesh=mesh)
+    plan = make_plan(
+        graph,
+        train_graph,
+        params,
+        spec,
+        rows,
+        follows_data=follows_data(model),
+        mesh=mesh,
+        optimizer=optimizer,
+        loss=loss,
+    )
     state = first_state(params, buffers, key, Knobs.of(spec), plan=plan)
     if in_parts:
         state = state._replace(part=Part(no_totals(state.best_loss.dtype), jnp.zeros_like(state.epoch)))
@@ -162,8 +181,9 @@ def finish(
         plan: the plan of the fit.
     """
     train_loss = totals.loss / totals.weight
+    unknown = jnp.full_like(train_loss, jnp.nan)
     with exact_products():
-        held_out = jnp.full_like(train_loss, jnp.nan) if valid is None else _evaluate(trained, valid, state.knobs, plan)
+        held_out = unknown if valid is None else _evaluate(trained, valid, state.knobs, plan)
     watched = train_loss if valid is None else held_out
     better = watched < state.best_loss  # False for NaN, so good parameters are never replaced by bad ones
     stale = jnp.where(better, 0, state.stale + 1)
@@ -173,7 +193,9 @@ def finish(
         train_loss=train_loss,
         valid_loss=held_out,
         best_loss=best_loss,
-        learning_rate=plan.learning_rates(state.knobs, state.epoch * plan.steps_per_epoch),
+        learning_rate=unknown
+        if plan.optimizer
+        else plan.learning_rates(state.knobs, state.epoch * plan.steps_per_epoch),
         gradient_norm=totals.norm / totals.taken,
         skipped_steps=totals.skipped,
         stopped=impatient | (trained.bad_step >= 0),
@@ -203,6 +225,6 @@ def _evaluate(trained: Trained, valid: Batch, knobs: Knobs, plan: Plan) -> Float
         return trimmed_loss(trained, valid, knobs.trim, plan)
     model = plan.model(flat.unflatten(trained.judged, plan.layout), trained.buffers)
     blocks = plan.blocks(valid, VALID_ROWS)
-    losses = jax.lax.map(lambda block: model.loss(block.x, block.weight, block.context), blocks)
+    losses = jax.lax.map(lambda block: plan.loss_of(model, block.x, block.weight, block.context), blocks)
     weights = jnp.sum(blocks.weight, axis=1)
     return jnp.sum(weights * losses) / jnp.sum(weights)

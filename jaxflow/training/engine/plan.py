@@ -1,6 +1,7 @@
 """The static side of a fit: what a compiled program is made for."""
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 import optax
@@ -8,10 +9,14 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
+from jaxflow.errors import InputError
 from jaxflow.training.devices.mesh import rows_divided
 from jaxflow.training.engine import flat_parameters as flat
 from jaxflow.training.engine.batch import Batch, Blocks, padded_blocks
 from jaxflow.training.fit_spec import FitSpec
+
+# A loss of the caller's own: the model, a batch whose weights it must heed, random streams in steps and None elsewhere.
+Loss: TypeAlias = Callable[[Any, Batch, nnx.Rngs | None], Array]
 
 
 class Knobs(NamedTuple):
@@ -33,6 +38,10 @@ class Plan(NamedTuple):
     """The static side of a fit: equal plans share one compiled program.
 
     Of the spec's `Knobs` only whether they are zero belongs to it, since what is switched off is left out.
+
+    Attributes:
+        optimizer: takes the steps in place of the built-in AdamW; None for that.
+        loss: is lowered in place of the model's own loss; None for that.
     """
 
     graph: Any
@@ -42,11 +51,22 @@ class Plan(NamedTuple):
     steps_per_epoch: int
     follows_data: bool
     mesh: Mesh | None = None
+    optimizer: optax.GradientTransformation | None = None
+    loss: Loss | None = None
 
     def blocks(self, batch: Batch, rows: int | None = None) -> Blocks:
         """The batch cut into blocks of so many rows, by default those of a step, each divided among the devices."""
         blocks = padded_blocks(batch, min(self.spec.batch_size if rows is None else rows, batch.x.shape[0]))
         return blocks if self.mesh is None else rows_divided(blocks, self.mesh)
+
+    def loss_of(self, model: Any, x: Array, weight: Any = None, context: Any = None, rngs: Any = None) -> Array:
+        """The loss of rows that the fit lowers: the caller's, or the model's own."""
+        if self.loss is None:
+            return model.loss(x, weight, context, rngs)
+        value = self.loss(model, Batch(x, weight, context), rngs)
+        if jnp.shape(value) != ():
+            raise InputError(f"the loss has the shape {jnp.shape(value)}, expected one number for the batch")
+        return value
 
     def model(self, params: Any, buffers: Any, *, training: bool = False):
         """The module with these parameters (a tree) and buffers; `training` switches on what acts in steps alone."""
@@ -108,8 +128,11 @@ def make_plan(
     *,
     follows_data: bool,
     mesh: Mesh | None = None,
+    optimizer: optax.GradientTransformation | None = None,
+    loss: Loss | None = None,
 ) -> Plan:
     """The plan for parameters of these shapes and this many rows."""
     switches = {name: float(getattr(spec, name) > 0) for name in Knobs._fields}
     spec = spec.model_copy(update=switches)
-    return Plan(graph, train_graph, flat.layout_of(params), spec, -(-rows // spec.batch_size), follows_data, mesh)
+    steps = -(-rows // spec.batch_size)
+    return Plan(graph, train_graph, flat.layout_of(params), spec, steps, follows_data, mesh, optimizer, loss)

@@ -33,7 +33,7 @@ def _history_row(number: int, record: Record, validated: bool) -> Row:
         "train_loss": float(record.train_loss),
         "valid_loss": float(record.valid_loss) if validated else None,
         "best_loss": float(record.best_loss),
-        "learning_rate": float(record.learning_rate),
+        "learning_rate": None if math.isnan(record.learning_rate) else float(record.learning_rate),
         "gradient_norm": float(record.gradient_norm),
         "skipped_steps": int(record.skipped_steps),
     }

@@ -12,6 +12,7 @@ from jaxflow.networks.matmul_precision import HIGHEST, products_in
 from jaxflow.training.engine import flat_parameters as flat
 from jaxflow.training.engine.adamw import AdamState, adam_start, adam_step
 from jaxflow.training.engine.batch import Blocks
+from jaxflow.training.engine.own_optimizer import OwnState, own_start, own_step
 from jaxflow.training.engine.plan import Knobs, Plan
 
 
@@ -29,7 +30,7 @@ class Trained(NamedTuple):
 
     params: flat.Flat
     buffers: Any
-    opt_state: AdamState
+    opt_state: AdamState | OwnState
     average: flat.Flat | None
     bad_step: Int[Array, ""]
 
@@ -77,7 +78,11 @@ def no_totals(dtype: Any) -> Totals:
 def first_trained(params: flat.Flat, buffers: Any, plan: Plan) -> Trained:
     """Return the trained state before the first step."""
     average = params if plan.spec.average_decay else None
-    return Trained(params, buffers, adam_start(params), average, jnp.asarray(-1, jnp.int32))
+    if plan.optimizer is None:
+        opt_state = adam_start(params)
+    else:
+        opt_state = own_start(plan.optimizer, flat.unflatten(params, plan.layout))
+    return Trained(params, buffers, opt_state, average, jnp.asarray(-1, jnp.int32))
 
 
 def run_steps(
@@ -134,7 +139,7 @@ def gradient_norm(gradient: flat.Flat) -> Float[Array, ""]:
 
 
 def _step(trained: Trained, inputs: _Inputs, *, plan: Plan, weight_decay: tuple[Array | float, ...]):
-    """One step of AdamW; one whose loss or gradient is not finite changes nothing."""
+    """One step of AdamW or of the caller's optimiser; one whose loss or gradient is not finite changes nothing."""
     params, buffers, opt_state, average, bad_step = trained
     batch = inputs.batch
     noise_key, model_key = jax.random.split(inputs.key)
@@ -142,28 +147,33 @@ def _step(trained: Trained, inputs: _Inputs, *, plan: Plan, weight_decay: tuple[
 
     def loss_of(tree):
         model = plan.model(tree, buffers, training=True)
-        loss = model.loss(x, batch.weight, batch.context, nnx.Rngs(model_key))
+        loss = plan.loss_of(model, x, batch.weight, batch.context, nnx.Rngs(model_key))
         return loss, nnx.split(model, nnx.Param, ...)[2]
 
     tree = flat.unflatten(params, plan.layout)
     with products_in(plan.spec.precision):
         (loss, new_buffers), gradient = jax.value_and_grad(loss_of, has_aux=True)(tree)
-    gradient = flat.flatten(gradient)
-    norm = gradient_norm(gradient)
+    flattened = flat.flatten(gradient)
+    norm = gradient_norm(flattened)
     good = jnp.isfinite(loss) & jnp.isfinite(norm)
     if plan.spec.bad_steps == "stop":
         bad_step = jnp.where(good | (bad_step >= 0), bad_step, inputs.number)
         good &= bad_step < 0
-    clip = jnp.asarray(jnp.inf if plan.spec.clip_norm is None else plan.spec.clip_norm, norm.dtype)
-    params, opt_state = adam_step(
-        params,
-        gradient,
-        opt_state,
-        learning_rate=inputs.learning_rate,
-        gradient_scale=jnp.minimum(1.0, clip / jnp.maximum(norm, jnp.finfo(norm.dtype).tiny)),
-        weight_decay=weight_decay,
-        good=good,
-    )
+    if isinstance(opt_state, OwnState):
+        assert plan.optimizer is not None
+        tree, opt_state = own_step(plan.optimizer, tree, gradient, opt_state, good)
+        params = flat.flatten(tree)
+    else:
+        clip = jnp.asarray(jnp.inf if plan.spec.clip_norm is None else plan.spec.clip_norm, norm.dtype)
+        params, opt_state = adam_step(
+            params,
+            flattened,
+            opt_state,
+            learning_rate=inputs.learning_rate,
+            gradient_scale=jnp.minimum(1.0, clip / jnp.maximum(norm, jnp.finfo(norm.dtype).tiny)),
+            weight_decay=weight_decay,
+            good=good,
+        )
     # Masks and the like come back as the very arrays that went in; left alone, they need not be copied at every step.
     buffers = jax.tree.map(lambda new, old: old if new is old else jnp.where(good, new, old), new_buffers, buffers)
     if average is not None:
