@@ -27,12 +27,13 @@ space := $(empty) $(empty)
 requirement = .$(if $(strip $(1)),[$(subst $(space),$(comma),$(strip $(1)))])
 
 .NOTPARALLEL:
-.PHONY: run test lint clean help remake
+.PHONY: run test lint docs clean help remake
 
 help:
 	@echo "make run     train and evaluate on $(CONFIG), write out/$(notdir $(basename $(CONFIG)))/  (CONFIG=FILE for another)"
 	@echo "make test    run the tests                           (ARGS='tests/config -x' for some of them)"
 	@echo "make lint    check style, format and types"
+	@echo "make docs    build the documentation, docs/_build/html/index.html"
 	@echo "make clean   remove .venv, caches and build leftovers; runs in out/ stay"
 	@echo
 	@echo "XLA_FLAGS= make test compiles the tests' programs as users' are, which takes about 1.5 times as long."
@@ -52,8 +53,13 @@ lint: $(DEVELOPMENT)
 	@$(VENV) -m ruff format --check
 	@$(VENV) -m pyright
 
+# A warning fails the build: each is a link that leads nowhere or a text that is not shown as it was written.
+docs: $(DEVELOPMENT)
+	@$(VENV) -m sphinx -q -W --keep-going -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf .venv docs/_build docs/results .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -not -path './out/*' -exec rm -rf {} +
 
 remake:
@@ -63,7 +69,7 @@ $(RUNTIME): setup.cfg pyproject.toml $(REMAKE)
 	@touch $@
 
 $(DEVELOPMENT): setup.cfg pyproject.toml $(REMAKE)
-	$(call install,jaxflow with what its tests and checks need,test dev $(EXTRA_$(JAX)))
+	$(call install,jaxflow with what its tests and checks need,test dev docs $(EXTRA_$(JAX)))
 	@touch $(RUNTIME) $@
 
 # $(call install,WHAT,EXTRA...) makes .venv if there is none and installs the working tree into it.
