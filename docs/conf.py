@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).parent / "extensions"))
 
 project = "jaxflow"
 author = "The jaxflow authors"
-copyright = "The jaxflow authors"  # noqa: A001
+copyright = "The jaxflow authors"
 release = metadata.version("jaxflow")
 
 extensions = [

@@ -5,7 +5,6 @@ they are copied there for the time of a build, and links of other pages follow t
 """
 
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
