@@ -1,4 +1,4 @@
-"""The layer that CONTRIBUTING.md shows, as a module of the name given there."""
+"""The layer that the page on own layers shows, as a module of the name given there."""
 
 import re
 import sys
@@ -6,7 +6,7 @@ import types
 from pathlib import Path
 
 NAME = "my_layers"
-PAGE = Path(__file__).parents[2] / "CONTRIBUTING.md"
+PAGE = Path(__file__).parents[2] / "docs" / "tutorials" / "own-layer.md"
 
 
 def blocks(language: str) -> list[str]:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
-    """A directory with what CONTRIBUTING.md says to write."""
+    """A directory with what the page on own layers says to write."""
     place = tmp_path_factory.mktemp("own")
     (place / "my_layers.py").write_text(own_layer.blocks("python")[0])
     (place / "own.yaml").write_text(own_layer.blocks("yaml")[0])
