@@ -44,7 +44,7 @@ def python_blocks(text: str) -> list[Block]:
 
 
 def differences(printed: list[str], said: list[str]) -> list[str]:
-    """Printed lines that are not as the page says. Percentages may differ by 1, as rounding is not the same everywhere."""
+    """Printed lines that are not as the page says. Percentages may differ by 1: rounding is not the same everywhere."""
     if len(printed) != len(said):
         return printed
 
