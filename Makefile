@@ -55,7 +55,7 @@ lint: $(DEVELOPMENT)
 
 # A warning fails the build: each is a link that leads nowhere or a text that is not shown as it was written.
 docs: $(DEVELOPMENT)
-	@$(VENV) -m sphinx -q -W --keep-going -b html docs docs/_build/html
+	@$(VENV) -m sphinx -q -E -W --keep-going -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
 clean:

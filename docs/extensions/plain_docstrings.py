@@ -4,15 +4,20 @@ A formula or a table that is set off by indentation or by wide gaps keeps its fo
 what they say. The fields of a spec are listed with their ranges, defaults and one line of help each.
 """
 
+import inspect
 import re
 from typing import Any
 
+from flax import nnx
 from sphinx.application import Sphinx
+from sphinx.util.inspect import stringify_signature
 
 from jaxflow.config.field_help import describe
 from jaxflow.config.spec import Spec
 
 SECTION = re.compile(r"^(Args|Attributes|Examples?|Raises|Returns|Yields|Note):$")
+UNION = re.compile(r"[\w.~]*Annotated\[([^\[\]]*), [\w.~]*FieldInfo\([^()]*\)\]")
+PATH = re.compile(r"~?(?:\w+\.)+(\w+)")
 CODE = re.compile(r"(`[^`]*`)")
 
 
@@ -70,7 +75,7 @@ def fields(spec: type[Spec]) -> list[str]:
 
 
 def _before_napoleon(_: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    lines[:] = keep_forms(lines)
+    lines[:] = keep_forms([line for line in lines if "`__init__.pyi`" not in line])
     if isinstance(thing, type) and issubclass(thing, Spec):
         lines += fields(thing)
 
@@ -79,8 +84,27 @@ def _after_napoleon(_: Sphinx, what: str, name: str, thing: Any, options: Any, l
     lines[:] = escape(lines)
 
 
-def _signature(_: Sphinx, what: str, name: str, thing: Any, *rest: Any) -> tuple[str, None] | None:
-    return ("", None) if isinstance(thing, type) and issubclass(thing, Spec) else None
+def short(annotations: str) -> str:
+    """Annotations as one would write them: an array by its name, a union of specs without what pydantic knows of it."""
+    annotations = annotations.replace("jaxlib._jax.Array", "Array")
+    return UNION.sub(lambda union: PATH.sub(r"\1", union[1]), annotations)
+
+
+def _signature(
+    _: Sphinx, what: str, name: str, thing: Any, options: Any, signature: str | None, returns: str | None
+) -> tuple[str, str | None] | None:
+    if isinstance(thing, type) and issubclass(thing, Spec):
+        return "", None  # its fields are listed
+    if isinstance(thing, type) and issubclass(thing, nnx.Module):  # whose metaclass takes any arguments
+        own = inspect.signature(thing.__init__)
+        own = own.replace(parameters=list(own.parameters.values())[1:])
+        signature = stringify_signature(own, unqualified_typehints=True)
+    return None if signature is None else (short(signature), None if returns is None else short(returns))
+
+
+def _skip(_: Sphinx, what: str, name: str, thing: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out what pydantic and named tuples add by themselves."""
+    return True if name == "model_config" or type(thing).__name__ == "_tuplegetter" else None
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -88,4 +112,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-process-docstring", _before_napoleon, priority=400)
     app.connect("autodoc-process-docstring", _after_napoleon, priority=600)
     app.connect("autodoc-process-signature", _signature)
+    app.connect("autodoc-skip-member", _skip)
     return {"parallel_read_safe": True}

@@ -179,8 +179,8 @@ def _pyod(title: str, name: str, module: str, kind: str, *, seeded: bool = True,
             found = getattr(import_module(f"pyod.models.{module}"), kind)
         except ImportError as error:
             raise InputError(
-                f"detector {name} needs {error.name or 'pyod'}, which is not installed: install torch as the README "
-                "says, then pip install 'jaxflow[bench]'"
+                f"detector {name} needs {error.name or 'pyod'}, which is not installed: pip install torch, "
+                "then pip install 'jaxflow[bench]'"
             ) from None
         seeds = {"random_state": seed} if seeded else {}
 
