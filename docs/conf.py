@@ -22,6 +22,8 @@ extensions = [
 exclude_patterns = ["_build"]
 myst_heading_anchors = 3
 
+highlight_language = "none"  # a block is code of Python where it says so
+
 html_theme = "furo"
 html_title = f"jaxflow {release}"
 html_static_path = ["_static"]

@@ -18,6 +18,7 @@ from jaxflow.config.spec import Spec
 SECTION = re.compile(r"^(Args|Attributes|Examples?|Raises|Returns|Yields|Note):$")
 UNION = re.compile(r"[\w.~]*Annotated\[([^\[\]]*), [\w.~]*FieldInfo\([^()]*\)\]")
 PATH = re.compile(r"~?(?:\w+\.)+(\w+)")
+LONGEST_FORMULA = 80  # in letters
 CODE = re.compile(r"(`[^`]*`)")
 
 
@@ -36,6 +37,11 @@ def _blocks(lines: list[str]) -> list[list[str]]:
     return [block for block in found if block]
 
 
+def apart(line: str) -> list[str]:
+    """What stands in a line with wide gaps between, one below the other if the line is long; not of a table."""
+    return re.split(r" {3,}(?=\S)", line) if len(line) > LONGEST_FORMULA and not _indent(line) else [line]
+
+
 def keep_forms(lines: list[str]) -> list[str]:
     """Mark paragraphs with a form of their own as literal, and name the sections that napoleon knows."""
     result: list[str] = []
@@ -44,7 +50,8 @@ def keep_forms(lines: list[str]) -> list[str]:
             block[0] = "Attributes:"
         formed = any(re.search(r"\S {3,}\S", line) for line in block) or _indent(block[0]) >= 4
         if formed and not SECTION.match(block[0]) and ">>>" not in block[0]:
-            result += ["::", "", *(f"    {line}" for line in block), ""]
+            parts = [part for line in block for part in apart(line)]
+            result += ["::", "", *(f"    {part}" for part in parts), ""]
         else:
             result += [*block, ""]
     return result
