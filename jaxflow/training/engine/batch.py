@@ -51,11 +51,10 @@ def as_batch(data: Any, name: str, *, dim: int, context_dim: int, members: int =
     Raises:
         InputError: if a shape does not fit, there are no rows, a value is not finite, or a weight is negative.
     """
-    if isinstance(data, tuple) and not isinstance(data, Batch) and data and np.ndim(data[0]) > 1:
-        if len(data) != 2:
-            raise InputError(f"{name} is a tuple of {len(data)}, expected a pair (rows, context), or a Batch")
-        data = Batch(data[0], context=data[1])
-    batch = data if isinstance(data, Batch) else Batch(data)
+    parts = _parts(data)
+    if parts is not None and len(parts) != 2:
+        raise InputError(f"{name} is a tuple of {len(parts)}, expected a pair (rows, context), or a Batch")
+    batch: Any = data if isinstance(data, Batch) else Batch(data) if parts is None else Batch(parts[0], None, parts[1])
     x = _finite(batch.x, name)
     own = bool(members) and x.ndim == 3 and x.shape[0] == members
     if not (own or x.ndim == 2) or x.shape[-1] != dim:
@@ -74,6 +73,14 @@ def as_batch(data: Any, name: str, *, dim: int, context_dim: int, members: int =
     if given != (*x.shape[:-1], context_dim):
         raise InputError(f"the context of {name} has shape {given}, expected {(*x.shape[:-1], context_dim)}")
     return Batch(x, weight, context)
+
+
+def _parts(data: Any) -> tuple[Any, ...] | None:
+    """The parts of a plain tuple of arrays; None for anything else, such as rows written as a tuple of tuples."""
+    if not isinstance(data, tuple) or isinstance(data, Batch):
+        return None
+    parts: tuple[Any, ...] = data
+    return parts if parts and np.ndim(parts[0]) > 1 else None
 
 
 def spread_rows(batch: Batch, count: int) -> Int[np.ndarray, "chosen"]:
