@@ -19,6 +19,7 @@ from jaxflow.training import FitSpec
 # In the units of the user's data, where any finite number may be meant.
 IN_UNITS_OF_DATA = {
     "ColumnMap": {"fill"},
+    "Number": {"whole"},
     "Arcsinh": {"centre", "scale"},
     "RankGaussian": {"knots", "scores", "slopes"},
     "Circular": {"period", "origin"},

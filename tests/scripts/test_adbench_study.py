@@ -20,7 +20,7 @@ PUBLISHED = {"kNN": [61, 62, 59, 50, 41], "PlanarFlow": [50, 50.5, 50, 40, 30]}
 
 @pytest.fixture(scope="module")
 def scripts():
-    names = ("adbench_study", "adbench_statistics", "adbench_comparison", "broken_flow", "benchmark_adbench")
+    names = ("adbench_study", "adbench.statistics", "adbench.comparison", "adbench.broken_flow", "benchmark_adbench")
     return {name: script_module(name) for name in names}
 
 
@@ -31,7 +31,7 @@ def study(scripts):
 
 @pytest.fixture(scope="module")
 def statistics(scripts):
-    return scripts["adbench_statistics"]
+    return scripts["adbench.statistics"]
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ def test_a_run_that_has_only_begun(study, runs, tmp_path, sets):
 
 
 def test_published_figures_in_the_repository(study, scripts):
-    published = scripts["adbench_comparison"].read_published(study.PUBLISHED_FILE)
+    published = scripts["adbench.comparison"].read_published(study.PUBLISHED_FILE)
     assert len(published) == 26
     development = DEVELOPMENT_SETS
     assert all(len(cells) == 47 and set(development) <= set(cells) for cells in published.values())
@@ -246,7 +246,7 @@ def test_intervals_cover_and_are_paired(statistics):
 
 
 def test_the_published_score_is_the_log_determinant(scripts):
-    flows = scripts["broken_flow"]
+    flows = scripts["adbench.broken_flow"]
     rng = np.random.default_rng(0)
     base, log_det = rng.normal(size=2500), rng.normal(size=2500)
     broken, right = flows.broken_score(base, log_det), flows.right_score(base, log_det)
@@ -258,7 +258,7 @@ def test_the_published_score_is_the_log_determinant(scripts):
 
 
 def test_one_fit_is_scored_in_both_ways(scripts, study, runs, tmp_path, monkeypatch):
-    flows = scripts["broken_flow"]
+    flows = scripts["adbench.broken_flow"]
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.normal(size=(1100, 2)) * [1, 2], rng.normal(size=(100, 2)) * 5 + 4])
     dataset = Dataset("adbench/wine", x, np.repeat([0, 1], [1100, 100]), ("a", "b"))

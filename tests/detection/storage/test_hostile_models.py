@@ -278,12 +278,12 @@ DESCRIPTIONS = {
     "a variational autoencoder that fills gaps": (
         "vae",
         setting("columns_spec", {"missing": "model"}),
-        "needs a density, and a variational autoencoder is none",
+        "needs a density, and vae is none",
     ),
     "components that fill gaps": (
         "pca",
         setting("columns_spec", {"missing": "model"}),
-        "needs a density, and a principal component analysis is none",
+        "needs a density, and pca is none",
     ),
     "more components than features": ("pca", setting("model", "components", 3), "components = 3 of 3 features"),
     "components without end": ("pca", setting("model", "components", 10**40), "model.components = 10000000000000"),

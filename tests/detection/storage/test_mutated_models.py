@@ -29,7 +29,7 @@ def test_models_that_ask_for_too_much_are_refused_at_once(tmp_path):
     how = {"train": FitSpec(epochs=1), "threshold": Percentile(percentile=50), "calibration_folds": 0}
     FlowDetector(MAF(layers=1, hidden=(4,)), **how).fit(x).save(tmp_path / "saved")
     seed = 0 if TIMES == 1 else random.randrange(1 << 32)
-    program = ROOT / "tests" / "detection" / "mutated_models.py"
+    program = ROOT / "tests" / "detection" / "storage" / "mutated_models.py"
     command = [sys.executable, program, tmp_path / "saved", tmp_path / "tried", seed, MODELS * TIMES]
     done = subprocess.run(
         list(map(str, command)), capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)}

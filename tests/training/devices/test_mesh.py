@@ -21,7 +21,9 @@ PROGRAM = """
     import jax, jax.numpy as jnp, numpy as np
     from flax import nnx
     from jaxflow.models import MAF
-    from jaxflow.training import Batch, FitSpec, ensemble, epoch, fit, fit_ensemble, make_mesh
+    from jaxflow.training import Batch, FitSpec, fit, fit_ensemble, make_mesh
+    from jaxflow.training.engine import epoch
+    from jaxflow.training.many import ensemble
 
     jax.config.update("jax_enable_x64", True)
     rng = np.random.default_rng(0)

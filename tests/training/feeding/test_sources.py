@@ -242,7 +242,7 @@ def compare_small_chunks_with_memory(folder: str, *buffers: int) -> None:
 @pytest.mark.end_to_end
 def test_many_small_chunks_that_fit_are_the_rows_in_memory(tmp_path):
     # In a process whose programs are compiled as a user's are: those of the tests, two here, round a little otherwise.
-    program = "import sys; from tests.training import test_sources as t; "
+    program = "import sys; from tests.training.feeding import test_sources as t; "
     program += "t.compare_small_chunks_with_memory(sys.argv[1], 100, 101, 1000)"
     command, root = [sys.executable, "-c", program, str(tmp_path)], Path(__file__).parents[3]
     environment = os.environ | {"XLA_FLAGS": "", "PYTHONPATH": str(root)}
