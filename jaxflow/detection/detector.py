@@ -414,7 +414,7 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
 
     def export(self, path: str | os.PathLike[str]) -> None:
         """Write one file that scores with JAX alone, on CPUs, GPUs and TPUs; see `jaxflow.detection.storage.export`."""
-        from jaxflow.detection.storage.export import export_detector  # as for saving, most who import this need it not
+        from jaxflow.detection.storage.export import export_detector  # most who import this need it not
 
         export_detector(self, path)
 
