@@ -26,7 +26,7 @@ from jaxflow.experiment.earlier_results import Results, files_there, made_of, re
 from jaxflow.experiment.run import Run, StoppedRun, run_experiment
 from jaxflow.experiment.run_files import TableEntry, has_density_figure, require_writable, write_run
 from jaxflow.experiment.spec import Experiment
-from jaxflow.training import Checkpoints, LiveFile, TensorBoard, Trace, Watcher
+from jaxflow.training import Callback, Checkpoints, LiveFile, Profiler, TensorBoard
 from jaxflow.training.devices.hosts import is_first, join_as_told, wait_for_all
 from jaxflow.training.devices.preemption import listening
 from jaxflow.training.monitoring.checkpoints import discard, has_checkpoints
@@ -182,12 +182,12 @@ def _show(run: Run, title: str, tables: Sequence[TableEntry], out: Path) -> None
     show(f"report: {out / 'report.md'}")
 
 
-def _watchers(folder: Path, options: Namespace) -> list[Watcher]:
-    watchers: list[Watcher] = [LiveFile(folder / "history.csv"), LiveFile(folder / "history.jsonl")]
+def _watchers(folder: Path, options: Namespace) -> list[Callback]:
+    watchers: list[Callback] = [LiveFile(folder / "history.csv"), LiveFile(folder / "history.jsonl")]
     if options.tensorboard:
         watchers.append(TensorBoard(folder / "tensorboard"))
     if options.profile:
-        watchers.append(Trace(folder / "profile"))
+        watchers.append(Profiler(folder / "profile"))
     return watchers
 
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 # A file or folder may import from those before it. The first row stands beside the others, which all import from it.
 LAYERS = [
-    *("errors", "whole_numbers", "atomic_write", "regular_file", "config", "data"),
+    *("errors", "old_names", "whole_numbers", "atomic_write", "regular_file", "config", "data"),
     *("networks", "bijectors", "models", "training", "detection", "compat", "evaluation", "experiment", "top"),
 ]
 # These stand on top of everything, as the scripts do, and nothing in the package imports them.

@@ -14,10 +14,11 @@ from jaxflow.bijectors.planar import Planar
 from jaxflow.bijectors.radial import Radial
 from jaxflow.bijectors.rank_gaussian import RankGaussian
 from jaxflow.bijectors.sigmoid_sum import SigmoidSum
-from jaxflow.bijectors.splines import CircularRationalQuadratic, RationalQuadratic
+from jaxflow.bijectors.splines import CircularRationalQuadratic, RationalQuadraticSpline
 from jaxflow.bijectors.stack import Stack
 from jaxflow.bijectors.sylvester import Sylvester
 from jaxflow.bijectors.transformers import Affine, Shift, SinhArcsinh, Transformer
+from jaxflow.old_names import with_old_names
 
 __all__ = [
     "ActNorm",
@@ -40,7 +41,7 @@ __all__ = [
     "Planar",
     "Radial",
     "RankGaussian",
-    "RationalQuadratic",
+    "RationalQuadraticSpline",
     "Reverse",
     "Rotation",
     "Shift",
@@ -52,3 +53,5 @@ __all__ = [
     "Sylvester",
     "Transformer",
 ]
+
+__getattr__ = with_old_names(__name__, {"RationalQuadratic": "RationalQuadraticSpline"})

@@ -41,7 +41,7 @@ class Bin(NamedTuple):
     after: Float[Array, "*shape"]
 
 
-class RationalQuadratic(Transformer):
+class RationalQuadraticSpline(Transformer):
     """Monotone rational-quadratic spline on [-bound, bound], the identity outside (Durkan et al. 2019, section 3.1).
 
     forward, inside bin k, with t = (z - x_k) / w, s = h / w:
@@ -98,7 +98,7 @@ class RationalQuadratic(Transformer):
 class CircularRationalQuadratic(Transformer):
     """Rational-quadratic spline of the circle onto itself, for angles (Rezende et al. 2020, section 2.1.2).
 
-    forward: x = (spline(z) + phase) modulo the circle        log_det: as `RationalQuadratic`
+    forward: x = (spline(z) + phase) modulo the circle        log_det: as `RationalQuadraticSpline`
 
     The two ends are one point: they share one trained slope, and the phase turns the whole circle. The parameters are K
     widths, K heights, K slopes and the phase. Angles lie in [-half_circle, half_circle]; elsewhere the density is zero.

@@ -36,7 +36,7 @@ from jaxflow.detection.doubts.far_values import far_values
 from jaxflow.detection.doubts.few_rows import fewest_rows, suited
 from jaxflow.detection.doubts.lone_categories import lone_categories
 from jaxflow.detection.explain.explain_mixin import Explaining
-from jaxflow.detection.fit_model import finished
+from jaxflow.detection.fit_model import fit_keeping_best
 from jaxflow.detection.scoring.read_rows import read_rows
 from jaxflow.detection.scoring.row_scorer import RowScorer
 from jaxflow.detection.scoring.score_in_chunks import draw_rows
@@ -268,7 +268,7 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
         model = self.model_spec_.build(self.inputs_.dim, rngs=nnx.Rngs(int(rng.integers(2**31))))
         # All of them: some values may be missing in the part that is fitted.
         model.prepare(z if known is None else self.inputs_.model_rows(known)[0])
-        result, stopped = finished(
+        result, stopped = fit_keeping_best(
             lambda: self._fit_model(model, z, context, rng), numbers.__getitem__, "X, counted from 0"
         )
         self.model_, self.history_ = result

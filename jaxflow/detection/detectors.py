@@ -19,7 +19,7 @@ from jaxflow.detection.check_parameters import columns_spec, require_rows
 from jaxflow.detection.detector import Detector
 from jaxflow.detection.doubts.doubtful_fit import out_of_reach
 from jaxflow.detection.fit_from_source import Remaining, divide, take_rows
-from jaxflow.detection.fit_model import finished, fit_by_gradient
+from jaxflow.detection.fit_model import fit_by_gradient, fit_keeping_best
 from jaxflow.detection.scoring.table_encoder import fit_inputs
 from jaxflow.detection.storage.save_and_load import load_detector
 from jaxflow.detection.thresholds.any_rule import ThresholdRule
@@ -36,7 +36,7 @@ from jaxflow.training.devices.mesh import mesh_for
 from jaxflow.training.engine.batch import Batch
 from jaxflow.training.fit import fit
 from jaxflow.training.fit_spec import FitSpec
-from jaxflow.training.monitoring.callbacks import Watcher
+from jaxflow.training.monitoring.callbacks import Callback
 from jaxflow.training.monitoring.checkpoints import Checkpoints
 
 
@@ -84,7 +84,7 @@ class GradientDetector(Detector):
         progress: bool = False,
         devices: int = 1,
         checkpoints: Checkpoints | None = None,
-        watchers: Sequence[Watcher] = (),
+        watchers: Sequence[Callback] = (),
     ):
         self.model = model
         self.train = train
@@ -138,7 +138,7 @@ class GradientDetector(Detector):
         calibration = rows[np.isin(needed, parts.calibrate)]
         del rows
 
-        result, stopped = finished(
+        result, stopped = fit_keeping_best(
             lambda: fit(model, train, valid, self.train, key=key, **self._how(model)), train.original
         )
         self.model_, self.history_ = result

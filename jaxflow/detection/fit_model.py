@@ -16,7 +16,7 @@ from jaxflow.training.fit import FitResult, fit
 from jaxflow.training.fit_spec import FitSpec
 
 
-def finished(
+def fit_keeping_best(
     fit_model: Callable[[], FitResult], number: Callable[[int], Any], source: str | None = None
 ) -> tuple[FitResult, NonFiniteLoss | None]:
     """The result of a fit, and the error that ended it early if there are parameters to keep all the same.

@@ -16,7 +16,7 @@ from jaxflow.errors import InputError, NonFiniteLoss, counted
 from jaxflow.evaluation.metrics import Metrics, evaluate_scores
 from jaxflow.experiment.spec import Experiment
 from jaxflow.experiment.streamed import streamed_rows
-from jaxflow.training import Checkpoints, Watcher
+from jaxflow.training import Callback, Checkpoints
 
 LABELLED_FRACTION = 0.2  # of the anomalies, for a rule that needs labels, unless the config says otherwise
 
@@ -94,7 +94,7 @@ def run_experiment(
     progress: bool = False,
     devices: int = 1,
     checkpoints: Checkpoints | None = None,
-    watchers: Sequence[Watcher] = (),
+    watchers: Sequence[Callback] = (),
 ) -> Run:
     """Load the data, fit and calibrate the detector, score the test rows.
 

@@ -23,7 +23,7 @@ from jaxflow.detection.check_parameters import DEFAULT_STEPS
 from jaxflow.errors import InputError
 from jaxflow.models import AnyModelSpec
 from jaxflow.training.fit_spec import FitSpec
-from jaxflow.training.monitoring.callbacks import Watcher
+from jaxflow.training.monitoring.callbacks import Callback
 from jaxflow.training.monitoring.checkpoints import Checkpoints
 
 RESERVED_FOLDERS = frozenset({"model", "figures", "evaluation", "checkpoints", "tensorboard", "profile"})
@@ -152,7 +152,7 @@ class Experiment(Spec):
         progress: bool = False,
         devices: int = 1,
         checkpoints: Checkpoints | None = None,
-        watchers: Sequence[Watcher] = (),
+        watchers: Sequence[Callback] = (),
     ) -> Detector:
         """The detector this experiment fits, not fitted yet.
 

@@ -7,26 +7,26 @@ from .fit import FitResult, fit
 from .fit_ensemble import fit_ensemble
 from .fit_spec import FitSpec
 from .many.side_by_side import side_by_side
-from .monitoring.callbacks import LiveFile, TensorBoard, Trace, Watcher
+from .monitoring.callbacks import Callback, LiveFile, Profiler, TensorBoard
 from .monitoring.checkpoints import Checkpoints
 from .monitoring.history import History
 from .search import SearchResult, Trial, search
 
 __all__ = [
     "Batch",
+    "Callback",
     "Checkpoints",
     "FitResult",
     "FitSpec",
     "History",
     "LiveFile",
     "NpyFile",
+    "Profiler",
     "SearchResult",
     "Source",
     "TableFiles",
     "TensorBoard",
-    "Trace",
     "Trial",
-    "Watcher",
     "fit",
     "fit_ensemble",
     "make_mesh",

@@ -25,14 +25,14 @@ from jaxflow.training.engine.batch import Batch, as_batch
 from jaxflow.training.engine.loop import run_epochs
 from jaxflow.training.engine.plan import Loss
 from jaxflow.training.engine.precision import check_precision
-from jaxflow.training.feeding.rows_in_memory import Resident
+from jaxflow.training.feeding.rows_in_memory import RowsInMemory
 from jaxflow.training.feeding.sources import Source
 from jaxflow.training.feeding.streamed_rows import Stream
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.many.committee import fit_committee
 from jaxflow.training.many.ensemble import fit_members
 from jaxflow.training.many.side_by_side import current_meeting
-from jaxflow.training.monitoring.callbacks import Watcher, Watchers
+from jaxflow.training.monitoring.callbacks import Callback, Callbacks
 from jaxflow.training.monitoring.checkpoints import Checkpoints, CheckpointWriter, fit_identity
 from jaxflow.training.monitoring.history import History, Row
 from jaxflow.training.monitoring.progress import FitProgress
@@ -68,7 +68,7 @@ def fit(
     progress: bool = False,
     mesh: Mesh | None = None,
     checkpoints: Checkpoints | None = None,
-    watchers: Sequence[Watcher] = (),
+    watchers: Sequence[Callback] = (),
     optimizer: optax.GradientTransformation | None = None,
     loss: Loss | None = None,
 ) -> FitResult:
@@ -93,7 +93,7 @@ def fit(
             for rounding, and lies on the first device.
         checkpoints: where the state of the fit is saved now and then, and whether to go on from there. A fit that goes
             on gives the very result of one that was never interrupted.
-        watchers: are told of every epoch while the fit lasts, such as `LiveFile`, `TensorBoard` and `Trace`.
+        watchers: are told of every epoch while the fit lasts, such as `LiveFile`, `TensorBoard` and `Profiler`.
         optimizer: takes the steps in place of the built-in AdamW: any gradient transformation of optax. It has a
             learning rate, decay and clipping of its own, so `spec` may not set these.
         loss: is lowered in place of the model's own loss: a function `loss(model, batch, rngs)` of the model, a
@@ -158,9 +158,9 @@ def fit(
     if mesh is not None:
         check_mesh(mesh, model)
 
-    watcher = Watchers([*([FitProgress(spec.epochs)] if progress else []), *watchers])
+    watcher = Callbacks([*([FitProgress(spec.epochs)] if progress else []), *watchers])
     writer = None
-    rows = Stream(train, model, spec) if batch is None else Resident(batch)
+    rows = Stream(train, model, spec) if batch is None else RowsInMemory(batch)
     if checkpoints is not None:
         identity = fit_identity(spec, model, rows.identity(), held_out, key)
         writer = CheckpointWriter(checkpoints, identity)

@@ -15,7 +15,7 @@ from jaxflow.models.model_size import require_memory
 from jaxflow.training.engine.batch import Batch
 from jaxflow.training.fit import FitResult, fit
 from jaxflow.training.fit_spec import FitSpec
-from jaxflow.training.monitoring.callbacks import Watcher
+from jaxflow.training.monitoring.callbacks import Callback
 from jaxflow.training.monitoring.checkpoints import Checkpoints
 
 
@@ -35,7 +35,7 @@ def fit_ensemble(
     progress: bool = False,
     mesh: Mesh | None = None,
     checkpoints: Checkpoints | None = None,
-    watchers: Sequence[Watcher] = (),
+    watchers: Sequence[Callback] = (),
 ) -> FitResult:
     """Fit several flows of one kind in one compiled program.
 

@@ -34,7 +34,7 @@ from jaxflow.bijectors import (
     Planar,
     Radial,
     RankGaussian,
-    RationalQuadratic,
+    RationalQuadraticSpline,
     Reverse,
     Rotation,
     Shift,
@@ -216,7 +216,7 @@ CASES: dict[str, Case] = {
 TRANSFORMERS: dict[str, Callable[[], Transformer]] = {
     "shift": Shift,
     "sinh_arcsinh": SinhArcsinh,
-    "rational_quadratic": lambda: RationalQuadratic(bins=4, bound=2.0, min_bin=0.05, min_slope=0.05),
+    "rational_quadratic": lambda: RationalQuadraticSpline(bins=4, bound=2.0, min_bin=0.05, min_slope=0.05),
     "circular_rational_quadratic": lambda: CircularRationalQuadratic(bins=4, min_bin=0.05, min_slope=0.05),
     "sigmoid_sum": lambda: SigmoidSum(terms=3),
 }

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxflow.bijectors import Affine, MaskedAutoregressive, RationalQuadratic, Shift
+from jaxflow.bijectors import Affine, MaskedAutoregressive, RationalQuadraticSpline, Shift
 from jaxflow.networks import MaskedMLP
 from jaxflow.networks.masked import masked_mlp
 from tests.bijectors.cases import GRAPH, shaken
@@ -55,7 +55,7 @@ def feature_by_feature(layer: MaskedAutoregressive, z, context):
     [(name, "walk") for name in WIRINGS] + [(name, "jacobi") for name in ("own order", "graph, residual, conditional")],
 )
 def test_forward_is_that_of_whole_passes(name, sampling):
-    transformer = RationalQuadratic(bins=3) if name == "two segments" else Affine()
+    transformer = RationalQuadraticSpline(bins=3) if name == "two segments" else Affine()
     made = layer(name, transformer, sampling)
     z = normal(1, (2, 3, made.conditioner.dim))
     context = normal(2, (3, 3)) if made.conditioner.context_dim else None
@@ -160,7 +160,7 @@ def test_jacobi_recovers_from_guesses_that_overflow():
 def test_refusals():
     conditioner = MaskedMLP(3, 2, (8,), rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="takes 8 parameters per feature, the conditioner gives 2"):
-        MaskedAutoregressive(RationalQuadratic(bins=3), conditioner)
+        MaskedAutoregressive(RationalQuadraticSpline(bins=3), conditioner)
     with pytest.raises(ValueError, match="tolerance must be positive, got 0"):
         MaskedAutoregressive(Affine(), conditioner, sampling="jacobi", tolerance=0.0)
     with pytest.raises(ValueError, match="expected a context of 0 features, got 2"):

@@ -6,14 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxflow.bijectors import CircularRationalQuadratic, RationalQuadratic
+from jaxflow.bijectors import CircularRationalQuadratic, RationalQuadraticSpline
 from tests.compiled import normal
 
 BINS = 5
 
 
-def spline(bound: float = 2.0) -> RationalQuadratic:
-    return RationalQuadratic(BINS, bound)
+def spline(bound: float = 2.0) -> RationalQuadraticSpline:
+    return RationalQuadraticSpline(BINS, bound)
 
 
 def parameters(count: int, scale: float = 1.0, rows: int = 1):
@@ -64,13 +64,13 @@ def test_at_the_exact_knots_all_is_finite_and_meets(dtype, scale):
             assert np.isfinite(array).all()
 
 
-@pytest.mark.parametrize("made", [RationalQuadratic(), CircularRationalQuadratic()], ids=["line", "circle"])
+@pytest.mark.parametrize("made", [RationalQuadraticSpline(), CircularRationalQuadratic()], ids=["line", "circle"])
 @pytest.mark.parametrize("scale", [1.0, 3.0, 10.0])
 def test_next_to_knots_and_ends_nothing_is_lost_in_single_precision(made, scale):
     """Rounded sums of bins disagree on where a bin ends, and outside of its bin a steep spline is not monotone."""
     count = 3000
     raw = scale * normal(1, (count, made.num_parameters), jnp.float32)
-    end = made.bound if isinstance(made, RationalQuadratic) else np.float32(made.half_circle)
+    end = made.bound if isinstance(made, RationalQuadraticSpline) else np.float32(made.half_circle)
     last = np.nextafter(np.float32(end), np.float32(0))
     pieces = made._spline(raw)
     for method, sizes in (("forward_and_log_det", pieces.widths), ("inverse_and_log_det", pieces.heights)):
@@ -88,7 +88,7 @@ def test_next_to_knots_and_ends_nothing_is_lost_in_single_precision(made, scale)
 
 def test_where_the_spline_is_steep_its_inverse_loses_no_digits():
     """Of the two forms of the root each loses digits where the other is to be taken."""
-    made = RationalQuadratic(bins=4)
+    made = RationalQuadraticSpline(bins=4)
     raw = jnp.concatenate([jnp.zeros(8), jnp.full(3, 1000.0)])  # slopes of 1000 at the knots
     x = jnp.asarray(np.linspace(-4.9, 4.9, 4001), jnp.float32)
     single, exact = (
@@ -151,4 +151,4 @@ def test_the_phase_turns_the_circle():
 )
 def test_refusals(options, sentence):
     with pytest.raises(ValueError, match=sentence):
-        RationalQuadratic(**{"bins": BINS, "bound": 2.0, **options})
+        RationalQuadraticSpline(**{"bins": BINS, "bound": 2.0, **options})

@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 
 from jaxflow.detection import GaussianDetector, Percentile
-from jaxflow.detection.scoring.frozen_model import Frozen
+from jaxflow.detection.scoring.frozen_model import FrozenModel
 from jaxflow.detection.scoring.score_in_chunks import _draw, _score
 from jaxflow.detection.storage.export import exported_program
 from jaxflow.models import (
@@ -81,7 +81,7 @@ def precisions(text):
 
 @pytest.mark.parametrize("name", SPECS)
 def test_scores_keep_all_bits(name):
-    frozen = Frozen.of(SPECS[name].build(DIM, rngs=nnx.Rngs(0)))
+    frozen = FrozenModel.of(SPECS[name].build(DIM, rngs=nnx.Rngs(0)))
     # The solver of a continuous flow calls Python, which cannot be lowered for a machine that is not there.
     platforms = ("cpu",) if name == "cnf" else ("cuda", "tpu")
     text = program(partial(_score, frozen), jnp.zeros((4, DIM)), None, platforms=platforms)
@@ -90,7 +90,7 @@ def test_scores_keep_all_bits(name):
 
 @pytest.mark.parametrize("name", ["maf", "maf_jacobi", "iaf", "glow", "bnaf", "gaussian", "committee"])
 def test_draws_keep_all_bits(name):
-    frozen = Frozen.of(SPECS[name].build(DIM, rngs=nnx.Rngs(0)))
+    frozen = FrozenModel.of(SPECS[name].build(DIM, rngs=nnx.Rngs(0)))
     assert precisions(program(partial(_draw, frozen, shape=(4,)), jax.random.key(0), None)) <= {ALL_BITS}
 
 
@@ -104,7 +104,7 @@ def test_what_a_user_of_jax_asks_for_reaches_the_model_but_not_what_is_judged(se
     model = SPECS["realnvp"].build(DIM, rngs=nnx.Rngs(0))
     with jax.default_matmul_precision(setting):
         assert ALL_BITS not in precisions(program(model.log_prob, jnp.zeros((4, DIM))))
-        judged = program(partial(_score, Frozen.of(model)), jnp.zeros((4, DIM)), None)
+        judged = program(partial(_score, FrozenModel.of(model)), jnp.zeros((4, DIM)), None)
         assert precisions(judged) == {ALL_BITS}
 
 

@@ -58,7 +58,7 @@ def two(start, folder):
     return begin
 
 
-def finished(processes, code: int = 0):
+def fit_keeping_best(processes, code: int = 0):
     outputs = [process.communicate(timeout=300) for process in processes]
     assert [process.returncode for process in processes] == [code] * len(processes), outputs
     return outputs
@@ -77,8 +77,8 @@ def assert_close(first, second):
 
 @pytest.mark.end_to_end
 def test_two_processes_train_the_model_of_one_and_one_of_them_writes(start, two, folder):
-    finished([start("train", "--config", "few.yaml", "--out", "one", cwd=folder)])
-    outputs = finished(two("train", "--config", "few.yaml", "--out", "both"))
+    fit_keeping_best([start("train", "--config", "few.yaml", "--out", "one", cwd=folder)])
+    outputs = fit_keeping_best(two("train", "--config", "few.yaml", "--out", "both"))
     assert_close(weights(folder / "both"), weights(folder / "one"))
     assert "report: " in outputs[0][0]
     assert "report" not in outputs[1][0]  # JAX's own words on how the processes are connected aside
@@ -96,7 +96,7 @@ def test_one_checkpoint_of_both_from_which_one_process_goes_on(start, two, folde
         assert all(process.poll() is None for process in processes), [process.communicate() for process in processes]
         time.sleep(0.05)
     processes[1].send_signal(signal.SIGTERM)  # one is told, both stop
-    outputs = finished(processes)
+    outputs = fit_keeping_best(processes)
     assert "saved in" in outputs[0][1]
     [last] = sorted(int(child.name) for child in kept.iterdir() if child.name.isdigit())[-1:]
     options = ("--config", "many.yaml", "--out", "both", "--resume", "--quiet", "--checkpoint-seconds", "0.2")
@@ -105,15 +105,15 @@ def test_one_checkpoint_of_both_from_which_one_process_goes_on(start, two, folde
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.terminate()
-    finished([process])
+    fit_keeping_best([process])
 
 
 @pytest.mark.end_to_end
 def test_files_are_divided_among_processes_that_score(start, two, folder):
-    finished([start("train", "--config", "few.yaml", "--out", "one", cwd=folder)])
+    fit_keeping_best([start("train", "--config", "few.yaml", "--out", "one", cwd=folder)])
     options = ("--model", "one/model", "--input", "rows")
-    finished([start("score", *options, "--output", "alone", cwd=folder)])
-    outputs = finished(two("score", *options, "--output", "together"))
+    fit_keeping_best([start("score", *options, "--output", "alone", cwd=folder)])
+    outputs = fit_keeping_best(two("score", *options, "--output", "together"))
     assert [text.count("flagged") for text, _ in outputs] == [2, 1]
     for number in range(3):
         answers = [parquet.read_table(folder / name / f"part{number}.parquet") for name in ("alone", "together")]
@@ -127,7 +127,7 @@ def test_a_file_that_cannot_be_scored_ends_all_processes(two, folder, gaussian):
         table = pa.table(dict(zip(("speed", "weight", "heat"), rows(number, 50).T, strict=True)))
         parquet.write_table(table, folder / "rows" / f"part{number}.parquet")
     (folder / "rows" / "part1.parquet").write_bytes(b"PAR1 broken")
-    outputs = finished(two("score", "--model", gaussian, "--input", "rows", "--output", "answers"), code=2)
+    outputs = fit_keeping_best(two("score", "--model", gaussian, "--input", "rows", "--output", "answers"), code=2)
     assert "part1.parquet: cannot be read as Parquet" in outputs[1][1]
     assert "another process could not score its files" in outputs[0][1]
 

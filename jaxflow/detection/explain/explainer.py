@@ -17,7 +17,7 @@ from jaxflow.detection.explain.explanation import (
 from jaxflow.detection.explain.normal_range import NormalRange
 from jaxflow.detection.explain.row_terms import terms_of_rows
 from jaxflow.detection.explain.term_scale import TermScale
-from jaxflow.detection.scoring.frozen_model import Frozen
+from jaxflow.detection.scoring.frozen_model import FrozenModel
 from jaxflow.detection.scoring.row_scorer import counted_grid
 from jaxflow.detection.scoring.table_encoder import NEVER_SEEN
 from jaxflow.models.attribution.replacement import CANDIDATES, candidate_values
@@ -46,7 +46,7 @@ class Explainer:
         self.detector = detector
         self.method: TermsMethod = chosen_method(detector.model_, method)
         normal = normal_rows(detector)
-        self._model = Frozen.of(detector.model_)
+        self._model = FrozenModel.of(detector.model_)
         # The columns that the model sees, ascending, and for each of its features where in that list its own is.
         self._columns, sources = np.unique(detector.inputs_.sources, return_inverse=True)
         self._sources = sources.tolist()

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxflow.detection.scoring.frozen_model import Frozen
+from jaxflow.detection.scoring.frozen_model import FrozenModel
 from jaxflow.detection.scoring.score_in_chunks import SMALLEST_SHAPE, padded
 from jaxflow.models.attribution.replacement import CANDIDATES, LogSlopes
 from jaxflow.models.attribution.score_terms import TermsMethod, score_terms
@@ -19,7 +19,7 @@ CHUNK_ROWS = 16384  # rows on the device at once, those counted that replacement
 
 
 def terms_of_rows(
-    model: Model | Frozen,
+    model: Model | FrozenModel,
     z: Float[np.ndarray, "n dim"],
     context: Float[np.ndarray, "n context_dim"] | None,
     *,
@@ -36,7 +36,7 @@ def terms_of_rows(
     """
     own = None if log_slopes is None else _by_block(log_slopes, sources)
     theirs = None if candidate_slopes is None else _by_block(candidate_slopes, sources)
-    frozen = Frozen.of(model)
+    frozen = FrozenModel.of(model)
     candidates = padded(candidates, 1)[: len(candidates)]  # a row that only pads would be one more to choose from
     at_once = CHUNK_ROWS // (CANDIDATES if method == "replacement" else 1)
     # Each row is scored so often with replacements that for one alone it is better not to add others.
@@ -61,7 +61,7 @@ def _by_block(slopes: Float[np.ndarray, "n dim"], sources: Sequence[int]) -> Flo
 
 @partial(jax.jit, static_argnames=("method", "sources"))
 def _terms(
-    frozen: Frozen,
+    frozen: FrozenModel,
     rows: Float[Array, "n dim"],
     context: Float[Array, "n context_dim"] | None,
     candidates: Float[Array, "candidates dim"],

@@ -34,7 +34,7 @@ class Structure:
 
 @partial(jax.tree_util.register_dataclass, data_fields=["arrays"], meta_fields=["structure"])
 @dataclass(frozen=True, eq=False)
-class Frozen:
+class FrozenModel:
     """A model taken apart, as an argument of compiled programs; what becomes of the model later is not seen.
 
     Attributes:
@@ -46,9 +46,9 @@ class Frozen:
     structure: Structure
 
     @classmethod
-    def of(cls, model: "Model | Frozen") -> "Frozen":
+    def of(cls, model: "Model | FrozenModel") -> "FrozenModel":
         """The model taken apart, unless it is already."""
-        if isinstance(model, Frozen):
+        if isinstance(model, FrozenModel):
             return model
         graph, state = nnx.split(model)
         arrays, tree = jax.tree.flatten(state)

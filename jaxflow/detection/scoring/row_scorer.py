@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxflow.data.arrays import AnyArray
-from jaxflow.detection.scoring.frozen_model import Frozen
+from jaxflow.detection.scoring.frozen_model import FrozenModel
 from jaxflow.detection.scoring.missing_values import expected_scores
 from jaxflow.detection.scoring.score_in_chunks import log_probs_of_rows, score_rows
 from jaxflow.detection.scoring.table_encoder import NEVER_SEEN, Inputs, grid_of, snapped
@@ -23,14 +23,14 @@ class RowScorer:
 
     def __init__(self, model: Model, inputs: Inputs):
         self.inputs = inputs
-        self._score = partial(score_rows, Frozen.of(model))
+        self._score = partial(score_rows, FrozenModel.of(model))
         self._snap = partial(snapped, model)
         self._grid = counted_grid(model)
         self._normals = self._log_prob = None
         if inputs.imputer is not None and isinstance(model, Density):
             self._normals = model.as_normals()
             if not model.scores_in_nats:
-                self._log_prob = partial(log_probs_of_rows, Frozen.of(model))
+                self._log_prob = partial(log_probs_of_rows, FrozenModel.of(model))
         self._log_slopes = None
         if inputs.encoding.has_slopes and self._grid is not None:
             self._log_slopes = partial(inputs.log_slopes_at, grid=self._grid)

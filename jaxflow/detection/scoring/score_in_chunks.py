@@ -11,7 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxflow.data.arrays import AnyArray
-from jaxflow.detection.scoring.frozen_model import Frozen
+from jaxflow.detection.scoring.frozen_model import FrozenModel
 from jaxflow.models.model import Density, Model
 from jaxflow.networks.matmul_precision import exact_products
 
@@ -20,7 +20,7 @@ SMALLEST_SHAPE = 64  # fewer rows than this are padded to it
 
 
 def score_rows(
-    model: Model | Frozen, z: Float[np.ndarray, "n dim"], context: Float[np.ndarray, "n context_dim"] | None = None
+    model: Model | FrozenModel, z: Float[np.ndarray, "n dim"], context: Float[np.ndarray, "n context_dim"] | None = None
 ) -> Float[np.ndarray, "n"]:
     """The model's scores, as float64.
 
@@ -28,12 +28,12 @@ def score_rows(
     values in `z` are legal and count as very large.
 
     Rows go to the device in chunks padded to a power of two, so that however many calls with however many rows need
-    only a handful of compiled programs. Who calls often with few rows gives a model that is `Frozen`.
+    only a handful of compiled programs. Who calls often with few rows gives a model that is `FrozenModel`.
 
     Raises:
         FloatingPointError: if the model holds a parameter that is not finite.
     """
-    frozen = Frozen.of(model)
+    frozen = FrozenModel.of(model)
     scores = _in_chunks(_score, frozen, z, context)
     unknown = np.isnan(scores)
     if unknown.any():
@@ -45,10 +45,10 @@ def score_rows(
 
 
 def log_probs_of_rows(
-    model: Model | Frozen, z: Float[np.ndarray, "n dim"], context: Float[np.ndarray, "n context_dim"] | None = None
+    model: Model | FrozenModel, z: Float[np.ndarray, "n dim"], context: Float[np.ndarray, "n context_dim"] | None = None
 ) -> Float[np.ndarray, "n"]:
     """The log-densities of rows, as float64, for a model whose scores are something else; as `score_rows` otherwise."""
-    log_probs = _in_chunks(_log_prob, Frozen.of(model), z, context)
+    log_probs = _in_chunks(_log_prob, FrozenModel.of(model), z, context)
     return np.where(np.isnan(log_probs), -np.inf, log_probs)
 
 
@@ -56,7 +56,7 @@ def draw_rows(
     model: Density, key: PRNGKeyArray, count: int, context: Float[np.ndarray, "count context_dim"] | None = None
 ) -> Float[np.ndarray, "count dim"]:
     """Draws from a density, one for each context if there are some, as float64; the same key gives the same rows."""
-    frozen = Frozen.of(model)
+    frozen = FrozenModel.of(model)
     draws = np.empty((count, model.dim))
     for number, start in enumerate(range(0, count, CHUNK_ROWS)):
         size = min(CHUNK_ROWS, count - start)
@@ -87,7 +87,7 @@ def padded_length(rows: int, least: int = SMALLEST_SHAPE) -> int:
 
 
 def _in_chunks(
-    program: Callable[[Frozen, Any, Any], Array], frozen: Frozen, z: np.ndarray, context: np.ndarray | None
+    program: Callable[[FrozenModel, Any, Any], Array], frozen: FrozenModel, z: np.ndarray, context: np.ndarray | None
 ) -> np.ndarray:
     """Return what a program makes of each row, as float64."""
     found = np.empty(len(z))
@@ -107,7 +107,7 @@ def _require_finite(state: Any) -> None:
 
 @jax.jit
 def _score(
-    frozen: Frozen, rows: Float[Array, "n dim"], context: Float[Array, "n context_dim"] | None
+    frozen: FrozenModel, rows: Float[Array, "n dim"], context: Float[Array, "n context_dim"] | None
 ) -> Float[Array, "n"]:
     with exact_products():
         return frozen.model.score(rows, context)
@@ -115,7 +115,7 @@ def _score(
 
 @jax.jit
 def _log_prob(
-    frozen: Frozen, rows: Float[Array, "n dim"], context: Float[Array, "n context_dim"] | None
+    frozen: FrozenModel, rows: Float[Array, "n dim"], context: Float[Array, "n context_dim"] | None
 ) -> Float[Array, "n"]:
     with exact_products():
         return frozen.model.log_prob(rows, context)
@@ -123,7 +123,11 @@ def _log_prob(
 
 @partial(jax.jit, static_argnames="shape")
 def _draw(
-    frozen: Frozen, key: PRNGKeyArray, context: Float[Array | np.ndarray, "count context_dim"] | None, *, shape: Any
+    frozen: FrozenModel,
+    key: PRNGKeyArray,
+    context: Float[Array | np.ndarray, "count context_dim"] | None,
+    *,
+    shape: Any,
 ) -> Float[Array, "count dim"]:
     with exact_products():
         return frozen.model.sample(key, shape, context)

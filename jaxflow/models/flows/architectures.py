@@ -10,7 +10,7 @@ from jaxflow.bijectors import (
     Continuous,
     ElementwiseAffine,
     Inverse,
-    RationalQuadratic,
+    RationalQuadraticSpline,
     Shift,
 )
 from jaxflow.bijectors.continuous import LEAST_TOLERANCE, MOST_PROBES, MOST_STEPS, Solver
@@ -114,7 +114,7 @@ class SplineFlowSpec(ConditionedFlowSpec):
 
     def transformer(self):
         """A spline."""
-        return RationalQuadratic(self.bins, self.bound)
+        return RationalQuadraticSpline(self.bins, self.bound)
 
 
 class NSF(SplineFlowSpec, CouplingFlowSpec):

@@ -135,7 +135,7 @@ class CustomFlow(FlowSpec):
                 given = {**self._context(), **dict(self.options)}
                 yield from planned(dim, **{name: value for name, value in given.items() if name in known})
             else:
-                # Frozen, so hashable.
+                # FrozenModel, so hashable.
                 yield from _traced_arrays(self, dim, str(jnp.result_type(float)))  # pyright: ignore[reportArgumentType]
         except (InputError, MemoryError):
             raise

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from jaxflow.networks.matmul_precision import exact_products
 from jaxflow.training.engine import flat_parameters as flat
 from jaxflow.training.engine.batch import Batch
-from jaxflow.training.engine.plan import Knobs, Loss, Plan, follows_data, make_plan, split
+from jaxflow.training.engine.plan import Loss, Plan, TracedHyperparameters, follows_data, make_plan, split
 from jaxflow.training.engine.shuffle import random_order
 from jaxflow.training.engine.step import Totals, Trained, first_trained, no_totals, run_steps
 from jaxflow.training.engine.trim import trimmed, trimmed_loss
@@ -58,7 +58,7 @@ class FitState(NamedTuple):
     epoch: Int[Array, ""]
     stale: Int[Array, ""]
     stopped: Bool[Array, ""]
-    knobs: Knobs
+    knobs: TracedHyperparameters
     part: Part | None = None
 
 
@@ -112,14 +112,14 @@ def start(
         optimizer=optimizer,
         loss=loss,
     )
-    state = first_state(params, buffers, key, Knobs.of(spec), plan=plan)
+    state = first_state(params, buffers, key, TracedHyperparameters.of(spec), plan=plan)
     if in_parts:
         state = state._replace(part=Part(no_totals(state.best_loss.dtype), jnp.zeros_like(state.epoch)))
     return plan, state
 
 
 @partial(jax.jit, static_argnames="plan")
-def first_state(params: Any, buffers: Any, key: PRNGKeyArray, knobs: Knobs, *, plan: Plan) -> FitState:
+def first_state(params: Any, buffers: Any, key: PRNGKeyArray, knobs: TracedHyperparameters, *, plan: Plan) -> FitState:
     """The state before the first step."""
     flattened = flat.flatten(params)
     return FitState(
@@ -219,7 +219,7 @@ def _chosen(condition: Bool[Array, ""], first: Any, second: Any) -> Any:
     return jax.tree.map(lambda new, old: jnp.where(condition, new, old), first, second)
 
 
-def _evaluate(trained: Trained, valid: Batch, knobs: Knobs, plan: Plan) -> Float[Array, ""]:
+def _evaluate(trained: Trained, valid: Batch, knobs: TracedHyperparameters, plan: Plan) -> Float[Array, ""]:
     """Mean loss over held-out rows, a block at a time; over those left by trimming, if the fit trims."""
     if plan.spec.trim:
         return trimmed_loss(trained, valid, knobs.trim, plan)

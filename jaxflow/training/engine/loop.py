@@ -11,7 +11,7 @@ import numpy as np
 from jaxflow.training.devices import preemption
 from jaxflow.training.engine.epoch import FitState, Record
 from jaxflow.training.engine.records import history_rows, mean_history, mean_row
-from jaxflow.training.monitoring.callbacks import Watcher
+from jaxflow.training.monitoring.callbacks import Callback
 from jaxflow.training.monitoring.checkpoints import CheckpointWriter
 from jaxflow.training.monitoring.history import History
 
@@ -26,7 +26,7 @@ def run_epochs(
     steps_per_epoch: int,
     validated: bool,
     parts: int | None = None,
-    watcher: Watcher,
+    watcher: Callback,
     writer: CheckpointWriter | None = None,
     place: Callable[[Any], Any] = lambda state: state,
 ) -> tuple[FitState, list[History]]:

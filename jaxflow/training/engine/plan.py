@@ -19,7 +19,7 @@ from jaxflow.training.fit_spec import FitSpec
 Loss: TypeAlias = Callable[[Any, Batch, nnx.Rngs | None], Array]
 
 
-class Knobs(NamedTuple):
+class TracedHyperparameters(NamedTuple):
     """Hyperparameters that are numbers of the program, not part of it: another value compiles nothing anew."""
 
     learning_rate: Float[Array, ""]
@@ -28,7 +28,7 @@ class Knobs(NamedTuple):
     trim: Float[Array, ""]
 
     @classmethod
-    def of(cls, spec: FitSpec) -> "Knobs":
+    def of(cls, spec: FitSpec) -> "TracedHyperparameters":
         """Return the traced hyperparameters of `spec`, as arrays."""
         dtype = jnp.result_type(float)
         return cls(*(jnp.asarray(getattr(spec, name), dtype) for name in cls._fields))
@@ -37,7 +37,7 @@ class Knobs(NamedTuple):
 class Plan(NamedTuple):
     """The static side of a fit: equal plans share one compiled program.
 
-    Of the spec's `Knobs` only whether they are zero belongs to it, since what is switched off is left out.
+    Of the spec's `TracedHyperparameters` only whether they are zero belongs to it, since what is switched off is left out.
 
     Attributes:
         optimizer: takes the steps in place of the built-in AdamW; None for that.
@@ -78,7 +78,7 @@ class Plan(NamedTuple):
         """Number of steps of the whole fit."""
         return self.spec.epochs * self.steps_per_epoch
 
-    def learning_rates(self, knobs: Knobs, steps: Int[Array, "*steps"]) -> Float[Array, "*steps"]:
+    def learning_rates(self, knobs: TracedHyperparameters, steps: Int[Array, "*steps"]) -> Float[Array, "*steps"]:
         """The learning rate after so many steps."""
         share = optax.warmup_cosine_decay_schedule(
             init_value=1.0 if self.spec.warmup == 0 else 0.0,
@@ -89,7 +89,7 @@ class Plan(NamedTuple):
         )
         return knobs.learning_rate * jnp.asarray(share(steps), knobs.learning_rate.dtype)
 
-    def input_noises(self, knobs: Knobs, steps: Int[Array, "*steps"]) -> Float[Array, "*steps"]:
+    def input_noises(self, knobs: TracedHyperparameters, steps: Int[Array, "*steps"]) -> Float[Array, "*steps"]:
         """The standard deviation of the input noise after so many steps."""
         done = steps / max(1, self.steps - 1)
         return knobs.input_noise * (1 + (self.spec.final_input_noise - 1) * done).astype(knobs.input_noise.dtype)
@@ -132,7 +132,7 @@ def make_plan(
     loss: Loss | None = None,
 ) -> Plan:
     """The plan for parameters of these shapes and this many rows."""
-    switches = {name: float(getattr(spec, name) > 0) for name in Knobs._fields}
+    switches = {name: float(getattr(spec, name) > 0) for name in TracedHyperparameters._fields}
     spec = spec.model_copy(update=switches)
     steps = -(-rows // spec.batch_size)
     return Plan(graph, train_graph, flat.layout_of(params), spec, steps, follows_data, mesh, optimizer, loss)

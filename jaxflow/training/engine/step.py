@@ -13,7 +13,7 @@ from jaxflow.training.engine import flat_parameters as flat
 from jaxflow.training.engine.adamw import AdamState, adam_start, adam_step
 from jaxflow.training.engine.batch import Blocks
 from jaxflow.training.engine.own_optimizer import OwnState, own_start, own_step
-from jaxflow.training.engine.plan import Knobs, Plan
+from jaxflow.training.engine.plan import Plan, TracedHyperparameters
 
 
 class Trained(NamedTuple):
@@ -89,7 +89,7 @@ def run_steps(
     trained: Trained,
     blocks: Blocks,
     key: PRNGKeyArray,
-    knobs: Knobs,
+    knobs: TracedHyperparameters,
     plan: Plan,
     *,
     epoch: Int[Array, ""],

@@ -15,7 +15,7 @@ from jaxflow.training.engine.epoch import FitState, Record, run_epoch
 from jaxflow.training.engine.plan import Plan
 
 
-class Resident:
+class RowsInMemory:
     """Rows in memory: an epoch is one program.
 
     Attributes:

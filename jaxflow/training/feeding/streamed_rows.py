@@ -20,7 +20,7 @@ from jaxflow.training.devices.mesh import from_hosts, gathered, on_all
 from jaxflow.training.engine.bad_steps import blamed, rows_of_step
 from jaxflow.training.engine.batch import Batch
 from jaxflow.training.engine.epoch import EpochKeys, FitState, Part, Record, finish
-from jaxflow.training.engine.plan import Knobs, Plan, follows_data
+from jaxflow.training.engine.plan import Plan, TracedHyperparameters, follows_data
 from jaxflow.training.engine.precision import floats_of
 from jaxflow.training.engine.shuffle import random_order
 from jaxflow.training.engine.step import Totals, Trained, run_steps
@@ -247,7 +247,7 @@ def _run_block(
     rows: Batch,
     shuffle_key: PRNGKeyArray,
     steps_key: PRNGKeyArray,
-    knobs: Knobs,
+    knobs: TracedHyperparameters,
     epoch: Int[Array, ""],
     first: Int[Array, ""],
     *,

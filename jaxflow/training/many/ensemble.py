@@ -19,11 +19,11 @@ from jaxflow.training.engine import flat_parameters as flat
 from jaxflow.training.engine.bad_steps import explained
 from jaxflow.training.engine.batch import Batch, spread_rows
 from jaxflow.training.engine.loop import run_epochs
-from jaxflow.training.engine.plan import Knobs, Plan, follows_data, make_plan, split
+from jaxflow.training.engine.plan import Plan, TracedHyperparameters, follows_data, make_plan, split
 from jaxflow.training.engine.records import mean_history
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.many.members import advance_members, member_axes, take_turns
-from jaxflow.training.monitoring.callbacks import Watcher
+from jaxflow.training.monitoring.callbacks import Callback
 from jaxflow.training.monitoring.checkpoints import CheckpointWriter
 from jaxflow.training.monitoring.history import History
 
@@ -36,7 +36,7 @@ def fit_members(
     *,
     initial_rows: int,
     key: PRNGKeyArray,
-    watcher: Watcher,
+    watcher: Callback,
     mesh: Mesh | None = None,
     writer: CheckpointWriter | None = None,
 ) -> tuple[Ensemble, History, NonFiniteLoss | None]:
@@ -168,15 +168,18 @@ def _first_rows(train: Batch, axes: Batch, count: int) -> Batch:
     return Batch(*(first(array, axis) for array, axis in parts))
 
 
-def _knobs(model: Ensemble, spec: FitSpec) -> Knobs:
+def _knobs(model: Ensemble, spec: FitSpec) -> TracedHyperparameters:
     own = {
         "learning_rate": model.learning_rates,
         "weight_decay": model.weight_decays,
         "input_noise": model.input_noises,
     }
     dtype = jnp.result_type(float)
-    return Knobs(
-        *(jnp.asarray(own.get(name) or (getattr(spec, name),) * model.members, dtype) for name in Knobs._fields)
+    return TracedHyperparameters(
+        *(
+            jnp.asarray(own.get(name) or (getattr(spec, name),) * model.members, dtype)
+            for name in TracedHyperparameters._fields
+        )
     )
 
 

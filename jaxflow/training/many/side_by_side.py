@@ -18,7 +18,7 @@ from jaxflow.training.engine.loop import run_epochs
 from jaxflow.training.engine.plan import Plan
 from jaxflow.training.engine.precision import floats_of
 from jaxflow.training.many.members import advance_members, member_axes, take_turns
-from jaxflow.training.monitoring.callbacks import Watchers
+from jaxflow.training.monitoring.callbacks import Callbacks
 from jaxflow.training.monitoring.history import History
 
 T = TypeVar("T")
@@ -164,7 +164,7 @@ def _run(alike: Sequence[_Fit]) -> list[tuple[FitState, History]]:
         "epochs": first.plan.spec.epochs,
         "validated": first.valid is not None,
         "steps_per_epoch": first.plan.steps_per_epoch,
-        "watcher": Watchers([]),
+        "watcher": Callbacks([]),
     }
     if len(alike) == 1:
         state, (history,) = run_epochs(

@@ -16,10 +16,10 @@ from jaxflow.errors import InputError
 from jaxflow.training.monitoring.history import Row, json_line
 
 
-class Watcher:
+class Callback:
     """Is told of every epoch between `__enter__` and `__exit__`; this one makes nothing of it."""
 
-    def __enter__(self) -> "Watcher":
+    def __enter__(self) -> "Callback":
         """The fit begins."""
         return self
 
@@ -40,14 +40,14 @@ class Watcher:
         """So much of an epoch (from 1) is over, where rows come from files and an epoch may be long."""
 
 
-class Watchers(Watcher):
+class Callbacks(Callback):
     """Several as one."""
 
-    def __init__(self, watchers: Sequence[Watcher]):
+    def __init__(self, watchers: Sequence[Callback]):
         self.watchers = watchers
         self.contexts = ExitStack()
 
-    def __enter__(self) -> "Watchers":
+    def __enter__(self) -> "Callbacks":
         """Begin with the first, end with the last."""
         for watcher in self.watchers:
             self.contexts.enter_context(watcher)
@@ -75,7 +75,7 @@ class Watchers(Watcher):
             watcher.partway(epoch, share)
 
 
-class LiveFile(Watcher):
+class LiveFile(Callback):
     """The history as a file that grows a line an epoch: `.csv`, or `.jsonl` with an object a line.
 
     A number that is not finite is null in JSON, which has none. What was in the file before is replaced.
@@ -135,7 +135,7 @@ EVENTS = "events.out.tfevents.*"
 TAGS = {"train_loss": "loss/train", "valid_loss": "loss/valid", "best_loss": "loss/best"}
 
 
-class TensorBoard(Watcher):
+class TensorBoard(Callback):
     """The history as TensorBoard event files in a directory; needs the extra `tensorboard`.
 
     Raises:
@@ -174,7 +174,7 @@ class TensorBoard(Watcher):
                 self.writer.add_scalar(TAGS.get(name, f"fit/{name}"), value, row["epoch"])
 
 
-class Trace(Watcher):
+class Profiler(Callback):
     """A JAX trace of a few epochs, for TensorBoard's profiler or Perfetto.
 
     The first epochs of a run compile, so it begins after the first one that the run has made.
@@ -187,7 +187,7 @@ class Trace(Watcher):
     def __init__(self, directory: str | os.PathLike[str], epochs: int = 3):
         self.directory, self.epochs = Path(directory), epochs
 
-    def __enter__(self) -> "Trace":
+    def __enter__(self) -> "Profiler":
         """Begin to count."""
         self.seen, self.running = 0, False
         return self

@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jaxflow.config.printing import Nowhere, write_line
-from jaxflow.training.monitoring.callbacks import Watcher
+from jaxflow.training.monitoring.callbacks import Callback
 from jaxflow.training.monitoring.history import Row
 
 SECONDS_BETWEEN_LINES = 5.0
 
 
-class FitProgress(Watcher):
+class FitProgress(Callback):
     """A bar with loss, best loss, epochs and time left; plain lines where the stream is no terminal.
 
     Args:

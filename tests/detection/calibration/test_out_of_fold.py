@@ -6,7 +6,7 @@ from jaxflow.detection import BestF1, FlowDetector, GaussianDetector, Percentile
 from jaxflow.detection.calibration.out_of_fold import divide_folds, fold_count
 from jaxflow.errors import InputError, NonFiniteLoss
 from jaxflow.models import MAF, GaussianSpec
-from jaxflow.training import Checkpoints, FitSpec, NpyFile, Watcher
+from jaxflow.training import Callback, Checkpoints, FitSpec, NpyFile
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 FLOW = MAF(layers=1, hidden=(4,))
@@ -124,7 +124,7 @@ def test_a_column_constant_in_one_fold_alone_counts_in_all():
 def test_only_the_last_fit_is_shown_and_kept(tmp_path, capsys):
     told = []
 
-    class Told(Watcher):
+    class Told(Callback):
         def update(self, row):
             told.append(row["epoch"])
 

@@ -10,7 +10,7 @@ from flax import nnx
 from jaxflow.detection import FlowDetector, GivenThreshold
 from jaxflow.detection.explain import row_terms
 from jaxflow.detection.scoring import score_in_chunks as scoring
-from jaxflow.detection.scoring.frozen_model import Frozen
+from jaxflow.detection.scoring.frozen_model import FrozenModel
 from jaxflow.detection.scoring.row_scorer import RowScorer
 from jaxflow.detection.serving.score_records import RecordAnswers, adaptive_threshold
 from jaxflow.errors import InputError
@@ -73,11 +73,11 @@ def test_what_is_prepared_scores_the_same(flow):
 
 
 def test_structures_are_equal_where_their_models_are(flow):
-    first, second = Frozen.of(flow.model_), Frozen.of(flow.model_)
-    assert Frozen.of(first) is first
+    first, second = FrozenModel.of(flow.model_), FrozenModel.of(flow.model_)
+    assert FrozenModel.of(first) is first
     assert first.structure == second.structure
     assert hash(first.structure) == hash(second.structure)
-    other = Frozen.of(MAF(layers=2, hidden=(5,)).build(3, rngs=nnx.Rngs(0)))
+    other = FrozenModel.of(MAF(layers=2, hidden=(5,)).build(3, rngs=nnx.Rngs(0)))
     assert first.structure != other.structure
     assert first.structure != flow.model_
 

@@ -18,7 +18,7 @@ from pyarrow import csv, parquet
 from jaxflow.errors import InputError, NonFiniteLoss, Preempted
 from jaxflow.models import MAF, EnsembleSpec, Gaussian, Model, RealNVP, state_arrays
 from jaxflow.models.model import weighted_mean
-from jaxflow.training import Batch, Checkpoints, FitSpec, NpyFile, TableFiles, Watcher, fit
+from jaxflow.training import Batch, Callback, Checkpoints, FitSpec, NpyFile, TableFiles, fit
 from jaxflow.training.devices import preemption
 from jaxflow.training.engine.epoch import EpochKeys
 from jaxflow.training.feeding import streamed_rows as stream
@@ -155,7 +155,7 @@ def _adam(means, spec):
 def test_a_watcher_is_told_of_every_block_but_the_last_of_an_epoch(folder):
     told = []
 
-    class Listener(Watcher):
+    class Listener(Callback):
         def partway(self, epoch, share):
             told.append((epoch, share))
 

@@ -14,7 +14,7 @@ from tensorboardX.proto import event_pb2
 
 from jaxflow.errors import InputError
 from jaxflow.models import MAF, EnsembleSpec, Gaussian, ModelSpec
-from jaxflow.training import Checkpoints, FitSpec, LiveFile, TensorBoard, Trace, Watcher, fit
+from jaxflow.training import Callback, Checkpoints, FitSpec, LiveFile, Profiler, TensorBoard, fit
 
 ROWS = np.random.default_rng(0).normal(size=(2, 60, 2))
 FLOW = MAF(layers=1, hidden=(8,))
@@ -26,7 +26,7 @@ def fitted(*watchers, spec: ModelSpec = FLOW, **how):
     return fit(model, ROWS[0], ROWS[1], SPEC, key=jax.random.key(0), watchers=watchers, **how)
 
 
-class Reader(Watcher):
+class Reader(Callback):
     """Reads a file after each epoch."""
 
     def __init__(self, path):
@@ -39,7 +39,7 @@ class Reader(Watcher):
 def test_every_epoch_is_told_as_it_stands_in_the_history():
     told = []
 
-    class Listener(Watcher):
+    class Listener(Callback):
         def update(self, row):
             told.append(row)
 
@@ -136,16 +136,16 @@ def test_tensorboard_without_its_package_is_refused(tmp_path, monkeypatch):
 
 
 def test_a_trace_holds_epochs_after_the_first(tmp_path):
-    fitted(Trace(tmp_path, epochs=2))
+    fitted(Profiler(tmp_path, epochs=2))
     assert list(tmp_path.rglob("*.xplane.pb"))
 
 
 def test_a_trace_of_nothing_is_told(tmp_path):
-    with pytest.warns(UserWarning, match="no profile was written to .*: no epoch was made"), Trace(tmp_path):
+    with pytest.warns(UserWarning, match="no profile was written to .*: no epoch was made"), Profiler(tmp_path):
         pass
     assert not list(tmp_path.iterdir())
 
 
 def test_a_model_that_fits_itself_is_not_watched():
     with pytest.raises(InputError, match="Gaussian fits itself, at once, and takes no watchers"):
-        fit(Gaussian(2), ROWS[0], key=jax.random.key(0), watchers=[Watcher()])
+        fit(Gaussian(2), ROWS[0], key=jax.random.key(0), watchers=[Callback()])

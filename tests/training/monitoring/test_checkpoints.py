@@ -17,7 +17,7 @@ from jaxflow.models import MAF, EnsembleSpec, Gaussian
 from jaxflow.training import Batch, Checkpoints, FitSpec, fit
 from jaxflow.training.devices.preemption import listening
 from jaxflow.training.monitoring import checkpoints
-from jaxflow.training.monitoring.callbacks import Watcher
+from jaxflow.training.monitoring.callbacks import Callback
 from jaxflow.training.monitoring.checkpoints import discard, has_checkpoints
 
 ROWS = np.random.default_rng(0).normal(1.0, 2.0, size=(3, 60, 2))
@@ -220,7 +220,7 @@ def test_a_model_that_fits_itself_takes_none(tmp_path):
         fit(Gaussian(2), ROWS[0], key=jax.random.key(0), checkpoints=Checkpoints(directory=tmp_path))
 
 
-class Sender(Watcher):
+class Sender(Callback):
     """Sends SIGTERM to its own process after the second epoch."""
 
     def update(self, row):
