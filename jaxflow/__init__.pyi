@@ -1,7 +1,7 @@
 """Normalizing flows in pure JAX that learn the density of normal data and flag what is improbable."""
 
 from . import bijectors, data, detection, evaluation, models, networks, training
-from .detection import AutoencoderDetector, FlowDetector, GaussianDetector, load
+from .detection import AnomalyDetector, AutoencoderDetector, FlowDetector, GaussianDetector, load
 from .errors import InputError
 from .models import Flow
 from .training import fit
@@ -9,6 +9,7 @@ from .training import fit
 __version__: str
 
 __all__ = [
+    "AnomalyDetector",
     "AutoencoderDetector",
     "Flow",
     "FlowDetector",

@@ -3,7 +3,7 @@
 from .calibration.conformal import benjamini_hochberg
 from .calibration.contamination import Contamination, ContaminationWarning, contamination_estimate
 from .detector import Detector
-from .detectors import AutoencoderDetector, FlowDetector, GaussianDetector, load
+from .detectors import AnomalyDetector, AutoencoderDetector, FlowDetector, GaussianDetector, load
 from .doubts.doubtful_fit import DoubtfulFit
 from .explain.counterfactual import Counterfactual
 from .explain.explanation import Explanation, Reason
@@ -24,6 +24,7 @@ from .thresholds.any_rule import (
 from .thresholds.spot import DriftSpot, Spot
 
 __all__ = [
+    "AnomalyDetector",
     "AnyThresholdRule",
     "AutoencoderDetector",
     "BestF1",

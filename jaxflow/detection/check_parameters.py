@@ -43,6 +43,11 @@ def checked_parameters(detector: Any, spec: Any) -> tuple[Any, tuple[Preprocessi
     train = getattr(detector, "train", None)
     if not isinstance(train, FitSpec | None):
         raise InputError(f"train = {train!r}: expected a FitSpec")
+    if spec.fits_itself:
+        for name, nothing in (("train", None), ("checkpoints", None), ("watchers", ()), ("devices", 1)):
+            value = getattr(detector, name, nothing)
+            if value != nothing:
+                raise InputError(f"{name} = {value!r:.80}: {spec.kind} fits itself, at once, expected {nothing!r}")
     return spec, steps, checked_rule(DEFAULT_RULE if detector.threshold is None else detector.threshold)
 
 

@@ -197,7 +197,8 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
 
         self.inputs_ = fit_inputs(x[learn], columns_spec(self), steps)
         codes = self.inputs_.encoding.codes(x)
-        fewest = fewest_rows(len(learn), folds, getattr(self, "validation_fraction", 0.0))
+        validation = 0.0 if spec.fits_itself else getattr(self, "validation_fraction", 0.0)
+        fewest = fewest_rows(len(learn), folds, validation)
         self._suit(spec, codes, learn, len(learn), fewest)
         stopped = self._learn(x[learn], rng, normal[learn])
         self.keep_normal_rows(codes[calibrate])

@@ -1,4 +1,4 @@
-"""The three detectors, and loading whichever was saved."""
+"""The detectors, and loading whichever was saved."""
 
 import os
 from collections.abc import Sequence
@@ -27,6 +27,7 @@ from jaxflow.errors import InputError
 from jaxflow.models import (
     MAF,
     AutoEncoderSpec,
+    CommitteeSpec,
     GaussianSpec,
     Model,
     ModelSpec,
@@ -34,18 +35,24 @@ from jaxflow.models import (
 from jaxflow.models.model_size import require_memory
 from jaxflow.training.devices.mesh import mesh_for
 from jaxflow.training.engine.batch import Batch
-from jaxflow.training.fit import fit
+from jaxflow.training.fit import FitResult, fit
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.monitoring.callbacks import Callback
 from jaxflow.training.monitoring.checkpoints import Checkpoints
 
 
-class GradientDetector(Detector):
-    """A detector whose model is fitted by gradient steps.
+class AnomalyDetector(Detector):
+    """Flags rows that a model fitted to normal rows finds improbable, whatever kind of model that is.
+
+    >>> AnomalyDetector().get_params()["calibration_fraction"]
+    0.2
 
     Args:
-        model: the spec of the model.
-        train: how it is fitted; `FitSpec()` by default.
+        model: the spec of the model, of any kind; by default a `CommitteeSpec`, the best on tables of many kinds. It
+            keeps up to 10,000 of the rows; a flow alone (`FlowDetector`) is quicker to score and smaller to save.
+        train: how it is fitted by gradient steps; by default `FitSpec()`, for a committee its own. None for models that
+            fit themselves, to which `validation_fraction`, `progress`, `devices`, `checkpoints` and `watchers` mean
+            nothing either.
         columns: what the columns hold, which are the context of the others, and what becomes of missing values; by
             default all is inferred, there is no context, and no value may be missing.
         preprocessing: steps before the model; by default constant columns are dropped and the others standardised.
@@ -100,10 +107,18 @@ class GradientDetector(Detector):
         self.checkpoints = checkpoints
         self.watchers = watchers
 
+    def _model_spec(self):
+        spec = CommitteeSpec() if self.model is None else self.model
+        return _expect(self, spec, isinstance(spec, ModelSpec), "the spec of a model, such as MAF()")
+
     def _fit_model(self, model, rows, context, rng):
+        if self.model_spec_.fits_itself:
+            return _fit_at_once(model, rows, context, rng)
         return fit_by_gradient(model, rows, context, self.train, self.validation_fraction, rng, **self._how(model))
 
     def _fit_source(self, spec, steps, rule, source):
+        if spec.fits_itself:
+            raise InputError(f"{spec.kind} fits itself, to rows in memory, not to a source")
         if rule.needs_labels:
             raise InputError(
                 f"the threshold rule {rule.kind} needs labels, and a source has none: calibrate afterwards"
@@ -168,11 +183,11 @@ class GradientDetector(Detector):
         }
 
 
-class FlowDetector(GradientDetector):
+class FlowDetector(AnomalyDetector):
     """Flags rows of low density under a normalizing flow fitted to normal rows.
 
     `model` is a `FlowSpec` such as `MAF()`, the default, an `EnsembleSpec` of several, or a `CommitteeSpec` of flows
-    and other densities. Parameters as in `GradientDetector`, methods and fitted attributes as in `Detector`.
+    and other densities. Parameters as in `AnomalyDetector`, methods and fitted attributes as in `Detector`.
     """
 
     def _model_spec(self):
@@ -181,12 +196,12 @@ class FlowDetector(GradientDetector):
         return _expect(self, spec, suits, "FlowSpec, EnsembleSpec or CommitteeSpec")
 
 
-class AutoencoderDetector(GradientDetector):
+class AutoencoderDetector(AnomalyDetector):
     """Flags rows that an autoencoder fitted to normal rows reconstructs badly.
 
     `model` is an `AutoEncoderSpec`, by default with its own defaults, or a `VariationalAutoEncoderSpec`, whose scores
     are negative log-densities, bounds or estimates, in nats of the features after preprocessing. Parameters as in
-    `GradientDetector`, methods and fitted attributes as in `Detector`.
+    `AnomalyDetector`, methods and fitted attributes as in `Detector`.
     """
 
     def _model_spec(self):
@@ -206,7 +221,7 @@ class GaussianDetector(Detector):
         model: `GaussianSpec()` (the default; full, diagonal, shrunk or robust covariance), `GaussianMixtureSpec()` or
             `PrincipalComponentsSpec()`.
         columns, preprocessing, threshold, calibration_fraction, calibration_folds, random_state: as in
-            `GradientDetector`.
+            `AnomalyDetector`.
     """
 
     def __init__(
@@ -234,8 +249,13 @@ class GaussianDetector(Detector):
         return _expect(self, spec, isinstance(spec, ModelSpec) and spec.fits_itself, expected)
 
     def _fit_model(self, model, rows, context, rng):
-        batch = Batch(jnp.asarray(rows), None, None if context is None else jnp.asarray(context))
-        return fit(model, batch, key=jax.random.key(int(rng.integers(2**31))))
+        return _fit_at_once(model, rows, context, rng)
+
+
+def _fit_at_once(model: Model, rows: Any, context: Any, rng: np.random.Generator) -> FitResult:
+    """Fit a model that fits itself."""
+    batch = Batch(jnp.asarray(rows), None, None if context is None else jnp.asarray(context))
+    return fit(model, batch, key=jax.random.key(int(rng.integers(2**31))))
 
 
 def _expect(detector: Detector, spec: Any, suits: bool, expected: str) -> Any:
@@ -244,7 +264,8 @@ def _expect(detector: Detector, spec: Any, suits: bool, expected: str) -> Any:
     return spec
 
 
-Detector.kinds |= {kind.__name__: kind for kind in (FlowDetector, GaussianDetector, AutoencoderDetector)}
+DETECTORS = (FlowDetector, GaussianDetector, AutoencoderDetector, AnomalyDetector)
+Detector.kinds |= {kind.__name__: kind for kind in DETECTORS}
 
 
 def load(path: str | os.PathLike[str]) -> Detector:

@@ -37,7 +37,8 @@ class TracedHyperparameters(NamedTuple):
 class Plan(NamedTuple):
     """The static side of a fit: equal plans share one compiled program.
 
-    Of the spec's `TracedHyperparameters` only whether they are zero belongs to it, since what is switched off is left out.
+    Of the spec's `TracedHyperparameters` only whether they are zero belongs to it, since what is switched off is left
+    out.
 
     Attributes:
         optimizer: takes the steps in place of the built-in AdamW; None for that.
