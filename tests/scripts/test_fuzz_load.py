@@ -154,7 +154,7 @@ def changed_arrays(draw, arrays):
                 value = draw(st.one_of(st.floats(), st.sampled_from([5e-324, 1e-310, 1e308, -1e308, 0.0, -1.0, 1e18])))
                 array = np.where(np.arange(array.size).reshape(array.shape) % 2 == 0, value, array).astype(array.dtype)
             elif kind == "scaled":
-                array = (array * draw(st.sampled_from([0, -1, 1e-300, 1e30, 1e300]))).astype(array.dtype)
+                array = (array * draw(st.sampled_from([0.0, -1.0, 1e-300, 1e30, 1e300]))).astype(array.dtype)
             elif kind == "type":
                 array = array.astype(draw(st.sampled_from(["?", "i1", "u8", "f2", "f4", "f8", "i4", "i8"])))
             elif kind == "shape":
