@@ -106,7 +106,7 @@ class Table(ABC):
         return tuple(name for name in self.names if name != label)
 
     def _set_names(self, path: Path, names: Sequence[str], aliases: Mapping[str, str] | None = None) -> None:
-        require_distinct(names, f"{path}: column")
+        require_distinct([name for name in names if name], f"{path}: column")  # those without one have places
         self.path = path
         self.names = tuple(names)
         self.aliases = aliases or {}

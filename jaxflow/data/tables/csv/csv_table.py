@@ -14,9 +14,10 @@ import pyarrow as pa
 from jaxtyping import Float64
 from pyarrow import csv
 
+from jaxflow.data.columns.cells import INSTEAD_OF_TIMES
 from jaxflow.data.tables.csv.dialect import HEAD_BYTES, CsvOptions, dialect_of
 from jaxflow.data.tables.csv.dressed_numbers import are_numbers, is_dressed_number, may_be_number
-from jaxflow.data.tables.csv.numbers import EMPTY, cell_number, is_ambiguous
+from jaxflow.data.tables.csv.numbers import EMPTY, cell_number, is_ambiguous, is_time
 from jaxflow.data.tables.csv.separator import shown_separator
 from jaxflow.data.tables.table import (
     NO_TEXTS,
@@ -415,6 +416,7 @@ class CsvTable(Table):
         value = cell_number(text, decimal)
         if value is None:
             hint = "" if self._other_number(text) is None else self._hint("decimal")
+            hint = INSTEAD_OF_TIMES if is_time(text) and not is_label else hint
             return 0.0, expected_cell("", "" if is_label else None) + hint
         if is_label and value not in (0.0, 1.0):
             return 0.0, expected_cell("", "")

@@ -1,5 +1,7 @@
 """Numbers as people and programs write them into CSV files: with a decimal point or comma, in groups of thousands."""
 
+import contextlib
+import datetime
 import re
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
@@ -35,6 +37,15 @@ def cell_number(text: str, decimal: Decimal) -> float | None:
     elif (decimal == ".") or "." in text:
         return None
     return as_number(text.replace(",", "."))
+
+
+def is_time(text: str) -> bool:
+    """Whether a cell is a date, a time or both, written as ISO 8601 has it."""
+    for kind in (datetime.datetime, datetime.time):
+        with contextlib.suppress(ValueError):
+            kind.fromisoformat(text.strip())
+            return True
+    return False
 
 
 def is_ambiguous(text: str) -> bool:

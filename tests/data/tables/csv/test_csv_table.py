@@ -38,6 +38,14 @@ CELLS = [
     ("a,label\n1,0\n-inf,1\n", "row 2, column a is '-inf', expected a finite number"),
     ("a,label\n1,0\n1e999,1\n", "row 2, column a is '1e999', expected a finite number"),
     ("a,label\n1_000,0\n2,0\n3,0\n", "row 1, column a is '1_000', expected a finite number"),
+    *(
+        (
+            f"a,label\n{time},0\n{time},1\n",
+            f"row 1, column a is '{time}', expected a finite number: make numbers of it, such as columns of the hour and "
+            "the weekday (kind circular, period 24 and 7)",
+        )
+        for time in ("2024-05-01", "2024-05-01 12:00:07", "2024-05-01T12:00:07Z", "2024-05-01T12:00:07.25", "12:00:07")
+    ),
     (
         'a,b,label\n"1,5",0.5,0\n2,1.5,0\n',
         "row 1, column a is '1,5', expected a finite number (another decimal is said by --data.decimal comma)",
@@ -121,6 +129,7 @@ def test_csv_without_rows(message, text, tmp_path):
             "column label is the label, expected it not to be among the features",
         ),
         ("label\n0\n", {}, "there is no feature column, expected at least one beside the label"),
+        (",,label\n0.5,1,0\n", {}, "column 1 has no name, expected one, or the features to read"),
         ("a,,label\n0,1,0\n", {}, "column 2 has no name, expected one, or the features to read"),
         (
             ",a,label\n0,1,0\n1,1,0\n",
@@ -141,7 +150,8 @@ def test_csv_columns_that_cannot_be_used(message, text, options, expected, tmp_p
 
 
 def test_unnamed_column_is_no_matter_when_others_are_chosen(tmp_path):
-    np.testing.assert_array_equal(read_table(csv_file(tmp_path, ",a\n0,1\n"), label=None, features=["a"]).x, [[1.0]])
+    for text in (",a\n0,1\n", ",a,\n0,1,2\n"):
+        np.testing.assert_array_equal(read_table(csv_file(tmp_path, text), label=None, features=["a"]).x, [[1.0]])
 
 
 def test_damaged_csv(message, tmp_path, monkeypatch):
