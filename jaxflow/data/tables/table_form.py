@@ -30,9 +30,16 @@ _PARAMETRIC = {
 }
 # Names of types of NumPy and pandas that are made from them again; of others, what Arrow makes of a column.
 _DTYPE = (
-    r"(bool|u?int(8|16|32|64)|float(16|32|64)|object|str|category|boolean|U?Int(8|16|32|64)|Float(32|64)"
+    r"(bool|u?int(8|16|32|64)|float(16|32|64)|object|str|category|enum|boolean|U?Int(8|16|32|64)|Float(32|64)"
     r"|string(\[(python|pyarrow)\])?|(bool|u?int(8|16|32|64)|float|double|(large_)?string)\[pyarrow\]|)"
 )
+
+_DTYPES_OF = {
+    "numpy": re.compile(r"bool|u?int(8|16|32|64)|float(16|32|64)|object|str").fullmatch,
+    "pandas": lambda dtype: dtype != "enum",
+    "polars": lambda dtype: dtype == "enum",
+    "pyarrow": lambda dtype: False,
+}
 
 
 class ColumnForm(Spec):
@@ -41,8 +48,9 @@ class ColumnForm(Spec):
     Attributes:
         name: the column.
         type: the type in Arrow's words.
-        dtype: that of NumPy or pandas; empty for the one that Arrow's becomes.
-        levels: the categories that pandas was told, in its order, rows or not; empty where the rows alone say them.
+        dtype: that of NumPy or pandas, or enum for the `Enum` of polars; empty for the one that Arrow's becomes.
+        levels: the categories that pandas or an `Enum` was told, in its order, rows or not; empty where the rows alone
+            say them.
     """
 
     name: str
@@ -87,6 +95,14 @@ class TableForm(Spec):
             raise ValueError("numbered: expected columns whose names are whole numbers")
         return self
 
+    @model_validator(mode="after")
+    def _dtypes_of_the_library(self) -> "TableForm":
+        known = _DTYPES_OF[self.library]
+        for column in self.columns:
+            if column.dtype and not known(column.dtype):
+                raise ValueError(f"dtype {column.dtype}: expected one of {self.library}")
+        return self
+
     @classmethod
     def of(cls, X: Any, frame: Frame) -> "TableForm":
         """The form of what was given; `frame` is what it was read as, under the names of its columns."""
@@ -100,6 +116,8 @@ class TableForm(Spec):
             numbered = all(isinstance(name, int | np.integer) and not isinstance(name, bool) for name in X.columns)
         else:
             library = "polars" if type(X).__module__.partition(".")[0] == "polars" else "pyarrow"
+            if library == "polars":
+                dtypes = ["enum" if type(dtype).__name__ == "Enum" else "" for dtype in X.dtypes]
         # A detector that knows its columns by name may have taken them in another order.
         place = {name: index for index, name in enumerate(table.column_names)}
         order = [place.get(name, index) for index, name in enumerate(frame.names)]
@@ -108,7 +126,7 @@ class TableForm(Spec):
                 name=name,
                 type=_known_type(table.schema.field(index).type),
                 dtype=dtypes[index],
-                levels=_levels(table.column(index)) if dtypes[index] == "category" else (),
+                levels=_levels(table.column(index)) if dtypes[index] in ("category", "enum") else (),
             )
             for name, index in zip(frame.names, order, strict=True)
         ]
@@ -146,7 +164,7 @@ class TableForm(Spec):
                 f"the detector was fitted to a frame of {self.library}, which is not installed: sample_table gives the "
                 "draws as a table of pyarrow"
             ) from None
-        return module.from_arrow(table) if self.library == "polars" else self._pandas(module, table)
+        return self._polars(module, table) if self.library == "polars" else self._pandas(module, table)
 
     def _array(self, table: pa.Table) -> np.ndarray:
         dtype = self.columns[0].dtype
@@ -163,6 +181,11 @@ class TableForm(Spec):
         if whole and not np.isnan(cells).any():
             return np.stack([column.to_numpy() for column in table.columns], axis=1).astype(dtype)
         return cells if whole else cells.astype(dtype or "float64")
+
+    def _polars(self, polars: Any, table: pa.Table) -> Any:
+        enums = {form.name: form.levels for form in self.columns if form.dtype == "enum" and form.levels}
+        frame = polars.from_arrow(table)
+        return frame.with_columns(polars.col(name).cast(polars.Enum(levels)) for name, levels in enums.items())
 
     def _pandas(self, pandas: Any, table: pa.Table) -> Any:
         series = {}
@@ -272,7 +295,7 @@ def _type_of_objects(cells: list[Any], texts: bool) -> str:
 
 
 def _levels(array: pa.ChunkedArray) -> tuple[str, ...]:
-    """The categories that a column of pandas was told, as texts; none if they are not to be had from texts again."""
+    """The categories that a column was told, as texts; none if they are not to be had from texts again."""
     if not pa.types.is_dictionary(array.type) or not array.num_chunks or _known_type(array.type) != str(array.type):
         return ()
     cells = array.chunk(0).dictionary.to_pylist()

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from jaxflow.config.spec import parse_spec
 from jaxflow.data.columns.columns_spec import ColumnsSpec
@@ -14,7 +15,7 @@ from jaxflow.data.columns.discrete_maps import Categorical, Discrete, Levels, St
 from jaxflow.data.columns.numeric_maps import Circular, Continuous
 from jaxflow.data.encoding import Encoding
 from jaxflow.data.tables.frame import Frame, as_frame
-from jaxflow.data.tables.table_form import TableForm
+from jaxflow.data.tables.table_form import ColumnForm, TableForm
 from jaxflow.errors import InputError
 
 PLACES = np.array(["north", "south", None, "east"] * 10, dtype=object)
@@ -97,6 +98,18 @@ def test_frames_of_polars_come_back_with_their_schema():
     table = pl.DataFrame({"place": PLACES.tolist(), "count": NUMBERS, "flag": NUMBERS % 2 == 0, "a": NUMBERS / 4})
     assert given_back(table).equals(table)
     assert given_back(table).schema == table.schema
+
+
+def test_an_enum_of_polars_keeps_its_categories_and_their_order():
+    kinds = pl.DataFrame({"kind": ["x", "y", None, "x"] * 10}, schema={"kind": pl.Enum(["z", "y", "x"])})
+    assert given_back(kinds).equals(kinds)
+    assert given_back(kinds).schema == kinds.schema
+
+
+@pytest.mark.parametrize(("library", "dtype"), [("numpy", "category"), ("pandas", "enum"), ("polars", "int64")])
+def test_a_type_is_one_of_the_library(library, dtype):
+    with pytest.raises(ValidationError, match=f"dtype {dtype}: expected one of {library}"):
+        TableForm(library=library, columns=(ColumnForm(name="a", type="double", dtype=dtype),))
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64, np.uint8, np.bool_])

@@ -41,8 +41,8 @@ CELLS = [
     *(
         (
             f"a,label\n{time},0\n{time},1\n",
-            f"row 1, column a is '{time}', expected a finite number: make numbers of it, such as columns of the hour and "
-            "the weekday (kind circular, period 24 and 7)",
+            f"row 1, column a is '{time}', expected a finite number: make numbers of it, such as columns of the hour "
+            "and the weekday (kind circular, period 24 and 7)",
         )
         for time in ("2024-05-01", "2024-05-01 12:00:07", "2024-05-01T12:00:07Z", "2024-05-01T12:00:07.25", "12:00:07")
     ),
