@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from jaxflow.errors import InputError
 from jaxflow.evaluation.figure_style import ANOMALY_COLOR, THRESHOLD_COLOR, add_legend, new_axes, styled
@@ -19,10 +19,12 @@ from jaxflow.evaluation.metrics import checked_labels
 from jaxflow.evaluation.tables import format_number
 
 GRID_POINTS = 200
+MARKS_AT_FULL_SIZE = 40  # marked rows up to which marks keep their size
+MOST_POINTS = 300  # rows without a mark that are drawn of a kind: more would hide the density
 # In nats below the highest log-density on the grid: lower values share one colour, or the map would show nothing else.
-MARKS_AT_FULL_SIZE = 40  # flagged rows up to which marks keep their size
 DEPTH = 12.0
 N_LEVELS = 13
+FEWEST_WHOLE = 3  # nats from the lowest to the highest level from which the scale has whole numbers
 # A window is made for the bulk of the rows when all of them would need one this many times as long.
 WINDOW_LIMIT = 10.0
 NORMAL_POINT_COLOR = "#333333"
@@ -43,8 +45,9 @@ def plot_density_2d(
 ) -> Figure:
     """Filled contours of a log-density around the data, with the rows and the contour of the threshold.
 
-    Normal rows are dots, anomalies triangles, and whatever was flagged has a ring around it: a dot with a ring is a
-    false alarm, a triangle without one was missed.
+    Normal rows are dots, anomalies triangles. Mistakes alone are marked: a false alarm by a ring, an anomaly that was
+    missed by a square. Without labels rings mark the rows that were flagged. All marked rows are drawn, and of the
+    others at most 300 of a kind, which the legend says.
 
     Args:
         log_density: maps (m, 2) to (m,), in nats; -inf is legal.
@@ -91,7 +94,8 @@ def plot_density_2d(
         notes.append(f"the threshold ({format_number(threshold)} nats) lies outside the densities shown")
         threshold = None
 
-    figure, axes = new_axes("Log-density and flagged rows", feature_names[0], feature_names[1], notes)
+    title = "Log-density and flagged rows" if truth is None else "Log-density, threshold and mistakes"
+    figure, axes = new_axes(title, feature_names[0], feature_names[1], notes)
     bottom = max(lowest, highest - DEPTH if threshold is None else min(highest - DEPTH, threshold - 2.0))
     # Among huge numbers a difference of 1 would be lost.
     gap = max(1.0, 1e-6 * abs(highest))
@@ -101,6 +105,8 @@ def plot_density_2d(
     extend = "min" if lowest < levels[0] else "neither"
     filled = axes.contourf(*axes_values, clipped, levels=levels, cmap=DENSITY_COLORS, extend=extend)
     bar = figure.colorbar(filled, ax=axes, label="log-density (nats)")
+    ticks = MaxNLocator(6, integer=bool(np.ptp(levels) >= FEWEST_WHOLE)).tick_values(levels[0], levels[-1])
+    bar.set_ticks(ticks[(ticks >= levels[0]) & (ticks <= levels[-1])])  # others would be drawn at the ends
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda level, _: f"{level:.3g}".replace("-", "\N{MINUS SIGN}")))
     handles = _draw_points(axes, points, truth, rings)
     if threshold is not None:
@@ -150,37 +156,51 @@ def _draw_points(
     """Scatter the rows and return their legend entries."""
     if truth is None:
         kinds = [("row", np.ones(len(points), bool), "o", NORMAL_POINT_COLOR, 10)]
+        marks = [("flagged", flagged, "o")]
     else:
         kinds = [
             ("normal", truth == 0, "o", NORMAL_POINT_COLOR, 10),
-            ("anomaly", truth == 1, "^", ANOMALY_COLOR, 34),
+            ("anomaly", truth == 1, "^", ANOMALY_COLOR, 24),
         ]
+        marks = [("false alarm", flagged & (truth == 0), "o"), ("missed", ~flagged & (truth == 1), "s")]
+    marked = np.any([chosen for _, chosen, _ in marks], axis=0)
     # Hundreds of marks at full size would hide the density and each other.
-    shrink = min(1.0, max(0.25, (MARKS_AT_FULL_SIZE / max(np.sum(flagged), 1)) ** 0.5))
+    shrink = min(1.0, max(0.35, (MARKS_AT_FULL_SIZE / max(np.sum(marked), 1)) ** 0.5))
     handles: list = []
     for name, chosen, marker, color, size in kinds:
+        drawn, count = _thinned(chosen, marked), np.sum(chosen)
+        part = f"{count:,}" if np.sum(drawn) == count else f"{np.sum(drawn):,} of {count:,}"
         handles.append(
             axes.scatter(
-                *points[chosen].T,
-                s=size * shrink,
+                *points[drawn].T,
+                s=size * max(shrink, 0.6),
                 marker=marker,
                 facecolor=color,
                 edgecolor="white",
                 linewidth=0.4,
                 zorder=3,
+                label=f"{name} ({part})",
+            )
+        )
+    for name, chosen, marker in marks:
+        handles.append(
+            axes.scatter(
+                *points[chosen].T,
+                s=60 * shrink,
+                marker=marker,
+                facecolor="none",
+                edgecolor=FLAGGED_COLOR,
+                linewidth=1.0,
+                zorder=4,
                 label=f"{name} ({np.sum(chosen):,})",
             )
         )
-    handles.append(
-        axes.scatter(
-            *points[flagged].T,
-            s=80 * shrink,
-            marker="o",
-            facecolor="none",
-            edgecolor=FLAGGED_COLOR,
-            linewidth=1.0,
-            zorder=4,
-            label=f"flagged ({np.sum(flagged):,})",
-        )
-    )
     return handles
+
+
+def _thinned(chosen: Bool[np.ndarray, "n"], marked: Bool[np.ndarray, "n"]) -> Bool[np.ndarray, "n"]:
+    """Which of the chosen rows are drawn: all that have a mark, and of the others at most `MOST_POINTS`, evenly."""
+    plain = np.flatnonzero(chosen & ~marked)
+    drawn = chosen & marked
+    drawn[plain[:: max(1, -(-len(plain) // MOST_POINTS))]] = True
+    return drawn

@@ -33,20 +33,45 @@ def _threshold_contour(figure):
     return vertices
 
 
-def test_rows_of_each_kind_have_their_own_marker_and_the_flagged_a_ring(assert_legible):
-    figure = plot_density_2d(gaussian, X, LABELS, FLAGGED, THRESHOLD, feature_names=("width (cm)", "mass (g)"))
+def test_rows_of_each_kind_have_their_own_marker_and_mistakes_a_mark(assert_legible):
+    flagged = FLAGGED ^ np.isin(np.arange(65), [3, 62])  # a false alarm, and an anomaly that is missed
+    figure = plot_density_2d(gaussian, X, LABELS, flagged, THRESHOLD, feature_names=("width (cm)", "mass (g)"))
     assert_legible(figure)
     axes = figure.axes[0]
-    normal, anomalous, rings = axes.collections[1:4]
+    normal, anomalous, alarms, missed = axes.collections[1:5]
     assert np.array_equal(normal.get_offsets(), X[:60])
     assert np.array_equal(anomalous.get_offsets(), X[60:])
-    assert np.array_equal(rings.get_offsets(), X[FLAGGED])
-    assert normal.get_paths()[0] != anomalous.get_paths()[0]
+    assert np.array_equal(alarms.get_offsets(), X[:60][flagged[:60]])
+    assert np.array_equal(missed.get_offsets(), X[[62]])
+    assert len({len(marks.get_paths()[0].vertices) for marks in (normal, anomalous, missed)}) == 3
     assert not np.array_equal(normal.get_facecolor(), anomalous.get_facecolor())
-    assert len(rings.get_facecolor()) == 0
+    assert len(alarms.get_facecolor()) == len(missed.get_facecolor()) == 0
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("width (cm)", "mass (g)")
-    assert _legend(figure) == ["normal (60)", "anomaly (5)", f"flagged ({FLAGGED.sum()})", "threshold (-5.000 nats)"]
+    alarm = f"false alarm ({flagged[:60].sum()})"
+    assert _legend(figure) == ["normal (60)", "anomaly (5)", alarm, "missed (1)", "threshold (-5.000 nats)"]
     assert figure.axes[1].get_ylabel() == "log-density (nats)"
+
+
+def test_of_many_rows_without_a_mark_some_are_drawn_and_the_legend_says_how_many(assert_legible):
+    x = RNG.normal(size=(1000, 2))
+    flagged = gaussian(x) < THRESHOLD
+    figure = plot_density_2d(gaussian, x, None, flagged, THRESHOLD)
+    assert_legible(figure)
+    rows, rings = figure.axes[0].collections[1:3]
+    assert np.array_equal(rings.get_offsets(), x[flagged])
+    drawn = {tuple(row) for row in np.asarray(rows.get_offsets())}
+    assert {tuple(row) for row in x[flagged]} <= drawn
+    assert 200 <= len(drawn) - flagged.sum() <= 300
+    assert _legend(figure)[:2] == [f"row ({len(drawn)} of 1,000)", f"flagged ({flagged.sum()})"]
+
+
+def test_the_scale_of_the_density_has_whole_numbers():
+    bar = plot_density_2d(gaussian, X, LABELS, FLAGGED, THRESHOLD).axes[1]
+    low, high = bar.get_ylim()
+    ticks = list(bar.get_yticks())
+    assert len(ticks) >= 4
+    assert low <= min(ticks) < max(ticks) <= high
+    assert ticks == [round(tick) for tick in ticks]
 
 
 def test_the_threshold_contour_is_where_the_density_is_the_threshold():
