@@ -14,10 +14,21 @@ ROOT = Path(__file__).parents[1]
 # A file or folder may import from those before it. The first row stands beside the others, which all import from it.
 LAYERS = [
     *("errors", "old_names", "whole_numbers", "atomic_write", "regular_file", "config", "data"),
-    *("networks", "bijectors", "models", "training", "detection", "compat", "evaluation", "experiment", "top"),
+    *(
+        "networks",
+        "bijectors",
+        "models",
+        "training",
+        "detection",
+        "compat",
+        "evaluation",
+        "experiment",
+        "commands",
+        "top",
+    ),
 ]
 # These stand on top of everything, as the scripts do, and nothing in the package imports them.
-ON_TOP = {"jaxflow"}
+ON_TOP = {"jaxflow", "jaxflow.__main__"}
 
 VAGUE = {"util", "utils", "helper", "helpers", "common", "core", "misc"}
 RIDDLE = re.compile(r"(Those|That( of)?|The same|These|What|It|As its|Its|They|Their)\b")

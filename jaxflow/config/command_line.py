@@ -1,4 +1,4 @@
-"""The command line that all scripts share: options from specs, one line for every mistake, and exit codes."""
+"""The command line that all verbs and scripts share: options from specs, one line for every mistake, and exit codes."""
 
 import argparse
 import difflib
@@ -24,10 +24,12 @@ from jaxflow.errors import InputError, Preempted
 __all__ = [
     "ScriptParser",
     "collect_overrides",
+    "command_given",
     "import_modules",
     "load_spec",
     "merge",
     "override_arguments",
+    "program",
     "read_config",
     "run_script",
 ]
@@ -150,6 +152,25 @@ def load_spec(spec_type: Any, path: str | os.PathLike[str], namespace: argparse.
     overrides = collect_overrides(namespace)
     source = f"{path} and the options given" if overrides else str(path)
     return parse_spec(spec_type, merge(read_config(path), overrides, spec_type), source)
+
+
+def program(verb: str) -> str:
+    """Name by which the user called a verb: `jaxflow train`, or `train.py` where it is a script."""
+    return f"jaxflow {verb}" if sys.argv[0] == f"jaxflow {verb}" else f"{verb}.py"
+
+
+def command_given(verb: str, arguments: Sequence[str] | None) -> list[str]:
+    """Return the words of the command that runs a verb, for records of how a result came about.
+
+    Args:
+        verb: what was run.
+        arguments: what its main function was given; None for the command line of the process.
+    """
+    if arguments is not None:
+        return ["python", f"scripts/{verb}.py", *arguments]
+    if sys.argv[0] == f"jaxflow {verb}":
+        return ["jaxflow", verb, *sys.argv[1:]]
+    return ["python", *sys.argv]
 
 
 def run_script(main: Callable[[Sequence[str] | None], None]) -> NoReturn:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+from jaxflow.commands.verbs import VERBS
 from jaxflow.data import DataSpec, SplitSpec, load_dataset, split_dataset
 from jaxflow.data.tables.frame import as_frame
 from jaxflow.detection import Detector, GaussianDetector, load
@@ -60,10 +61,11 @@ class Trained(NamedTuple):
 
 @pytest.fixture(scope="session")
 def script():
-    """Runs a script in this process: `script("train", "--config", path)`."""
+    """Runs a verb or a script in this process: `script("train", "--config", path)`."""
 
     def run(name: str, *arguments: Any) -> None:
-        importlib.import_module(f"scripts.{name}").main([str(argument) for argument in arguments])
+        room = "jaxflow.commands" if name in VERBS else "scripts"
+        importlib.import_module(f"{room}.{name}").main([str(argument) for argument in arguments])
 
     return run
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import yaml
 
+from jaxflow.commands import compare
 from jaxflow.errors import InputError
-from scripts import compare
 
 GAUSSIAN = {"data": {"name": "breast_cancer"}, "model": {"kind": "gaussian"}, "seed": 3}
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from jaxflow.commands import train
 from jaxflow.config.spec import parse_spec
 from jaxflow.config.yaml_file import read_config
 from jaxflow.data import load_dataset
 from jaxflow.experiment.run import run_experiment
 from jaxflow.experiment.spec import Experiment
-from scripts import train
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))

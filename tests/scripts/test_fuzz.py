@@ -24,12 +24,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jaxflow.commands import score
 from jaxflow.config import command_line
 from jaxflow.data import ColumnsSpec
 from jaxflow.data.columns.columns_spec import ColumnSpec
 from jaxflow.data.tables.frame import as_frame
 from jaxflow.detection import GaussianDetector
-from scripts import score
 from tests.scripts.conftest import FEATURES, make_rows
 from tests.trials import REFUSED, TIMES, TRIED, counted, damaged_bytes, inputs, limited
 

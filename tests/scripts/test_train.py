@@ -6,11 +6,11 @@ import socket
 import numpy as np
 import pytest
 
+from jaxflow.commands import train
 from jaxflow.detection import TargetFalsePositiveRate, load
 from jaxflow.errors import InputError
 from jaxflow.models import MAF, GaussianSpec
 from jaxflow.training import FitSpec
-from scripts import train
 
 NEEDED = (
     "roc_auc",

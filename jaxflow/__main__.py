@@ -1,0 +1,5 @@
+"""`python -m jaxflow`: the same as the `jaxflow` command."""
+
+from jaxflow.commands.verbs import main
+
+main()
