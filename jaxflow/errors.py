@@ -1,7 +1,8 @@
 """Errors of this package, and sentences about bad input."""
 
+import difflib
 import reprlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from typing import Any
 
@@ -13,6 +14,20 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def meant(name: str, known: Iterable[str]) -> str:
+    """Return what somebody who wrote `name` probably meant, as the end of a sentence; empty where nothing is near.
+
+    >>> meant("Frod", ["amount", "fraud"]), meant("x", ["amount", "fraud"])
+    (', did you mean fraud?', '')
+    """
+    by_letters: dict[str, str] = {}
+    for candidate in known:
+        by_letters.setdefault(candidate[:LONGEST_NAME].casefold(), candidate)
+    close = difflib.get_close_matches(name[:LONGEST_NAME].casefold(), by_letters, n=1)
+    return f", did you mean {by_letters[close[0]]}?" if close else ""
+
+
+LONGEST_NAME = 60  # letters that are compared: the time grows with their square
 GAP = " [...] "
 LONGEST_SENTENCE = 1000
 """How many letters of a message are shown; of a longer one, which quotes something long, the beginning and the end."""

@@ -39,6 +39,7 @@ from jaxflow.evaluation import (
     write_report,
 )
 from jaxflow.experiment.comparison import flagged_by_kind, reasons_of_examples, without_never_seen
+from jaxflow.experiment.configs import config_file
 from jaxflow.experiment.run import Run, experiment_split, run_experiment
 from jaxflow.experiment.run_files import require_writable
 from jaxflow.experiment.spec import Experiment
@@ -87,7 +88,7 @@ class Result(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, run each, write."""
     parser = ScriptParser(prog=program("compare"), description=__doc__)
-    parser.add_argument("configs", type=Path, nargs="+", metavar="CONFIG", help="experiments, YAML files")
+    parser.add_argument("configs", nargs="+", metavar="CONFIG", help="experiments: YAML files, or names of configs")
     parser.add_argument("--out", type=Path, default=Path("out/compare"), help="directory (default: out/compare)")
     parser.add_argument("--title", default="Detectors side by side", help="heading of the page")
     parser.add_argument("--repeats", type=int, default=1, metavar="N", help="number of seeds (default: 1)")
@@ -95,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.repeats < 1:
         raise InputError(f"--repeats {options.repeats}: expected at least 1")
     require_writable(options.out)
-    experiments = _experiments(options.configs)
+    experiments = _experiments([config_file(name) for name in options.configs])
     first = next(iter(experiments.values()))
     made = provenance(command_given("compare", arguments), first.seed)
     split = experiment_split(first)

@@ -32,6 +32,7 @@ from jaxflow.detection import Detector, load
 from jaxflow.detection.explain.explanation import categories_of
 from jaxflow.errors import InputError
 from jaxflow.evaluation import metrics_table, print_table, provenance
+from jaxflow.experiment.configs import config_file
 from jaxflow.experiment.earlier_results import Results, files_there, made_of, require_own_results, weights_of
 from jaxflow.experiment.run import data_for, experiment_rows, rows_for, score_run
 from jaxflow.experiment.run_files import require_writable, write_run
@@ -47,19 +48,23 @@ class EvaluationSpec(Spec):
 
 
 class LabelledRows(NamedTuple):
-    """Rows to judge on, from the data set `name`; y is None where the labels are unknown."""
+    """Rows to judge on, from the data set `name`; y is None where the labels are unknown.
+
+    `numbers` are those of the rows in the data, from 1.
+    """
 
     name: str
     x: Frame
     y: Int[np.ndarray, "n"] | None
     seed: int
+    numbers: Int[np.ndarray, "n"] | None
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, score, write."""
     parser = ScriptParser(prog=program("evaluate"), description=__doc__)
     parser.add_saved_model()
-    parser.add_argument("--config", type=Path, help="judge on the test rows of this experiment")
+    parser.add_argument("--config", metavar="NAME", help="judge on the test rows of this experiment")
     parser.add_argument("--out", type=Path, help="directory for the results (default: evaluation/ beside the model)")
     parser.add_overwrite()
     parser.add_reasons_method()
@@ -77,7 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if rows.y is None:
         raise InputError(f"{rows.name} has no labels to judge by, expected them in the column that --data.label names")
 
-    run = score_run(detector, rows_for(detector, rows.x, rows.name), rows.y, n_train=detector.n_train_)
+    x = rows_for(detector, rows.x, rows.name)
+    run = score_run(detector, x, rows.y, n_train=detector.n_train_, numbers=rows.numbers)
     assert run.metrics is not None
     made = provenance(command_given("evaluate", arguments), rows.seed)
     results = Results(out, files_there(out), made, results_of)
@@ -89,14 +95,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _asked(options: Namespace) -> Experiment | EvaluationSpec:
     if options.config:
-        return load_spec(Experiment, options.config, options)
+        return load_spec(Experiment, config_file(options.config), options)
     return parse_spec(EvaluationSpec, merge({}, collect_overrides(options), EvaluationSpec), "the options given")
 
 
 def _rows_of_experiment(experiment: Experiment, detector: Detector) -> LabelledRows:
     experiment = experiment.model_copy(update={"data": data_for(detector, experiment.data)})
     rows = experiment_rows(experiment)
-    return LabelledRows(rows.name, rows.x_test, rows.y_test, experiment.seed)
+    numbers = None if rows.test_rows is None else rows.test_rows + 1
+    return LabelledRows(rows.name, rows.x_test, rows.y_test, experiment.seed, numbers)
 
 
 def _rows_of_data_set(spec: EvaluationSpec, detector: Detector) -> LabelledRows:
@@ -106,7 +113,8 @@ def _rows_of_data_set(spec: EvaluationSpec, detector: Detector) -> LabelledRows:
     columns = known.model_copy(update={"types": {**known.types, **texts}})
     dataset = load_dataset(data_for(detector, spec.data), seed=spec.seed, columns=columns)
     x, y = Frame(dataset.x, dataset.feature_names, dataset.categories), dataset.y
+    numbers = None
     if spec.split is not None:
         split = split_dataset(dataset, spec.split, seed=spec.seed)
-        x, y = split.test, split.y_test
-    return LabelledRows(dataset.name, x, y, spec.seed)
+        x, y, numbers = split.test, split.y_test, split.test_rows + 1
+    return LabelledRows(dataset.name, x, y, spec.seed, numbers)

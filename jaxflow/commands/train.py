@@ -1,4 +1,7 @@
-"""Fit a detector to data as a config says, and judge it on the test rows.
+"""Fit a detector to a file of your own, or to data as a config says, and judge it on the test rows.
+
+`train FILE` needs no config: the detector is then the default one, a committee of densities. With --config too, the
+model and all else are those of the config, the data is the file. A file without labels is learned from altogether.
 
 Writes the saved detector `model/`, `metrics.json`, `history.csv` and `.jsonl` (both grow while a fit lasts),
 `figures/*.png`, `report.md` and `provenance.json`.
@@ -15,12 +18,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jaxflow.config.command_line import ScriptParser, command_given, load_spec, override_arguments, program
+from jaxflow.config.command_line import (
+    ScriptParser,
+    collect_overrides,
+    command_given,
+    merge,
+    override_arguments,
+    program,
+    read_config,
+)
 from jaxflow.config.ending import advising
 from jaxflow.config.printing import say, show
+from jaxflow.config.spec import parse_spec
+from jaxflow.data.tables.csv.dialect import CsvOptions
+from jaxflow.data.tables.read_table import table_columns
 from jaxflow.detection.storage.save_and_load import require_free_place
 from jaxflow.errors import InputError
 from jaxflow.evaluation import format_number, metrics_table, print_table, provenance
+from jaxflow.experiment.configs import config_file, listed_configs
 from jaxflow.experiment.earlier_results import Results, files_there, made_of, require_own_results
 from jaxflow.experiment.run import Run, StoppedRun, run_experiment
 from jaxflow.experiment.run_files import TableEntry, has_density_figure, require_writable, write_run
@@ -31,16 +46,17 @@ from jaxflow.training.devices.preemption import listening
 from jaxflow.training.monitoring.checkpoints import discard, has_checkpoints
 from jaxflow.training.monitoring.kept_checkpoints import require_place_for_checkpoints
 
+DEFAULT_LABEL = "label"  # of a file, where no other column is named
 COMPARED = ("roc_auc", "pr_auc", "precision", "recall", "f1", "false_positive_rate")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, run, write."""
     parser = ScriptParser(prog=program("train"), description=__doc__)
-    parser.add_argument(
-        "--config", type=Path, required=True, help="the experiment, a YAML file such as those in configs/"
-    )
-    parser.add_argument("--out", type=Path, help="directory for the results (default: out/<config name>)")
+    parser.add_argument("file", type=Path, nargs="?", help="a table of your own: CSV, Parquet or NPZ (--data.path)")
+    parser.add_argument("--config", metavar="NAME", help=f"the experiment: a YAML file, or one of {listed_configs()}")
+    parser.add_argument("--label", metavar="COLUMN", help="the file's column of labels, 1 for anomalies (--data.label)")
+    parser.add_argument("--out", type=Path, help="directory for the results (default: out/<name of file or config>)")
     parser.add_overwrite()
     parser.add_argument("--quiet", action="store_true", help="show no progress while fitting")
     parser.add_argument(
@@ -74,18 +90,58 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(options: Namespace, arguments: Sequence[str] | None) -> None:
-    experiment = load_spec(Experiment, options.config, options)
-    out = options.out or Path("out") / options.config.stem
+    experiment, source, title = _asked(options)
+    out = options.out or Path("out") / _stem(source)
     for option in ("tensorboard", "profile"):
         if experiment.fits_itself and getattr(options, option):
             raise InputError(f"--{option}: a {experiment.model.kind} fits itself: there are no epochs to watch")
-    variants = {name: experiment.variant(name, str(options.config)) for name in experiment.variants}
+    variants = {name: experiment.variant(name, str(source)) for name in experiment.variants}
     folders = {out: experiment} | {out / name: changed for name, changed in variants.items()}
     for folder, changed in folders.items():
         _require_place(folder, changed, options)
     made = provenance(command_given("train", arguments), experiment.seed)
     with advising(partial(_advice, folders)):
-        _carry_out(experiment, out, variants, made, options)
+        _carry_out(experiment, title, out, variants, made, options)
+
+
+def _asked(options: Namespace) -> tuple[Experiment, Path, str]:
+    """Return the experiment that was asked for, the file that its results are named after, and its title."""
+    changes = collect_overrides(options)
+    for given, key in (("file", "data.path"), ("label", "data.label")):
+        value = getattr(options, given)
+        if value is None:
+            continue
+        if key in changes:
+            raise InputError(f"--{key} {changes[key]}: expected no value, as {value} is given already")
+        changes[key] = str(value)
+    if options.config is None and "data.path" not in changes:
+        raise InputError("expected a file to learn from, as in `jaxflow train mine.csv`, or a --config")
+    if options.config is None:
+        config, source = {"model": {"kind": "committee"}}, Path(changes["data.path"])
+    else:
+        source = config_file(options.config)
+        config = read_config(source)
+    unnamed = options.file is not None and "data.label" not in changes
+    if unnamed and not _has_column(options.file, DEFAULT_LABEL, changes):
+        changes["data.label"] = None
+        say(f"{options.file}: no column of labels is named (--label COLUMN), so all rows are learned from")
+    said = f"{source} and the options given" if options.config and changes else str(source)
+    experiment = parse_spec(Experiment, merge(config, changes, Experiment), said)
+    if "data.path" in changes:
+        source = Path(changes["data.path"])
+        # The title that a config has is about its own data.
+        return experiment, source, changes.get("title") or source.name
+    return experiment, source, experiment.title or _stem(source)
+
+
+def _has_column(path: Path, column: str, changes: Mapping[str, Any]) -> bool:
+    options = {key.removeprefix("data."): value for key, value in changes.items() if key.startswith("data.")}
+    known = {name: value for name, value in options.items() if name in CsvOptions.model_fields}
+    return column in table_columns(path, parse_spec(CsvOptions, known, "the options given"))
+
+
+def _stem(path: Path) -> str:
+    return Path(path.name.removesuffix(".gz")).stem
 
 
 def _require_place(folder: Path, experiment: Experiment, options: Namespace) -> None:
@@ -111,10 +167,13 @@ def _advice(folders: Iterable[Path]) -> str:
 
 
 def _carry_out(
-    experiment: Experiment, out: Path, variants: Mapping[str, Experiment], made: dict[str, Any], options: Namespace
+    experiment: Experiment,
+    title: str,
+    out: Path,
+    variants: Mapping[str, Experiment],
+    made: dict[str, Any],
+    options: Namespace,
 ) -> None:
-    title = experiment.title or options.config.stem
-
     there = {folder: files_there(folder) for folder in (out, *(out / name for name in variants))}
 
     def tell(text: str) -> None:

@@ -1,10 +1,11 @@
 """The `jaxflow` command: it finds the verb, which is imported when it is asked for, and hands it the rest."""
 
-import difflib
 import importlib
 import sys
 from importlib.metadata import version
 from typing import NoReturn
+
+from jaxflow.errors import meant
 
 VERBS = {
     "train": "fit a detector to a file or a data set, and judge it",
@@ -44,8 +45,7 @@ def main() -> NoReturn:
         print(f"jaxflow {version('jaxflow')}")
         sys.exit(0)
     if asked not in VERBS:
-        close = difflib.get_close_matches(asked, VERBS, n=1)
-        hint = f", did you mean {close[0]}?" if close else ""
+        hint = meant(asked, VERBS)
         what = "option" if asked.startswith("-") else "verb"
         print(f"error: unknown {what} {asked!r:.60}{hint}; jaxflow --help lists the verbs", file=sys.stderr)
         sys.exit(BAD_INPUT)

@@ -1,7 +1,6 @@
 """The command line that all verbs and scripts share: options from specs, one line for every mistake, and exit codes."""
 
 import argparse
-import difflib
 import errno
 import importlib
 import os
@@ -19,7 +18,7 @@ from jaxflow.config.overrides import collect_overrides, merge, override_argument
 from jaxflow.config.printing import output_failure, print_for_scripts, say, use_standard_streams
 from jaxflow.config.spec import parse_spec
 from jaxflow.config.yaml_file import read_config
-from jaxflow.errors import InputError, Preempted
+from jaxflow.errors import InputError, Preempted, meant
 
 __all__ = [
     "ScriptParser",
@@ -121,9 +120,7 @@ class ScriptParser(argparse.ArgumentParser):
                 return
             option = argument.partition("=")[0]
             if re.fullmatch(r"--\S+", option) and option not in known:
-                close = difflib.get_close_matches(option, known, n=1)
-                hint = f", did you mean {close[0]}?" if close else ""
-                raise InputError(f"unknown option {option}{hint}; {self.prog} --help lists the options")
+                raise InputError(f"unknown option {option}{meant(option, known)}; {self.prog} --help lists the options")
 
     def _with_negative_numbers_joined(self, arguments: list[str]) -> list[str]:
         """`--low -1e-3` as `--low=-1e-3`: argparse takes a value in this notation for an option of its own."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, Shaped
 
-from jaxflow.errors import InputError
+from jaxflow.errors import InputError, meant
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +96,8 @@ def require_columns(source: object, wanted: Sequence[str], present: Sequence[str
     there = set(present)
     for name in wanted:
         if name not in there:
-            raise InputError(f"{source}: column {name} is missing; the columns are {listed(present)}")
+            hint = meant(name, present) or f"; the columns are {listed(present)}"
+            raise InputError(f"{source}: column {name} is missing{hint}")
 
 
 def require_distinct(names: Sequence[str], what: str) -> None:

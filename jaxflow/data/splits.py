@@ -26,7 +26,10 @@ class SplitSpec(Spec):
         "that the data set sets apart for that, train on the normal ones of the others",
     )
     test_fraction: float | None = Field(
-        default=None, gt=0, lt=1, description="fraction of the normal rows kept for the test (normal_only; default 0.5)"
+        default=None,
+        gt=0,
+        lt=1,
+        description="fraction of the normal rows kept for the test (normal_only; default 0.5, and 0 without labels)",
     )
 
     @field_validator("test_fraction")
@@ -51,6 +54,7 @@ class Split:
         y_test: 0 = normal, 1 = anomaly for each test row; None when the data set has no labels.
         feature_names: the columns.
         train_rows: the number of each training row in the data set, from 0.
+        test_rows: likewise of each test row.
         categories: the texts of each column of texts, whose places are in `x_train` and `x_test`.
         kinds_test: what else the source says of each test row, see `Dataset.kinds`.
     """
@@ -61,6 +65,7 @@ class Split:
     y_test: Int64[np.ndarray, "n_test"] | None
     feature_names: tuple[str, ...]
     train_rows: Int64[np.ndarray, "n_train"]
+    test_rows: Int64[np.ndarray, "n_test"]
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     kinds_test: Mapping[str, Shaped[np.ndarray, "n_test"]] = field(default_factory=dict)
     types: Mapping[str, str] = field(default_factory=dict)
@@ -80,8 +85,9 @@ def split_dataset(dataset: Dataset, spec: SplitSpec, *, seed: int = 0) -> Split:
     """Divide a data set for training and test.
 
     normal_only: the normal rows are divided at random; the training part has nothing else, the test part has the other
-    normal rows and all anomalies. A data set without labels is taken as normal altogether, and its test part has no
-    labels either. unsupervised: all rows are both; nothing is random. published: the test part is what the data set
+    normal rows and all anomalies. A data set without labels is taken as normal altogether; where no `test_fraction` is
+    given, all of its rows are both parts, since there is nothing to judge by, and otherwise its test part has no labels
+    either. unsupervised: all rows are both; nothing is random. published: the test part is what the data set
     sets apart for it, the training part the normal rows of the rest (all of them where there are no labels); the
     anomalies of the rest are left out, and nothing is random.
 
@@ -96,7 +102,8 @@ def split_dataset(dataset: Dataset, spec: SplitSpec, *, seed: int = 0) -> Split:
     """
     rows = np.arange(len(dataset.x))
     normal = rows if dataset.y is None else np.flatnonzero(dataset.y == 0)
-    if spec.protocol == "unsupervised":
+    unlabelled = dataset.y is None and spec.protocol == "normal_only" and spec.test_fraction is None
+    if spec.protocol == "unsupervised" or unlabelled:
         train = test = rows
     elif spec.protocol == "published":
         if dataset.for_test is None:
@@ -119,6 +126,7 @@ def split_dataset(dataset: Dataset, spec: SplitSpec, *, seed: int = 0) -> Split:
         y_test,
         dataset.feature_names,
         train,
+        test,
         dataset.categories,
         {name: kinds[test] for name, kinds in dataset.kinds.items()},
         dataset.types,

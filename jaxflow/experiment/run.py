@@ -34,6 +34,7 @@ class Run:
         fit_seconds: wall time of the fit, compilation included; None if the detector was fitted before.
         score_seconds: wall time of scoring, compilation included.
         n_train: rows given to `fit`, those that calibrate and validate included.
+        numbers: the number of each test row in the user's data, from 1; None where they are numbered as they come.
         contamination: the warning that the rows given to `fit` do not look clean; None without one.
     """
 
@@ -45,6 +46,7 @@ class Run:
     fit_seconds: float | None
     score_seconds: float
     n_train: int
+    numbers: Int[np.ndarray, "n"] | None = None
     contamination: ContaminationWarning | None = None
 
     @property
@@ -65,6 +67,7 @@ class ExperimentRows(NamedTuple):
         feature_names: the columns.
         train_rows: the numbers, in the data set and from 0, of the training rows that are taken as normal, which come
             first; None for a source.
+        test_rows: likewise of the rows to score.
     """
 
     name: str
@@ -74,6 +77,7 @@ class ExperimentRows(NamedTuple):
     y_test: Int[np.ndarray, "n_test"] | None
     feature_names: tuple[str, ...]
     train_rows: Int[np.ndarray, "n_normal"] | None
+    test_rows: Int[np.ndarray, "n_test"] | None
 
 
 class StoppedRun(InputError):
@@ -129,7 +133,9 @@ def run_experiment(
         # Of all that can go wrong in a computation, this is in the hands of whoever chose the hyperparameters.
         raise InputError(f"{rows.name}: {error}") from error
     fit_seconds = time.perf_counter() - started
-    run = score_run(detector, rows.x_test, rows.y_test, fit_seconds=fit_seconds, n_train=detector.n_train_)
+    numbers = None if rows.test_rows is None else rows.test_rows + 1
+    times = {"fit_seconds": fit_seconds, "n_train": detector.n_train_}
+    run = score_run(detector, rows.x_test, rows.y_test, **times, numbers=numbers)
     contamination = detector.contamination_
     if contamination is not None:
         if rows.train_rows is not None:
@@ -148,6 +154,7 @@ def score_run(
     *,
     fit_seconds: float | None = None,
     n_train: int,
+    numbers: Int[np.ndarray, "n"] | None = None,
 ) -> Run:
     """Score rows with a fitted detector and compare with their labels, if there are any.
 
@@ -157,13 +164,14 @@ def score_run(
         y: their labels, 0 = normal and 1 = anomaly.
         fit_seconds: how long the fit took, if it was part of this run.
         n_train: number of rows the detector was fitted on.
+        numbers: the number of each row in the user's data, from 1; by default they are numbered as they come.
     """
     started = time.perf_counter()
     codes = detector.codes(x)
     scores = detector.scores_of_rows(codes)
     score_seconds = time.perf_counter() - started
     metrics = None if y is None else evaluate_scores(y, scores, detector.threshold_, n_train=n_train)
-    return Run(detector, codes, y, scores, metrics, fit_seconds, score_seconds, n_train)
+    return Run(detector, codes, y, scores, metrics, fit_seconds, score_seconds, n_train, numbers)
 
 
 def rows_for(detector: Detector, frame: Frame, source: str) -> Frame:
@@ -212,12 +220,19 @@ def experiment_rows(experiment: Experiment) -> ExperimentRows:
         InputError: if the data is missing or does not suit the experiment.
     """
     if experiment.data.stream:
-        source, x_test = streamed_rows(experiment)
+        source, x_test, source_rows = streamed_rows(experiment)
         test = Frame(x_test, source.columns)
-        return ExperimentRows(str(experiment.data.path), source, None, test, None, source.columns, None)
+        return ExperimentRows(str(experiment.data.path), source, None, test, None, source.columns, None, source_rows)
     split = experiment_split(experiment)
     rows = ExperimentRows(
-        split.name, split.train, None, split.test, split.y_test, split.feature_names, split.train_rows
+        split.name,
+        split.train,
+        None,
+        split.test,
+        split.y_test,
+        split.feature_names,
+        split.train_rows,
+        split.test_rows,
     )
     rule = experiment.detection.threshold
     if not rule.needs_labels:
@@ -239,4 +254,5 @@ def experiment_rows(experiment: Experiment) -> ExperimentRows:
         y_train=np.repeat([0, 1], [len(split.x_train), count]),
         x_test=split.test[tested],
         y_test=split.y_test[tested],
+        test_rows=split.test_rows[tested],
     )

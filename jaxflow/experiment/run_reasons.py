@@ -18,7 +18,7 @@ TableEntry = tuple[str, Sequence[str], Sequence[Sequence[Cell]]]
 DrawnFigure = tuple[str, str, str, Figure]
 
 EXPLAINED = 10  # rows; what would have to change takes some ten scores of each, and three for each column
-HEADING = "The most anomalous test rows"
+HEADING = "The most anomalous rows"
 CHANGES = "What would have to change for those that are flagged to pass"
 CAPTION = (
     "What each column carries of the score of the most anomalous row that is flagged, as rare as its term is among "
@@ -29,7 +29,7 @@ CAPTION = (
 def run_reasons(run: Run, method: str = "auto") -> tuple[Sequence[TableEntry], Sequence[DrawnFigure]]:
     """The most anomalous test rows with their reasons and, where flagged, the nearest normal point as tables.
 
-    The figure is of the first if it is flagged.
+    Rows are named by their numbers in the user's data, from 1. The figure is of the first if it is flagged.
 
     Args:
         run: what happened.
@@ -43,13 +43,14 @@ def run_reasons(run: Run, method: str = "auto") -> tuple[Sequence[TableEntry], S
     if getattr(detector, "normal_rows_", None) is None:
         return [], []
     rows = np.argsort(-run.scores, kind="stable")[:EXPLAINED]
+    numbers = np.arange(1, len(run.scores) + 1) if run.numbers is None else run.numbers
     explanation = explain_rows(detector, run.x[rows], method=method)
-    tables = [(HEADING, *explanation_table(explanation, (rows + 1).tolist(), detector.threshold_))]
+    tables = [(HEADING, *explanation_table(explanation, numbers[rows].tolist(), detector.threshold_))]
     flagged = rows[run.scores[rows] > detector.threshold_]
     if not flagged.size:
         return tables, []
     with suppress(InputError):  # no stored normal row passes, so there is none to be like
         found = counterfactual_rows(detector, run.x[flagged])
-        tables.append((CHANGES, *counterfactual_table(found, (flagged + 1).tolist())))
-    figure = plot_reasons(explanation, 0, title=f"Why test row {rows[0] + 1:,} is flagged")
+        tables.append((CHANGES, *counterfactual_table(found, numbers[flagged].tolist())))
+    figure = plot_reasons(explanation, 0, title=f"Why row {numbers[rows[0]]:,} is flagged")
     return tables, [("Reasons", "reasons", CAPTION, figure)]

@@ -1,7 +1,7 @@
 """The rows of an experiment whose data is streamed."""
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from jaxflow.data.splits import DEFAULT_TEST_FRACTION
 from jaxflow.detection.fit_from_source import Remaining, take_rows
@@ -13,8 +13,12 @@ from jaxflow.training.feeding.sources import BUFFER_ROWS
 TEST_ROWS = 100_000
 
 
-def streamed_rows(experiment: Experiment) -> tuple[Source, Float[np.ndarray, "n_test dim"]]:
-    """The rows to fit, and rows for the test held out at random: the fraction that `split` says, 100,000 at most.
+def streamed_rows(
+    experiment: Experiment,
+) -> tuple[Source, Float[np.ndarray, "n_test dim"], Int[np.ndarray, "n_test"]]:
+    """Return the rows to fit, and rows for the test held out at random with their numbers in the files, from 0.
+
+    For the test are as many as the fraction that `split` says, 100,000 at most.
 
     Raises:
         InputError: if the files do not suit, or the experiment wants what a stream cannot give.
@@ -43,4 +47,4 @@ def streamed_rows(experiment: Experiment) -> tuple[Source, Float[np.ndarray, "n_
     if count == source.rows:
         raise InputError(f"{data.path}: {counted(source.rows, 'row')}, expected two at least to split")
     tested = np.sort(np.random.default_rng(experiment.seed).choice(source.rows, count, replace=False))
-    return Remaining(source, tested, lambda rows: rows, source.columns), take_rows(source, tested)
+    return Remaining(source, tested, lambda rows: rows, source.columns), take_rows(source, tested), tested

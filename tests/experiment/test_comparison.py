@@ -21,7 +21,7 @@ def split():
     x_train = np.stack([rng.normal(size=400), rng.integers(2, size=400)], axis=1).astype(np.float64)
     x_test = np.stack([SPEED, TOOL], axis=1)
     kinds = {"family": FAMILY, "sort": SORT}
-    return Split("made", x_train, x_test, Y, NAMES, np.arange(400), TEXTS, kinds)
+    return Split("made", x_train, x_test, Y, NAMES, np.arange(400), np.arange(400, 400 + len(x_test)), TEXTS, kinds)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_figures_without_the_rule_for_values_never_seen(split, runs):
 
 
 def test_there_is_nothing_to_say_of_rows_of_which_nothing_is_known(split, runs):
-    plain = Split("made", split.x_train, split.x_test[:3], Y[:3], NAMES, split.train_rows, TEXTS)
+    plain = Split("made", split.x_train, split.x_test[:3], Y[:3], NAMES, split.train_rows, split.test_rows[:3], TEXTS)
     few = {"one": score_run(runs["one"].detector, plain.test, plain.y_test, n_train=400)}
     assert flagged_by_kind(plain, {"one": np.ones(3, bool)}) == []
     assert reasons_of_examples(plain, few) == []

@@ -218,10 +218,10 @@ def test_a_place_without_permission_is_refused(tmp_path, monkeypatch):
 def test_the_report_says_why_rows_are_anomalous(run, tmp_path):
     write(run, tmp_path)
     worst = int(np.argmax(run.scores))
-    section = (tmp_path / "report.md").read_text().partition("## The most anomalous test rows\n")[2]
+    section = (tmp_path / "report.md").read_text().partition("## The most anomalous rows\n")[2]
     lines = section.strip().splitlines()[:12]
     assert lines[0] == "| row | score | flagged | first reason | second |"
-    assert lines[2].startswith(f"| {worst + 1} | ")
+    assert lines[2].startswith(f"| {run.numbers[worst]} | ")
     assert "| yes |" in lines[2]
     reason = run.detector.explain(run.x[[worst]]).top(1)[0][0]
     assert f"| {reason.column} = " in lines[2]
@@ -238,7 +238,7 @@ def test_the_report_says_what_would_have_to_change(run, tmp_path):
     found = run.detector.counterfactual(run.x[[worst]])
     (changes,) = found.top(2)
     assert len(changes) >= 1
-    assert lines[2].startswith(f"| {worst + 1} | ")
+    assert lines[2].startswith(f"| {run.numbers[worst]} | ")
     assert f"| {changes[0].column} = {changes[0].value:.4g} becomes {changes[0].becomes:.4g} |" in lines[2]
     flagged = np.sort(run.scores)[-10:] > run.detector.threshold_
     assert len(lines) == 2 + flagged.sum()
@@ -253,7 +253,7 @@ def test_a_report_does_without_a_normal_point_where_none_passes(run, tmp_path):
     write(score_run(detector, run.x, n_train=50), tmp_path)
     detector.set_threshold(before)
     text = (tmp_path / "report.md").read_text()
-    assert "## The most anomalous test rows" in text
+    assert "## The most anomalous rows" in text
     assert "What would have to change" not in text
 
 
@@ -262,7 +262,7 @@ def test_without_a_flagged_row_there_is_no_figure_of_reasons(run, tmp_path):
     calm = np.argsort(run.scores)[:20]
     files = write(score_run(run.detector, run.x[calm], n_train=1), tmp_path)
     assert "figures/reasons.png" not in files
-    assert "## The most anomalous test rows" in (tmp_path / "report.md").read_text()
+    assert "## The most anomalous rows" in (tmp_path / "report.md").read_text()
 
 
 def test_a_detector_saved_before_there_were_normal_rows_has_its_report(run, tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from jaxflow.data.tables.npz_table import NpzTable
 from jaxflow.data.tables.parquet_table import ParquetTable
 from jaxflow.data.tables.table import NO_TEXTS, Table
 from jaxflow.data.tables.table_limits import require_moderate
-from jaxflow.errors import InputError
+from jaxflow.errors import InputError, meant
 from jaxflow.whole_numbers import whole_number
 
 _STREAMED: dict[str, Any] = {".csv": CsvTable, ".csv.gz": CsvTable, ".parquet": ParquetTable}
@@ -54,8 +54,8 @@ def read_table(
     if label is not None and label not in table.names:
         label = table.aliases.get(label, label)
         if label not in table.names:
-            columns = f"the columns are {listed(table.names)}"
-            raise InputError(f"{path}: label column {label} is missing; {columns} (a table without one: label = null)")
+            hint = meant(label, table.names) or f"; the columns are {listed(table.names)}"
+            raise InputError(f"{path}: label column {label} is missing{hint} (for none: --data.label null)")
     if features is None:
         features = table.features(label)
         if "" in features:

@@ -41,7 +41,7 @@ ONE = np.array([1.0])
             {"X": np.array([[1.0], [2.0]]), "y": np.array([0])},
             "column x0 has 2 rows and column y has 1, expected the same number",
         ),
-        ({"X": np.array([[1.0]])}, "label column y is missing; the columns are x0 (a table without one: label = null)"),
+        ({"X": np.array([[1.0]])}, "label column y is missing; the columns are x0 (for none: --data.label null)"),
         ({"X": ONE, "y": ONE}, "array X has shape (1,), expected 2 dimension(s)"),
         ({"X": np.ones((1, 1)), "y": np.ones((1, 1))}, "array y has shape (1, 1), expected 1 dimension(s)"),
         ({"X": np.ones((0, 2)), "y": np.ones(0)}, "there are no rows, expected at least one"),

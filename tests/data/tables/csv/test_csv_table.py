@@ -114,11 +114,11 @@ def test_csv_without_rows(message, text, tmp_path):
 @pytest.mark.parametrize(
     ("text", "options", "expected"),
     [
-        ("a,b\n1,2\n", {}, "label column label is missing; the columns are a, b (a table without one: label = null)"),
+        ("a,b\n1,2\n", {}, "label column label is missing; the columns are a, b (for none: --data.label null)"),
         (
             "a,b\n1,2\n",
             {"label": "c"},
-            "label column c is missing; the columns are a, b (a table without one: label = null)",
+            "label column c is missing; the columns are a, b (for none: --data.label null)",
         ),
         ("a,a,label\n1,2,0\n", {}, "column a is there twice, expected different names"),
         ("a,label\n1,0\n", {"features": ["a", "c"]}, "column c is missing; the columns are a, label"),

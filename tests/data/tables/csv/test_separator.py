@@ -76,7 +76,7 @@ def test_a_title_is_named(separator, title, message, tmp_path):
     path = csv_file(tmp_path, title + "\n" + lines(separator, [("1.5", "20.25", "3"), ("0.5", "7.5", "4")]))
     said = message(read_table, path, label=None)
     if title == "Report;;" and separator == ";":  # as many cells as the names below it have
-        assert said == "column  is there twice, expected different names"
+        assert said == "column 2 has no name, expected one, or the features to read"
     else:
         assert said.startswith(f"the first line ({title.splitlines()[0]!r}) is not the header")
         assert said.partition(" above ")[0].endswith("take away what stands")
