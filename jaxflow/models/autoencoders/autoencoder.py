@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 from pydantic import Field
 
 from jaxflow.models.model import MOST_LAYERS, ContextWidth, Model, ModelSpec, Width, weighted_mean
+from jaxflow.models.one_program import one_program
 from jaxflow.networks.mlp import MLP
 from jaxflow.networks.planned import Planned, within
 
@@ -81,6 +82,7 @@ class AutoEncoder(Model):
         """Return each row after its way through the latent: `decode(encode(x))`."""
         return self.decode(self.encode(x, context), context)
 
+    @one_program
     def score(self, x, context=None):
         """Mean over the features of the squared reconstruction error, `(*batch,)`."""
         x, context = self.aligned(x, context)

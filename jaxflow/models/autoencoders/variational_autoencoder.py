@@ -12,6 +12,7 @@ from pydantic import Field
 
 from jaxflow.bijectors.transformers import soft_clamp
 from jaxflow.models.model import MOST_DRAWS, MOST_LAYERS, ContextWidth, Model, ModelSpec, Width, weighted_mean
+from jaxflow.models.one_program import one_program
 from jaxflow.networks.buffer import Buffer
 from jaxflow.networks.mlp import MLP
 from jaxflow.networks.planned import Planned, PlannedArray, within
@@ -185,6 +186,7 @@ class VariationalAutoEncoder(Model):
         weights = jax.lax.map(log_weight, self.draws[...])
         return jax.nn.logsumexp(weights, axis=0) - math.log(self.draws.shape[0])
 
+    @one_program
     def score(self, x, context=None):
         """Minus the quantity that the model is scored by, in nats, `(*batch,)`."""
         x, context = self.aligned(x, context)
@@ -209,6 +211,7 @@ class VariationalAutoEncoder(Model):
         reconstruction = jnp.sum(self._terms(x, z, context), axis=-1)
         return weighted_mean(reconstruction + self.beta * _kl_from_prior(mean, log_scale), weight)
 
+    @one_program
     def sample(
         self,
         key: PRNGKeyArray,

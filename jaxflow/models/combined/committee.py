@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float
 from jaxflow.bijectors import RankGaussian
 from jaxflow.models.combined.surprise import QUANTILES, SHAPE, negative_log_tail, score_tail
 from jaxflow.models.model import Density, weighted_mean
+from jaxflow.models.one_program import one_program
 from jaxflow.networks.buffer import Buffer
 
 View: TypeAlias = Literal["as_given", "rank_gaussian", "arcsinh"]
@@ -124,11 +125,13 @@ class Committee(Density):
         known = zip(scores, self.quantiles[...], self.excess[...], strict=True)
         return jnp.stack([negative_log_tail(*one, shape=self.tail_shape) for one in known])
 
+    @one_program
     def score(self, x, context=None):
         """The power mean of the surprises; raises `InputError` if given a context."""
         x, _ = self.aligned(x, context)
         return combined(self.surprises(x), self.voices, self.weights, self.power)
 
+    @one_program
     def log_prob(self, x, context=None):
         """Log of the weighted mean of the members' densities, in nats; raises `InputError` if given a context."""
         x, _ = self.aligned(x, context)
@@ -144,6 +147,7 @@ class Committee(Density):
         """Weighted mean of the negative log of the mean density, in nats."""
         return weighted_mean(-self.log_prob(x, context), weight)
 
+    @one_program
     def sample(self, key, sample_shape=(), context=None):
         """Draws of shape `sample_shape + (dim,)`, each from a member drawn for it by their weights."""
         sample_shape, _ = self.asked(sample_shape, context)

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from jaxflow.errors import InputError
 from jaxflow.models.combined.surprise import QUANTILES, negative_log_tail, score_tail
 from jaxflow.models.model import Density, DirectlyFitted, Model, weighted_mean
+from jaxflow.models.one_program import one_program
 from jaxflow.networks.buffer import Buffer
 from jaxflow.networks.stacking import stacked
 
@@ -121,6 +122,7 @@ class Ensemble(Density):
         graph, state = nnx.split(self.member)
         self.quantiles[...], self.excess[...] = _yardstick(state, x, context, graph=graph)
 
+    @one_program
     def log_prob(self, x, context=None):
         """Log of the mean of the members' densities, in nats; -inf off the support of all."""
         x, context = self.aligned(x, context)
@@ -128,6 +130,7 @@ class Ensemble(Density):
         total = jax.nn.logsumexp(jnp.where(self._kept_as(values), values, -jnp.inf), axis=0)
         return total - jnp.log(jnp.sum(self.kept[...]).astype(values.dtype))
 
+    @one_program
     def score(self, x, context=None):
         """How anomalous each row is, as `combination` says; in nats."""
         x, context = self.aligned(x, context)
@@ -142,6 +145,7 @@ class Ensemble(Density):
         """Weighted mean of the score."""
         return weighted_mean(self.score(x, context), weight)
 
+    @one_program
     def sample(
         self,
         key: PRNGKeyArray,

@@ -13,6 +13,7 @@ from jaxflow.bijectors import Affine, Chain, Inverse, MaskedAutoregressive, Sigm
 from jaxflow.data.columns.grid import Grid, find_grid
 from jaxflow.errors import InputError
 from jaxflow.models.model import Density, weighted_mean
+from jaxflow.models.one_program import one_program
 from jaxflow.networks import MaskedMLP
 from jaxflow.networks.buffer import Buffer
 from jaxflow.networks.mlp import join_context
@@ -153,11 +154,13 @@ class Dequantized(Density):
         u = jax.random.uniform(noise_key, x.shape, x.dtype)
         self.density.initialize(self._filled(x, self._shaped(u, x, context)[0]), weight, context, key=key)
 
+    @one_program
     def log_prob(self, x, context=None):
         """Log-probability in nats, a little below on average; columns on no grid count with their density."""
         terms = self._terms(*self.aligned(x, context))
         return jax.nn.logsumexp(terms, axis=0) - jnp.log(jnp.asarray(len(terms), terms.dtype))
 
+    @one_program
     def lower_bound(
         self, x: Float[Array, "*#batch dim"], context: Float[Array, "*#batch context_dim"] | None = None
     ) -> Float[Array, "*batch"]:
@@ -182,6 +185,7 @@ class Dequantized(Density):
         u = jax.random.uniform(rngs(), x.shape, x.dtype)
         return weighted_mean(-self._term(u, x, context), weight)
 
+    @one_program
     def sample(
         self,
         key: PRNGKeyArray,

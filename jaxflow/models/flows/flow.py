@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from jaxflow.bijectors.bijector import Bijector
 from jaxflow.models.flows.base_distributions import Base
 from jaxflow.models.model import Density
+from jaxflow.models.one_program import one_program
 
 if TYPE_CHECKING:
     import distrax
@@ -21,6 +22,9 @@ class Flow(Density):
     """Density of x = f(z), z from the base distribution.
 
     log p(x | c) = log p_base(f^-1(x | c)) + log |det df^-1/dx|        (Rezende and Mohamed 2015, equation 5)
+
+    Called by itself a method runs as one program, compiled once for each shape; inside `jax.jit`, `vmap` or `grad` it
+    becomes part of yours.
 
     Args:
         base: the distribution of z.
@@ -44,6 +48,7 @@ class Flow(Density):
         self.bijector = bijector
         self.embedding = embedding
 
+    @one_program
     def log_prob(self, x, context=None):
         """Log-density in nats, shape `x.shape[:-1]`; -inf off the support, which no infinite value lies in.
 
@@ -69,10 +74,12 @@ class Flow(Density):
         infinite = jnp.any(jnp.isinf(x), axis=-1)
         return jnp.where(infinite[..., None], 0.0, x), self._embedded(context), infinite
 
+    @one_program
     def sample(self, key, sample_shape=(), context=None):
         """Draws of shape `sample_shape + context.shape[:-1] + (dim,)`."""
         return self.sample_and_log_prob(key, sample_shape, context)[0]
 
+    @one_program
     def sample_and_log_prob(
         self,
         key: PRNGKeyArray,
