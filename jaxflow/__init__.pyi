@@ -1,7 +1,7 @@
 """Normalizing flows in pure JAX that learn the density of normal data and flag what is improbable."""
 
 from . import bijectors, data, detection, evaluation, models, networks, training
-from .detection import AnomalyDetector, AutoencoderDetector, FlowDetector, GaussianDetector, load
+from .detection import AnomalyDetector, AutoencoderDetector, FlowDetector, GaussianDetector, load, save
 from .errors import InputError
 from .models import Flow
 from .training import fit
@@ -23,5 +23,6 @@ __all__ = [
     "load",
     "models",
     "networks",
+    "save",
     "training",
 ]

@@ -1,6 +1,8 @@
 """Contracts of models and of densities."""
 
 from abc import abstractmethod
+from collections.abc import Callable
+from functools import wraps
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import jax.numpy as jnp
@@ -35,10 +37,12 @@ class Model(nnx.Module):
     Attributes:
         dim: number of features.
         context_dim: number of context features; 0 for an unconditional model.
+        spec: the hyperparameters that it was built by; None for one that was put together by hand.
     """
 
     dim: int
     context_dim: int
+    spec: "ModelSpec | None" = None
 
     def aligned(self, x: Any, context: Any = None) -> tuple[Shaped[Array, "*batch dim"], Shaped[Array, "..."] | None]:
         """Rows and their context as arrays, the rows repeated along the leading axes of a context that has more.
@@ -210,6 +214,13 @@ class ModelSpec(Spec):
     takes_context: ClassVar[bool] = True
     is_density: ClassVar[bool] = True
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **options: Any) -> None:
+        """Let what a class builds know by which spec, from which alone a saved model can be made again."""
+        super().__pydantic_init_subclass__(**options)
+        if "build" in vars(cls):
+            cls.build = _with_spec(cls.build)
+
     @abstractmethod
     def build(self, dim: int, *, rngs: nnx.Rngs) -> Model:
         """The model for data of `dim` features, freshly initialised from `rngs`."""
@@ -228,6 +239,16 @@ class ModelSpec(Spec):
         Raises:
             InputError: if there is such a module, and it has not been imported yet.
         """
+
+
+def _with_spec(build: Callable[..., Model]) -> Callable[..., Model]:
+    @wraps(build)
+    def build_with_spec(spec: ModelSpec, dim: int, *, rngs: nnx.Rngs) -> Model:
+        model = build(spec, dim, rngs=rngs)
+        model.spec = spec
+        return model
+
+    return build_with_spec
 
 
 def weighted_mean(values: Float[Array, "batch"], weight: Float[Array, "batch"] | None) -> Float[Array, ""]:

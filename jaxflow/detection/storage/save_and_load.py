@@ -15,22 +15,17 @@ import hashlib
 import json
 import math
 import os
-import shutil
-import stat
-import uuid
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from flax import nnx
 from pydantic import Field
-from safetensors.numpy import save as dump_arrays
 from sklearn.utils.validation import check_is_fitted
 
-from jaxflow.atomic_write import exchanged, unfinished
 from jaxflow.config.spec import Spec, parse_spec
 from jaxflow.data.columns.columns_spec import ColumnsSpec
 from jaxflow.data.columns.numeric_maps import AnyColumnMap
@@ -43,24 +38,33 @@ from jaxflow.detection.check_parameters import DEFAULT_STEPS, checked_parameters
 from jaxflow.detection.scoring.table_encoder import Inputs
 from jaxflow.detection.storage.history_arrays import history_arrays, restored_history
 from jaxflow.detection.storage.normal_rows_arrays import reasons_arrays, restore_reasons
-from jaxflow.detection.storage.untrusted_files import read_arrays, read_json, read_weights, too_large
 from jaxflow.detection.thresholds.any_rule import AnyThresholdRule
 from jaxflow.errors import InputError, counted
 from jaxflow.models import AnyModelSpec, require_planned, restore_state, state_arrays
+from jaxflow.models.storage import saved_folder
+from jaxflow.models.storage.saved_folder import (
+    WEIGHTS,
+    array_bytes,
+    built,
+    checksum_of,
+    read_folder,
+    require_format,
+    write_folder,
+)
+from jaxflow.models.storage.untrusted_files import read_arrays, read_json
 from jaxflow.training.engine.precision import floats_of
 from jaxflow.training.fit_spec import FitSpec
 
 FORMAT_VERSION = 3
 # An array's name begins with one of them.
 PARTS = ("model", "preprocessing", "missing", "history", "reasons", "calibration")
-DESCRIPTION, WEIGHTS = "detector.json", "weights.safetensors"
-MOST_READS = 100  # of a directory that is replaced again and again
+DESCRIPTION, KIND = "detector.json", "a saved detector"
 
 
 class SavedDetector(Spec):
     """The contents of `detector.json`.
 
-    `checksum` is the SHA-256 of the same contents without it, as `_checksum` computes it; `weights_sha256` is that of
+    `checksum` is the SHA-256 of the same contents without it, as `checksum_of` computes it; `weights_sha256` is that of
     the other file.
     """
 
@@ -114,30 +118,9 @@ def save_detector(detector: Any, kinds: Mapping[str, type], path: str | os.PathL
         raise InputError(f"a detector of type {name} cannot be saved, expected one of {', '.join(kinds)}")
     check_is_fitted(detector, "threshold_")
     require_free_place(path)
-    path = path.resolve()
-    weights = dump_arrays(_arrays(detector))
-    description = _as_json(_description(detector, hashlib.sha256(weights).hexdigest()))
-    if reason := too_large(description.encode()):
-        raise InputError(f"{path}: {DESCRIPTION} would have {reason}")
-    temporary, old = (path.with_name(f".{path.name}.{uuid.uuid4().hex}.{kind}") for kind in ("tmp", "old"))
-    try:
-        with unfinished(temporary):
-            temporary.mkdir(parents=True)
-            (temporary / WEIGHTS).write_bytes(weights)
-            (temporary / DESCRIPTION).write_text(description, encoding="utf-8")
-        if not path.exists():
-            temporary.rename(path)
-        elif not exchanged(temporary, path):
-            # A directory cannot be renamed onto one that holds files, so the old one steps aside first.
-            path.rename(old)
-            temporary.rename(path)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        if old.exists() and not path.exists():
-            old.rename(path)
-        for leftover in (temporary, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+    weights = array_bytes(_arrays(detector))
+    description = _description(detector, hashlib.sha256(weights).hexdigest())
+    write_folder(path, DESCRIPTION, _as_json(description), weights)
 
 
 def require_free_place(path: str | os.PathLike[str]) -> None:
@@ -146,14 +129,7 @@ def require_free_place(path: str | os.PathLike[str]) -> None:
     Raises:
         InputError: if `path` is a file, or a directory that holds anything else.
     """
-    path = Path(path)
-    if path.is_dir():
-        names = {child.name for child in path.iterdir()}
-        if names and (DESCRIPTION not in names or names - {DESCRIPTION, WEIGHTS}):
-            other = min(names - {DESCRIPTION, WEIGHTS}, default=WEIGHTS)
-            raise InputError(f"{path} is a directory that holds {other}, expected a saved detector or a new place")
-    elif path.exists() or path.is_symlink():
-        raise InputError(f"{path} is a file, expected a saved detector or a new place")
+    saved_folder.require_free_place(path, DESCRIPTION, KIND)
 
 
 def load_detector(path: str | os.PathLike[str], kinds: Mapping[str, type]) -> Any:
@@ -167,7 +143,7 @@ def load_detector(path: str | os.PathLike[str], kinds: Mapping[str, type]) -> An
         InputError: if the directory or one of its files is missing, damaged or edited, or written in a newer format.
     """
     path = Path(path)
-    description, weights = _read_both(path, kinds)
+    description, weights = read_folder(path, DESCRIPTION, KIND, partial(_read_description, kinds=kinds))
     detector = _unfitted(description, kinds[description.detector], path / DESCRIPTION)
     try:
         _restore(detector, description, read_arrays(weights))
@@ -203,7 +179,7 @@ def _description(detector: Any, weights_sha256: str) -> SavedDetector:
         "weights_sha256": weights_sha256,
     }
     description = SavedDetector(**values, checksum="")
-    return description.model_copy(update={"checksum": _checksum(_plain(description))})
+    return description.model_copy(update={"checksum": checksum_of(_plain(description))})
 
 
 def _plain(description: SavedDetector) -> dict[str, Any]:
@@ -215,54 +191,13 @@ def _as_json(description: SavedDetector) -> str:
     return json.dumps(_plain(description), indent=2, allow_nan=False) + "\n"
 
 
-def _checksum(values: dict[str, Any]) -> str:
-    rest = {name: value for name, value in values.items() if name != "checksum"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-
-
-def _read_both(path: Path, kinds: Mapping[str, type]) -> tuple[SavedDetector, bytes]:
-    """The description and the bytes of the weights, of one and the same detector."""
-    for _ in range(MOST_READS):
-        before = _identity(path)
-        if before is None:
-            raise InputError(f"{path} is no directory, expected one with a saved detector")
-        try:
-            description = _read_description(path / DESCRIPTION, kinds)
-            weights = read_weights(path / WEIGHTS)
-            if hashlib.sha256(weights).hexdigest() != description.weights_sha256:
-                raise InputError(f"{path / WEIGHTS} is damaged: it is not the file that {DESCRIPTION} describes")
-            return description, weights
-        except InputError:
-            # Another detector may have come between the two files.
-            if _identity(path) == before:
-                raise
-    raise InputError(f"{path} is replaced faster than it can be read, expected a saved detector")
-
-
-def _identity(path: Path) -> tuple[int, ...] | None:
-    """Return what tells a directory from one that takes its place; None if there is none."""
-    try:
-        about = path.stat()
-    except (OSError, ValueError):
-        return None
-    return (about.st_dev, about.st_ino, about.st_mtime_ns, about.st_ctime_ns) if stat.S_ISDIR(about.st_mode) else None
-
-
 def _read_description(file: Path, kinds: Mapping[str, type]) -> SavedDetector:
     values = read_json(file)
-    found = values.get("format_version") if isinstance(values, dict) else None
-    if not isinstance(found, int) or isinstance(found, bool):
-        raise InputError(f"{file} is damaged: it names no format_version")
-    if found > FORMAT_VERSION:
-        reads = f"this jaxflow reads up to format {FORMAT_VERSION}"
-        raise InputError(f"{file} has format {found!s:.20}, {reads}: it needs a newer jaxflow")
-    if 1 <= found < FORMAT_VERSION:
-        reads = f"this jaxflow reads format {FORMAT_VERSION}"
-        raise InputError(f"{file} has format {found}, {reads}: fit and save it again")
+    require_format(values, file, FORMAT_VERSION)
     description = parse_spec(SavedDetector, values, str(file))
     if description.detector not in kinds:
         raise InputError(f"{file}: detector = {description.detector!r}: expected one of {', '.join(kinds)}")
-    if _checksum(values) != description.checksum:
+    if checksum_of(values) != description.checksum:
         raise InputError(f"{file} is damaged: it was changed after it was written, its checksum does not match")
     if len(description.columns) != description.n_features:
         raise InputError(
@@ -300,8 +235,7 @@ def _arrays(detector: Any) -> dict[str, np.ndarray]:
     arrays["calibration.scores"] = detector.calibration_scores_
     if detector.calibration_labels_ is not None:
         arrays["calibration.labels"] = detector.calibration_labels_
-    # Not `ascontiguousarray`, which would give a lone number an axis.
-    return {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    return arrays
 
 
 def _unfitted(description: SavedDetector, kind: Any, file: Path) -> Any:
@@ -346,7 +280,7 @@ def _restore(detector: Any, description: SavedDetector, arrays: dict[str, np.nda
     detector.float_type_ = description.float_type
     with floats_of(description.float_type):
         require_planned(description.model.planned(inputs.dim), parts["model"])
-        detector.model_ = _built(description.model, inputs.dim)
+        detector.model_ = built(description.model, inputs.dim)
         restore_state(detector.model_, parts["model"])
     detector.history_ = restored_history(parts["history"])
     detector.contamination_, detector.doubts_ = None, ()  # a warning is given once, to whoever fits
@@ -362,17 +296,6 @@ def _restore(detector: Any, description: SavedDetector, arrays: dict[str, np.nda
     detector.threshold_rule_ = description.threshold_rule
     detector.threshold_ = description.threshold
     detector.offset_ = -description.threshold
-
-
-def _built(spec: Any, dim: int) -> Any:
-    try:
-        return spec.build(dim, rngs=nnx.Rngs(0))
-    except (InputError, MemoryError):
-        raise
-    except Exception as error:
-        # Of what a description asks for, a constructor may refuse anything.
-        reason = (str(error).splitlines() or [""])[0]
-        raise InputError(f"no model can be built as described ({type(error).__name__}: {reason:.200})") from error
 
 
 def _calibration(arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:

@@ -111,10 +111,10 @@ class FlowSpec(ModelSpec):
 
     def planned(self, dim: int) -> Planned:
         """The arrays of what `build` makes."""
-        noise = (self.dequantize,) * dim if isinstance(self.dequantize, str) else self.dequantize
-        if set(noise) <= {"none"}:
+        alike = isinstance(self.dequantize, str)  # a tuple of so many words might be more than there is memory
+        if set((self.dequantize,) if alike else self.dequantize) <= {"none"}:
             return self._planned_flow(dim)
-        learned = noise.count("variational")
+        learned = dim * (self.dequantize == "variational") if alike else self.dequantize.count("variational")
         return Dequantized.planned(self._planned_flow(dim), dim, self.draws, learned, context_dim=self.context_dim)
 
     def _planned_flow(self, dim: int) -> Planned:

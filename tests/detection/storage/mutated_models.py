@@ -46,7 +46,7 @@ FLOWS: list[dict[str, Any]] = [
         {"kind": "custom", "layer": f"jaxflow.bijectors.{name}", "options": options}
         for name, options in (
             ("BlockAutoregressive", [["layers", 3], ["hidden_factor", 1]]),
-            ("Continuous", [["hidden", [3, 3]], ["probes", 2], ["max_steps", 64], ["rtol", 1e-3]]),
+            ("NeuralODE", [["hidden", [3, 3]], ["probes", 2], ["max_steps", 64], ["rtol", 1e-3]]),
             ("Householder", [["reflections", 2]]),
             ("Sylvester", [["rank", 1]]),
             ("block_autoregressive.BlockAutoregressive", [["layers", 100]]),
@@ -115,7 +115,7 @@ def write(place: Path, description: dict[str, Any], weights: bytes) -> Path:
     """A directory with these two files, whose checksums fit."""
     place.mkdir(exist_ok=True)
     values = description | {"weights_sha256": hashlib.sha256(weights).hexdigest()}
-    values["checksum"] = saving._checksum(values)
+    values["checksum"] = saving.checksum_of(values)
     (place / "detector.json").write_text(json.dumps(values))
     (place / "weights.safetensors").write_bytes(weights)
     return place

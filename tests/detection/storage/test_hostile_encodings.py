@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from jaxflow.detection import GaussianDetector, load
-from jaxflow.detection.storage.save_and_load import _checksum
+from jaxflow.detection.storage.save_and_load import checksum_of
 from jaxflow.errors import InputError
 
 
@@ -46,7 +46,7 @@ def test_is_refused(saved, tmp_path, case):
     change, sentence = CHANGES[case]
     values = json.loads((saved / "detector.json").read_text())
     change(values)
-    values["checksum"] = _checksum(values)
+    values["checksum"] = checksum_of(values)
     (tmp_path / "detector.json").write_text(json.dumps(values))
     (tmp_path / "weights.safetensors").write_bytes((saved / "weights.safetensors").read_bytes())
     with pytest.raises(InputError) as error:

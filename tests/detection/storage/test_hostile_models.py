@@ -19,9 +19,9 @@ from safetensors.numpy import save as pack
 
 from jaxflow.detection import AutoencoderDetector, FlowDetector, GaussianDetector, Percentile, load
 from jaxflow.detection.storage import save_and_load as saving
-from jaxflow.detection.storage.untrusted_files import MOST_JSON_BYTES
 from jaxflow.errors import InputError
 from jaxflow.models import MAF, AutoEncoderSpec, PrincipalComponentsSpec, VariationalAutoEncoderSpec
+from jaxflow.models.storage.untrusted_files import MOST_JSON_BYTES
 from jaxflow.training import FitSpec
 from tests.trials import most_memory
 
@@ -73,7 +73,7 @@ class Saved:
         values = dict(self.description)
         if sign:
             values["weights_sha256"] = hashlib.sha256(self.weights).hexdigest()
-            values["checksum"] = saving._checksum(values)
+            values["checksum"] = saving.checksum_of(values)
         place.mkdir()
         (place / "detector.json").write_text(json.dumps(values))
         (place / "weights.safetensors").write_bytes(self.weights)

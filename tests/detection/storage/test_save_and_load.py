@@ -40,6 +40,7 @@ from jaxflow.models import (
     VariationalAutoEncoderSpec,
     state_arrays,
 )
+from jaxflow.models.storage import saved_folder
 from jaxflow.training import FitSpec
 from tests.models.small_committee import SMALL_COMMITTEE
 
@@ -281,10 +282,10 @@ def test_nothing_is_half_written(gaussian, tmp_path, monkeypatch, step):
         return full() if next(failures, False) else rename(self, target)
 
     if step.endswith("rename"):
-        monkeypatch.setattr(saving, "exchanged", lambda *_: False)
+        monkeypatch.setattr(saved_folder, "exchanged", lambda *_: False)
         monkeypatch.setattr(Path, "rename", failing_rename)
     elif step == "exchange":
-        monkeypatch.setattr(saving, "exchanged", full)
+        monkeypatch.setattr(saved_folder, "exchanged", full)
     else:
         monkeypatch.setattr(Path, step, full)
     gaussian.set_threshold(GivenThreshold(value=before + 1))
@@ -392,7 +393,7 @@ def change_description(place, reseal=False, **changes):
         else:
             values[name] = value
     if reseal:
-        values["checksum"] = saving._checksum(values)
+        values["checksum"] = saving.checksum_of(values)
     file.write_text(json.dumps(values))
 
 
