@@ -3,16 +3,29 @@
 from jaxflow.bijectors.autoregressive import MaskedAutoregressive
 from jaxflow.bijectors.bijector import Bijector, Chain, Inverse
 from jaxflow.bijectors.block_autoregressive import BlockAutoregressive
-from jaxflow.bijectors.continuous import Continuous
+from jaxflow.bijectors.concatenate import Concatenate
+from jaxflow.bijectors.continuous import NeuralODE
 from jaxflow.bijectors.coupling import Coupling
-from jaxflow.bijectors.elementwise import ElementwiseAffine, Logit, Sigmoid, Softplus
+from jaxflow.bijectors.elementwise import (
+    ElementwiseAffine,
+    Exp,
+    Identity,
+    Loc,
+    Logit,
+    Scale,
+    Sigmoid,
+    Softplus,
+    Tanh,
+)
 from jaxflow.bijectors.linear import Householder, LULinear, Rotation
 from jaxflow.bijectors.multi_scale import MultiScale
 from jaxflow.bijectors.normalization import ActNorm, BatchNorm
+from jaxflow.bijectors.numerical_inverse import NumericalInverse
 from jaxflow.bijectors.permutation import Permutation, Reverse
 from jaxflow.bijectors.planar import Planar
 from jaxflow.bijectors.radial import Radial
 from jaxflow.bijectors.rank_gaussian import RankGaussian
+from jaxflow.bijectors.root import solve_increasing
 from jaxflow.bijectors.sigmoid_sum import SigmoidSum
 from jaxflow.bijectors.splines import CircularRationalQuadratic, RationalQuadraticSpline
 from jaxflow.bijectors.stack import Stack
@@ -28,15 +41,20 @@ __all__ = [
     "BlockAutoregressive",
     "Chain",
     "CircularRationalQuadratic",
-    "Continuous",
+    "Concatenate",
     "Coupling",
     "ElementwiseAffine",
+    "Exp",
     "Householder",
+    "Identity",
     "Inverse",
     "LULinear",
+    "Loc",
     "Logit",
     "MaskedAutoregressive",
     "MultiScale",
+    "NeuralODE",
+    "NumericalInverse",
     "Permutation",
     "Planar",
     "Radial",
@@ -44,6 +62,7 @@ __all__ = [
     "RationalQuadraticSpline",
     "Reverse",
     "Rotation",
+    "Scale",
     "Shift",
     "Sigmoid",
     "SigmoidSum",
@@ -51,7 +70,9 @@ __all__ = [
     "Softplus",
     "Stack",
     "Sylvester",
+    "Tanh",
     "Transformer",
+    "solve_increasing",
 ]
 
-__getattr__ = with_old_names(__name__, {"RationalQuadratic": "RationalQuadraticSpline"})
+__getattr__ = with_old_names(__name__, {"Continuous": "NeuralODE", "RationalQuadratic": "RationalQuadraticSpline"})

@@ -22,7 +22,7 @@ Solver = Literal["tsit5", "dopri8"]
 LEAST_TOLERANCE, MOST_STEPS, MOST_PROBES = 1e-14, 1 << 16, 1024
 
 
-class Continuous(Bijector):
+class NeuralODE(Bijector):
     """Move every row along a learned velocity field for one unit of time.
 
     forward: x = z(1), dz/dt = v(z, t; context), z(0) = z        log_det: integral over t of the trace of dv/dz

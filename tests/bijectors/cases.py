@@ -21,15 +21,20 @@ from jaxflow.bijectors import (
     BlockAutoregressive,
     Chain,
     CircularRationalQuadratic,
-    Continuous,
+    Concatenate,
     Coupling,
     ElementwiseAffine,
+    Exp,
     Householder,
+    Identity,
     Inverse,
+    Loc,
     Logit,
     LULinear,
     MaskedAutoregressive,
     MultiScale,
+    NeuralODE,
+    NumericalInverse,
     Permutation,
     Planar,
     Radial,
@@ -37,6 +42,7 @@ from jaxflow.bijectors import (
     RationalQuadraticSpline,
     Reverse,
     Rotation,
+    Scale,
     Shift,
     Sigmoid,
     SigmoidSum,
@@ -44,11 +50,13 @@ from jaxflow.bijectors import (
     Softplus,
     Stack,
     Sylvester,
+    Tanh,
     Transformer,
 )
 from jaxflow.bijectors.autoregressive import Sampling
 from jaxflow.networks import MLP, MaskedMLP
 from tests.bijectors.own_layer import own_layers
+from tests.bijectors.small_layers import Bent, TwoSlopes
 
 AnyModule = TypeVar("AnyModule", bound=nnx.Module)
 
@@ -67,10 +75,12 @@ class Case:
     Attributes:
         make: builds it.
         context_dim: 3 for a conditional one.
-        latent: where z lives: "real", "unit" for (0, 1), "positive", or "circle" for angles.
+        latent: where z lives: "real", "unit" for (0, 1), "symmetric" for (-1, 1), "positive", or "circle" for angles.
         data: where x lives.
         identity: whether the layer promises to be the identity at first.
         exact: whether the log-determinant is that of the Jacobian, not an estimate of it.
+        kinks: numbers where the map of a feature has a kink, whether latent or data. Rows keep away from them: there
+            the slope is another on either side, and rounding decides on which side the smallest numbers are.
     """
 
     make: Callable[[nnx.Rngs], Bijector]
@@ -79,6 +89,7 @@ class Case:
     data: str = "real"
     identity: bool = True
     exact: bool = True
+    kinks: tuple[float, ...] = ()
 
 
 def masked(
@@ -94,11 +105,11 @@ def masked(
     return MaskedAutoregressive(transformer, conditioner, sampling=sampling)
 
 
-def coupling(rngs: nnx.Rngs, context_dim: int = 0, transformer: Transformer | None = None) -> Coupling:
-    mask = np.array([True, False, True, True, False])
+def coupling(rngs: nnx.Rngs, context_dim: int = 0, transformer: Transformer | None = None, dim: int = DIM) -> Coupling:
+    mask = np.array([True, False, True, True, False])[DIM - dim :]
     transformer = Affine() if transformer is None else transformer
     outputs = 2 * transformer.num_parameters
-    return Coupling(mask, transformer, MLP(3, outputs, (16,), context_dim=context_dim, zero_last=True, rngs=rngs))
+    return Coupling(mask, transformer, MLP(dim - 2, outputs, (16,), context_dim=context_dim, zero_last=True, rngs=rngs))
 
 
 def initialized(layer: Bijector, rngs: nnx.Rngs) -> Bijector:
@@ -112,9 +123,9 @@ def ranked(rngs: nnx.Rngs) -> RankGaussian:
     return layer
 
 
-def continuous(rngs: nnx.Rngs, **options) -> Continuous:
+def continuous(rngs: nnx.Rngs, **options) -> NeuralODE:
     tight = {"rtol": 1e-11, "atol": 1e-11, "max_steps": 256, "solver": "dopri8", "adjoint": "direct"}
-    return Continuous(DIM, (8,), **tight, **options, rngs=rngs)
+    return NeuralODE(DIM, (8,), **tight, **options, rngs=rngs)
 
 
 def step(rngs: nnx.Rngs, context_dim: int = 0) -> Chain:
@@ -151,6 +162,17 @@ def multi_scale(rngs: nnx.Rngs, context_dim: int = 0) -> MultiScale:
 
 
 CASES: dict[str, Case] = {
+    "identity": Case(lambda rngs: Identity()),
+    "scale": Case(lambda rngs: Scale(jnp.array([2.0, -0.5, 1.0, 3.0, -1.0])), identity=False),
+    "loc": Case(lambda rngs: Loc(1.5), identity=False),
+    "exp": Case(lambda rngs: Exp(), data="positive", identity=False),
+    "tanh": Case(lambda rngs: Tanh(), data="symmetric", identity=False),
+    "numerical_inverse": Case(lambda rngs: NumericalInverse(Bent(DIM)), identity=False),
+    "concatenate": Case(lambda rngs: Concatenate([ElementwiseAffine(2), Rotation(3)], [2, 3])),
+    "concatenate_conditional": Case(
+        lambda rngs: Concatenate([coupling(rngs, CONTEXT_DIM, dim=4), ElementwiseAffine(1)], [4, 1]),
+        context_dim=CONTEXT_DIM,
+    ),
     "elementwise_affine": Case(lambda rngs: ElementwiseAffine(DIM)),
     "sigmoid": Case(lambda rngs: Sigmoid(), data="unit", identity=False),
     "logit": Case(lambda rngs: Logit(), latent="unit", identity=False),
@@ -219,10 +241,14 @@ TRANSFORMERS: dict[str, Callable[[], Transformer]] = {
     "rational_quadratic": lambda: RationalQuadraticSpline(bins=4, bound=2.0, min_bin=0.05, min_slope=0.05),
     "circular_rational_quadratic": lambda: CircularRationalQuadratic(bins=4, min_bin=0.05, min_slope=0.05),
     "sigmoid_sum": lambda: SigmoidSum(terms=3),
+    "two_slopes": TwoSlopes,
 }
 for _name, _make in TRANSFORMERS.items():
     _space = "circle" if _name.startswith("circular") else "real"
-    CASES[f"coupling_{_name}"] = Case(partial(coupling, transformer=_make()), 0, _space, _space)
+    _kinks = (0.0,) if _name == "two_slopes" else ()
+    CASES[f"coupling_{_name}"] = Case(partial(coupling, transformer=_make()), 0, _space, _space, kinks=_kinks)
+    if _kinks:
+        continue  # one structure shows what a kink does
     CASES[f"masked_autoregressive_{_name}_conditional"] = Case(
         partial(masked, context_dim=CONTEXT_DIM, transformer=_make()), CONTEXT_DIM, _space, _space
     )

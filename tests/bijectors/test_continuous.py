@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxflow.bijectors import Continuous
+from jaxflow.bijectors import NeuralODE
 from jaxflow.errors import InputError
 from tests.bijectors.cases import shaken
 
@@ -17,12 +17,12 @@ DIM = 4
 HADAMARD = np.array([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]], float)
 
 
-def layer(dim: int = DIM, probes: int | None = None, **options) -> Continuous:
+def layer(dim: int = DIM, probes: int | None = None, **options) -> NeuralODE:
     """The same weights whatever the options."""
     options = {"rtol": 1e-8, "atol": 1e-8, "max_steps": 256} | options
-    built = Continuous(dim, (8,), probes=probes, **options, rngs=nnx.Rngs(0))
+    built = NeuralODE(dim, (8,), probes=probes, **options, rngs=nnx.Rngs(0))
     noisy = shaken(built)
-    assert isinstance(noisy, Continuous)
+    assert isinstance(noisy, NeuralODE)
     return noisy
 
 
@@ -30,7 +30,7 @@ ROWS = np.random.default_rng(0).normal(size=(3, DIM))
 
 
 def test_a_constant_velocity_shifts():
-    moved = Continuous(2, (4,), rngs=nnx.Rngs(0))
+    moved = NeuralODE(2, (4,), rngs=nnx.Rngs(0))
     moved.velocity.layers[-1].bias[...] = jnp.array([1.5, -2.0])
     x, log_det = moved.forward_and_log_det(jnp.asarray(ROWS[:, :2]))
     np.testing.assert_allclose(x, ROWS[:, :2] + [1.5, -2.0], rtol=1e-12)
@@ -39,7 +39,7 @@ def test_a_constant_velocity_shifts():
 
 def test_a_scalar_equation_in_closed_form():
     """dz/dt = tanh(z) has the solution sinh z(1) = e sinh z(0)."""
-    made = Continuous(1, (1,), rtol=1e-12, atol=1e-12, solver="dopri8", rngs=nnx.Rngs(0))
+    made = NeuralODE(1, (1,), rtol=1e-12, atol=1e-12, solver="dopri8", rngs=nnx.Rngs(0))
     first, last = made.velocity.layers
     first.kernel[...], last.kernel[...] = jnp.array([[1.0], [0.0]]), jnp.array([[1.0]])
     z = jnp.linspace(-2, 2, 7)[:, None]
@@ -52,7 +52,7 @@ def test_a_scalar_equation_in_closed_form():
 
 def test_the_velocity_sees_the_time():
     """dz/dt = tanh(t) shifts by log cosh 1."""
-    made = Continuous(1, (1,), rtol=1e-12, atol=1e-12, solver="dopri8", rngs=nnx.Rngs(0))
+    made = NeuralODE(1, (1,), rtol=1e-12, atol=1e-12, solver="dopri8", rngs=nnx.Rngs(0))
     first, last = made.velocity.layers
     first.kernel[...], last.kernel[...] = jnp.array([[0.0], [1.0]]), jnp.array([[1.0]])
     np.testing.assert_allclose(made.forward(jnp.array([0.3])), [0.3 + np.log(np.cosh(1))], rtol=1e-10)
@@ -88,7 +88,7 @@ def test_the_mean_of_the_estimate_over_all_signs_is_exact():
 
 
 def test_probes_are_signs_drawn_once():
-    first, second = (Continuous(DIM, probes=50, rngs=nnx.Rngs(seed)).probes[...] for seed in (0, 1))
+    first, second = (NeuralODE(DIM, probes=50, rngs=nnx.Rngs(seed)).probes[...] for seed in (0, 1))
     np.testing.assert_array_equal(np.unique(np.asarray(first)), [-1, 1])
     assert np.any(first != second)
     estimated = layer(probes=2)
@@ -128,7 +128,7 @@ def test_no_row_means_no_row():
 
 def test_many_are_built_at_once():
     keys = jax.random.split(jax.random.key(0), 2)
-    many = nnx.vmap(lambda key: Continuous(DIM, (8,), probes=2, rngs=nnx.Rngs(key)))(keys)
+    many = nnx.vmap(lambda key: NeuralODE(DIM, (8,), probes=2, rngs=nnx.Rngs(key)))(keys)
     assert many.probes[...].shape == (2, 2, DIM)
     assert nnx.vmap(lambda one: one.forward(jnp.zeros(DIM)))(many).shape == (2, DIM)
 
@@ -145,10 +145,10 @@ def test_many_are_built_at_once():
 )
 def test_what_is_out_of_range_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        Continuous(DIM, **options, rngs=nnx.Rngs(0))
+        NeuralODE(DIM, **options, rngs=nnx.Rngs(0))
 
 
 def test_without_diffrax_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "diffrax", None)
     with pytest.raises(InputError, match=r"pip install jaxflow\[ode\]"):
-        Continuous(DIM, rngs=nnx.Rngs(0))
+        NeuralODE(DIM, rngs=nnx.Rngs(0))

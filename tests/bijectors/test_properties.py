@@ -14,7 +14,9 @@ from safetensors.numpy import load_file, save_file
 
 from jaxflow.bijectors import Bijector
 from jaxflow.models.state_arrays import restore_state, state_arrays
+from jaxflow.networks import MLP
 from tests.bijectors.cases import CASES, CONTEXT_DIM, DIM, shaken
+from tests.bijectors.small_layers import ReflectedCoupling
 
 every_case = pytest.mark.parametrize("name", CASES)
 both_directions = pytest.mark.parametrize("direction", ["forward", "inverse"])
@@ -23,6 +25,7 @@ few = settings(max_examples=25, deadline=None, derandomize=True)
 # Real numbers as hypothesis likes them: simple, tiny, and as large as still round-trips to 1e-9.
 REALS = st.floats(-30, 30, allow_subnormal=False) | st.sampled_from([0.0, 1e-12, -1e-12, 1.0, -1.0])
 ROWS = arrays(np.float64, (3, DIM), elements=REALS)
+CLEAR_OF_KINKS = 1e-3
 CONTEXTS = arrays(np.float64, (3, CONTEXT_DIM), elements=st.floats(-3, 3))
 
 
@@ -72,6 +75,8 @@ def placed(rows: np.ndarray, space: str) -> jax.Array:
     """Bring real numbers into the space where a map is defined, well inside of it."""
     if space == "unit":
         return jnp.asarray(0.5 + 0.45 * np.tanh(rows / 10))
+    if space == "symmetric":
+        return jnp.asarray(0.9 * np.tanh(rows / 10))
     if space == "positive":
         return jnp.asarray(np.abs(rows) + 1e-3)
     if space == "circle":
@@ -81,6 +86,15 @@ def placed(rows: np.ndarray, space: str) -> jax.Array:
 
 def domain(name: str, direction: str) -> str:
     return CASES[name].latent if direction == "forward" else CASES[name].data
+
+
+def start_at(name: str, direction: str, rows: np.ndarray) -> jax.Array:
+    """Real numbers where a direction of a case begins, away from its kinks."""
+    start = np.asarray(placed(rows, domain(name, direction)))  # to NumPy the smallest numbers are no zeros
+    for kink in CASES[name].kinks:
+        aside = kink + np.where(start < kink, -CLEAR_OF_KINKS, CLEAR_OF_KINKS)
+        start = np.where(np.abs(start - kink) < CLEAR_OF_KINKS, aside, start)
+    return jnp.asarray(start)
 
 
 def context_for(name: str, context: np.ndarray) -> jax.Array | None:
@@ -94,8 +108,8 @@ def context_for(name: str, context: np.ndarray) -> jax.Array | None:
 def test_round_trip(name, direction, rows, context):
     back = "inverse" if direction == "forward" else "forward"
     # A squashing map loses digits of its argument long before it saturates, so stay at |z| < 3.
-    scale = 0.1 if {"unit", "circle"} & {CASES[name].data, CASES[name].latent} else 1.0
-    start, context = placed(rows * scale, domain(name, direction)), context_for(name, context)
+    scale = 0.1 if {"unit", "symmetric", "circle"} & {CASES[name].data, CASES[name].latent} else 1.0
+    start, context = start_at(name, direction, rows * scale), context_for(name, context)
     there, log_det = compiled(name, direction)(start, context)
     again, log_det_back = compiled(name, back)(there, context)
     np.testing.assert_allclose(again, start, rtol=1e-7, atol=1e-8)
@@ -111,7 +125,7 @@ def test_log_det_is_that_of_the_autodiff_jacobian(name, direction, rows, context
     # and nearer to 0 where another layer spreads the rows before they are squashed.
     scale = 0.1 if CASES[name].data != "real" or CASES[name].latent != "real" else 1.0
     scale *= 0.2 if name == "chain_onto_unit_cube" else 1.0
-    start, context = placed(rows * scale, domain(name, direction)), context_for(name, context)
+    start, context = start_at(name, direction, rows * scale), context_for(name, context)
     _, log_det = compiled(name, direction)(start, context)
     jacobian, _ = compiled_jacobian(name, direction)(start, context)
     np.testing.assert_allclose(log_det, np.linalg.slogdet(jacobian)[1], rtol=1e-8, atol=1e-8)
@@ -120,7 +134,7 @@ def test_log_det_is_that_of_the_autodiff_jacobian(name, direction, rows, context
 @every_case
 @both_directions
 def test_jit_equals_no_jit(name, direction):
-    rows = placed(np.random.default_rng(0).normal(size=(3, DIM)), domain(name, direction))
+    rows = start_at(name, direction, np.random.default_rng(0).normal(size=(3, DIM)))
     context = context_for(name, np.ones((3, CONTEXT_DIM)))
     plain = getattr(built(name), f"{direction}_and_log_det")(rows, context)
     for jitted, unjitted in zip(compiled(name, direction)(rows, context), plain, strict=True):
@@ -130,7 +144,7 @@ def test_jit_equals_no_jit(name, direction):
 @every_case
 @both_directions
 def test_leading_axes_are_batch(name, direction):
-    rows = placed(np.random.default_rng(1).normal(size=(2, 3, DIM)), domain(name, direction))
+    rows = start_at(name, direction, np.random.default_rng(1).normal(size=(2, 3, DIM)))
     context = context_for(name, np.random.default_rng(2).normal(size=(2, 3, CONTEXT_DIM)))
     method = compiled(name, direction)
     values, log_det = method(rows, context)
@@ -151,7 +165,7 @@ def test_one_row_under_many_contexts(name, direction):
     values, log_det = jax.eval_shape(method, jnp.ones((4, 1, DIM)), jnp.ones((1, 2, CONTEXT_DIM)))
     assert (values.shape, log_det.shape) == ((4, 2, DIM), (4, 2))
     if name in ("coupling_conditional", "planar_conditional"):  # what is compiled in a moment
-        row = placed(np.random.default_rng(8).normal(size=(1, DIM)), domain(name, direction))
+        row = start_at(name, direction, np.random.default_rng(8).normal(size=(1, DIM)))
         contexts = jnp.asarray(np.random.default_rng(9).normal(size=(3, CONTEXT_DIM)))
         expected = compiled(name, direction)(jnp.repeat(row, 3, axis=0), contexts)
         for found, each in zip(compiled(name, direction)(row[0], contexts), expected, strict=True):
@@ -166,6 +180,8 @@ def far_out(name: str, direction: str, count: int) -> np.ndarray:
         return np.where(rows > 0, rows, 50.0)
     if space == "unit":
         return 1 / (1 + np.exp(-rows / 1e5))
+    if space == "symmetric":
+        return np.tanh(rows / 2e5)
     return np.pi * np.tanh(rows / 100) if space == "circle" else rows
 
 
@@ -212,7 +228,7 @@ def test_outside_the_domain_the_density_is_zero_and_nothing_is_nan(direction, na
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.identity])
 def test_identity_at_first(name):
     graph, state = nnx.split(CASES[name].make(nnx.Rngs(0)))
-    rows = placed(np.random.default_rng(3).normal(size=(3, DIM)), CASES[name].latent)
+    rows = start_at(name, "forward", np.random.default_rng(3).normal(size=(3, DIM)))
     context = context_for(name, np.ones((3, CONTEXT_DIM)))
     for direction in ("forward", "inverse"):
         values, log_det = apply(state, rows, context, graph=graph, direction=direction)
@@ -222,17 +238,52 @@ def test_identity_at_first(name):
 
 @every_case
 def test_every_parameter_matters(name):
-    rows = placed(np.random.default_rng(4).normal(size=(64, DIM)), CASES[name].data)
+    rows = start_at(name, "inverse", np.random.default_rng(4).normal(size=(64, DIM)))
     context = context_for(name, np.random.default_rng(5).normal(size=(64, CONTEXT_DIM)))
     (gradients, _), _ = compiled_gradients(name)(rows, context)
     for path, gradient in jax.tree.leaves_with_path(gradients):
         assert np.any(gradient != 0), f"{jax.tree_util.keystr(path)} has no effect"
 
 
+def learns(gradients) -> bool:
+    """Whether a fit gets anywhere from where it has these gradients of the parameters."""
+    leaves = jax.tree.leaves(gradients)
+    return not leaves or any(np.any(np.abs(gradient) > 1e-12) for gradient in leaves)
+
+
+@every_case
+def test_some_parameter_has_a_gradient_at_the_start(name):
+    _, params, _ = nnx.split(CASES[name].make(nnx.Rngs(1)), nnx.Param, ...)
+    rows = start_at(name, "inverse", np.random.default_rng(4).normal(size=(64, DIM)))
+    context = context_for(name, np.random.default_rng(5).normal(size=(64, CONTEXT_DIM)))
+    (gradients, _), _ = compiled_gradients(name).func(params, rows, context)
+    assert learns(gradients), "all gradients are zero: let the conditioner start small, not at zero"
+
+
+def test_a_start_that_cannot_learn_is_found():
+    dead, alive = (ReflectedCoupling(3, MLP(3, 4, (8,), zero_last=zero, rngs=nnx.Rngs(0))) for zero in (True, False))
+    rows = jnp.asarray(np.random.default_rng(4).normal(size=(64, DIM)))
+    for layer, expected in ((dead, False), (alive, True)):
+        graph, params, rest = nnx.split(layer, nnx.Param, ...)
+
+        def loss(params, graph=graph, rest=rest):
+            z, log_det = nnx.merge(graph, params, rest).inverse_and_log_det(rows)
+            return jnp.mean(z**2 @ jnp.linspace(0.5, 1.5, DIM) - log_det)
+
+        assert learns(jax.jit(jax.grad(loss))(params)) == expected
+
+
+def test_rows_keep_away_from_kinks():
+    rows = np.array([[-1.0, -np.finfo(float).tiny, 0.0, 1e-5, 2.0]] * 3)
+    expected = [-1.0, -CLEAR_OF_KINKS, CLEAR_OF_KINKS, CLEAR_OF_KINKS, 2.0]
+    np.testing.assert_array_equal(start_at("coupling_two_slopes", "inverse", rows)[0], expected)
+    np.testing.assert_array_equal(start_at("coupling", "inverse", rows), rows)
+
+
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.context_dim])
 @both_directions
 def test_every_context_feature_matters(name, direction):
-    rows = placed(np.random.default_rng(7).normal(size=(3, DIM)), domain(name, direction))
+    rows = start_at(name, direction, np.random.default_rng(7).normal(size=(3, DIM)))
     context = np.random.default_rng(8).normal(size=(3, CONTEXT_DIM))
     values, _ = compiled(name, direction)(rows, jnp.asarray(context))
     for feature in range(CONTEXT_DIM):
@@ -253,7 +304,7 @@ def test_saved_and_loaded_bit_for_bit(name, tmp_path):
     for key, array in before.items():
         assert array.dtype == after[key].dtype
         np.testing.assert_array_equal(array, after[key])
-    rows = placed(np.random.default_rng(6).normal(size=(3, DIM)), CASES[name].latent)
+    rows = start_at(name, "forward", np.random.default_rng(6).normal(size=(3, DIM)))
     context = context_for(name, np.ones((3, CONTEXT_DIM)))
     graph, state = nnx.split(saved)
     for ours, theirs in zip(

@@ -52,7 +52,7 @@ from jaxtyping import Array, Bool, Float64
 from sklearn.utils.validation import check_is_fitted
 
 from jaxflow.atomic_write import replacing
-from jaxflow.bijectors import Continuous
+from jaxflow.bijectors import NeuralODE
 from jaxflow.data.columns.discrete_maps import UNSEEN, Categorical
 from jaxflow.data.encoding import Encoding
 from jaxflow.detection.scoring.row_scorer import counted_grid, table_scores
@@ -124,7 +124,7 @@ def exported_program(detector: Any) -> Exported:
 
 def _exported_model(model: Model, inputs: Inputs, float_type: str) -> Exported:
     """The model's `score` by itself: it is traced with the default float type with which it was fitted."""
-    if any(isinstance(module, Continuous) for _, module in nnx.iter_modules(model)):
+    if any(isinstance(module, NeuralODE) for _, module in nnx.iter_modules(model)):
         raise InputError("a continuous flow cannot be exported: the solver of its equation calls back into Python")
     graph, state = nnx.split(model)
 

@@ -7,9 +7,9 @@ from pydantic import Field, model_validator
 from jaxflow.bijectors import (
     Affine,
     BlockAutoregressive,
-    Continuous,
     ElementwiseAffine,
     Inverse,
+    NeuralODE,
     RationalQuadraticSpline,
     Shift,
 )
@@ -181,7 +181,7 @@ class CNF(FlowSpec):
 
     def transforming_layer(self, dim, index, *, rngs):
         """The flow of one velocity field."""
-        return Continuous(
+        return NeuralODE(
             dim,
             self.hidden,
             context_dim=self.layer_context_dim,
@@ -195,4 +195,4 @@ class CNF(FlowSpec):
 
     def planned_layer(self, dim, index):
         """The arrays of the velocity field."""
-        return Continuous.planned(dim, self.hidden, context_dim=self.layer_context_dim, probes=self.probes)
+        return NeuralODE.planned(dim, self.hidden, context_dim=self.layer_context_dim, probes=self.probes)

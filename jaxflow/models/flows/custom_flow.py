@@ -24,6 +24,8 @@ Text = Annotated[str, Field(max_length=1000)]
 Scalar: TypeAlias = bool | Whole | Real | Text | None
 MOST_OPTIONS = 100
 MOST_DRAWS = 1000  # of initial weights that one layer may ask for
+# Saved models may name a layer of the package as an earlier release did.
+FORMER = {"jaxflow.bijectors.Continuous": "jaxflow.bijectors.NeuralODE"}
 # Of whole numbers and lists among the options of the package's own layers.
 MOST_OF_OWN, MOST_IN_OWN_LIST = 16_384, 100
 
@@ -46,6 +48,11 @@ class CustomFlow(FlowSpec):
     options: tuple[tuple[str, Scalar | tuple[Scalar, ...]], ...] = Field(
         default=(), max_length=MOST_OPTIONS, description="further arguments of the class"
     )
+
+    @field_validator("layer")
+    @classmethod
+    def _by_its_name_of_today(cls, value: str) -> str:
+        return FORMER.get(value, value)
 
     @field_validator("options", mode="before")
     @classmethod
