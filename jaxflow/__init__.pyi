@@ -1,7 +1,8 @@
 """Normalizing flows in pure JAX that learn the density of normal data and flag what is improbable."""
 
 from . import bijectors, data, detection, evaluation, models, networks, training
-from .detection import AnomalyDetector, AutoencoderDetector, FlowDetector, GaussianDetector, load, save
+from .detection import AnomalyDetector, AutoencoderDetector, FlowDetector, GaussianDetector
+from .detection.any_saved import load, save
 from .errors import InputError
 from .models import Flow
 from .training import fit

@@ -3,7 +3,7 @@
 from .calibration.conformal import benjamini_hochberg
 from .calibration.contamination import Contamination, ContaminationWarning, contamination_estimate
 from .detector import Detector
-from .detectors import AnomalyDetector, AutoencoderDetector, FlowDetector, GaussianDetector, load, save
+from .detectors import AnomalyDetector, AutoencoderDetector, FlowDetector, GaussianDetector, load
 from .doubts.doubtful_fit import DoubtfulFit
 from .explain.counterfactual import Counterfactual
 from .explain.explanation import Explanation, Reason
@@ -52,5 +52,4 @@ __all__ = [
     "benjamini_hochberg",
     "contamination_estimate",
     "load",
-    "save",
 ]

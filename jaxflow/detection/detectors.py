@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -34,7 +33,6 @@ from jaxflow.models import (
     ModelSpec,
 )
 from jaxflow.models.model_size import require_memory
-from jaxflow.models.storage.save_and_load import holds_model, load_model, save_model
 from jaxflow.training.devices.mesh import mesh_for
 from jaxflow.training.engine.batch import Batch
 from jaxflow.training.fit import FitResult, fit
@@ -270,36 +268,12 @@ DETECTORS = (FlowDetector, GaussianDetector, AutoencoderDetector, AnomalyDetecto
 Detector.kinds |= {kind.__name__: kind for kind in DETECTORS}
 
 
-def load(path: str | os.PathLike[str]) -> Any:
-    """Read what `save` wrote, a detector or a model by itself: its scores are equal, bit for bit.
+def load(path: str | os.PathLike[str]) -> Detector:
+    """Read a detector that `Detector.save` wrote, ready to score: its scores are equal, bit for bit.
 
     Loading runs no code from the files and imports nothing.
 
     Raises:
-        InputError: if the directory or one of its files is missing, damaged or edited, or written in a newer format;
-            if a model computes in float64 and JAX is set to float32, or has layers of a class not imported yet.
+        InputError: if the directory or one of its files is missing, damaged or edited, or written in a newer format.
     """
-    if not Path(path).is_dir():
-        raise InputError(f"{path} is no directory, expected one with a saved detector or model")
-    return load_model(path) if holds_model(path) else load_detector(path, Detector.kinds)
-
-
-def save(model: Any, path: str | os.PathLike[str]) -> None:
-    """Write a model that a spec has built, such as a flow, or a fitted detector to a directory, for `load`.
-
-    What was saved there before is replaced once the new one is complete.
-
-    >>> flow = jaxflow.models.MAF(layers=1, hidden=(4,)).build(2, rngs=nnx.Rngs(0))
-    >>> jaxflow.save(flow, folder / "flow")
-    >>> jaxflow.load(folder / "flow").dim
-    2
-
-    Raises:
-        InputError: if the model was put together by hand, `path` is taken by something else or cannot be written.
-    """
-    if isinstance(model, Detector):
-        model.save(path)
-    elif isinstance(model, Model):
-        save_model(model, path)
-    else:
-        raise InputError(f"a {type(model).__name__} cannot be saved, expected a model or a detector")
+    return load_detector(path, Detector.kinds)

@@ -1,5 +1,7 @@
 """Methods of models that are called by themselves run as one program, and say what a user's own program says."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,7 +36,7 @@ class Scaled(Bijector):
         return x / self.scale[...], jnp.full(x.shape[:-1], -DIM * jnp.log(self.scale[...]))
 
 
-def scaled(besides) -> Flow:
+def scaled(besides) -> Any:
     return Flow(StandardNormal(DIM), Scaled(besides))
 
 
@@ -58,7 +60,7 @@ def programs(monkeypatch):
 
 @pytest.mark.parametrize("specs", [UNCONDITIONAL, CONDITIONAL], ids=["unconditional", "conditional"])
 def test_models_of_networks_run_as_programs(specs, monkeypatch):
-    traceable = one_program._run.__wrapped__
+    traceable = vars(one_program._run)["__wrapped__"]
 
     def run(leaves, arrays, **structure):  # raises what would make it run by operations
         return jax.eval_shape(lambda leaves, arrays: traceable(leaves, arrays, **structure), leaves, arrays)
@@ -80,7 +82,7 @@ def test_models_of_networks_run_as_programs(specs, monkeypatch):
 
 
 def test_the_values_are_those_of_a_program_of_ones_own():
-    flow = RealNVP(layers=2, hidden=(8,)).build(DIM, rngs=nnx.Rngs(0))
+    flow: Any = RealNVP(layers=2, hidden=(8,)).build(DIM, rngs=nnx.Rngs(0))
     np.testing.assert_array_equal(flow.log_prob(ROWS), call(flow, "log_prob", ROWS))
     np.testing.assert_array_equal(flow.log_prob(x=np.asarray(ROWS).tolist(), context=None), flow(ROWS))
     draws, log_prob = flow.sample_and_log_prob(KEY, 4)
@@ -105,7 +107,7 @@ def test_a_second_call_traces_nothing():
 
 @pytest.mark.parametrize("way", ["jit", "vmap", "grad", "nnx.grad", "disable_jit", "eval_shape"])
 def test_transformations_see_the_method_as_it_is(way, programs):
-    flow = RealNVP(layers=1, hidden=(4,)).build(DIM, rngs=nnx.Rngs(0))
+    flow: Any = RealNVP(layers=1, hidden=(4,)).build(DIM, rngs=nnx.Rngs(0))
     if way == "jit":
         found = jax.jit(flow.log_prob)(ROWS)
     elif way == "vmap":
@@ -141,7 +143,7 @@ def test_what_a_method_changes_is_changed(programs):
 
 
 def test_dropout_leaves_out_other_units_at_each_call():
-    flow = MAF(layers=1, hidden=(16, 16), residual=True, dropout=0.5).build(DIM, rngs=nnx.Rngs(0))
+    flow: Any = MAF(layers=1, hidden=(16, 16), residual=True, dropout=0.5).build(DIM, rngs=nnx.Rngs(0))
     for variable in jax.tree.leaves(nnx.state(flow, nnx.Param), is_leaf=lambda leaf: isinstance(leaf, nnx.Variable)):
         variable[...] = variable[...] + 0.3
     flow.train()
@@ -170,7 +172,7 @@ def test_what_holds_a_list_runs_by_operations(programs):
 
 
 def test_bad_input_is_refused_as_ever():
-    flow = RealNVP(layers=1, hidden=(4,)).build(DIM, rngs=nnx.Rngs(0))
+    flow: Any = RealNVP(layers=1, hidden=(4,)).build(DIM, rngs=nnx.Rngs(0))
     with pytest.raises(InputError, match=r"rows have the shape \(4, 2\), expected \(\.\.\., 3\)"):
         flow.log_prob(ROWS[:, :2])
     with pytest.raises(InputError, match="sample_shape = -1"):

@@ -27,7 +27,7 @@ MOST_READS = 100  # of a directory that is replaced again and again
 
 @runtime_checkable
 class Description(Protocol):
-    """What the first file says, `weights_sha256` of the other file among it."""
+    """The contents of the first file, `weights_sha256` of the other file among them."""
 
     @property
     def weights_sha256(self) -> str:

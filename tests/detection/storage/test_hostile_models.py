@@ -515,7 +515,7 @@ def test_files_of_other_names_are_not_looked_at(saved, tmp_path):
     (place / "weights.bin").rename(place / "weights.safetensors")
     (place / "detector.json").rename(place / "detector.pkl")
     assert refusal(place) == f"{place}/detector.json is missing"
-    assert refusal(tmp_path / "\0").endswith("is no directory, expected one with a saved detector or model")
+    assert refusal(tmp_path / "\0").endswith("is no directory, expected one with a saved detector")
 
 
 SCORE = """
