@@ -121,8 +121,7 @@ def _asked(options: Namespace) -> tuple[Experiment, Path, str]:
     else:
         source = config_file(options.config)
         config = read_config(source)
-    unnamed = options.file is not None and "data.label" not in changes
-    if unnamed and not _has_column(options.file, DEFAULT_LABEL, changes):
+    if options.file is not None and "data.label" not in changes and not _has_labels(options.file, changes):
         changes["data.label"] = None
         say(f"{options.file}: no column of labels is named (--label COLUMN), so all rows are learned from")
     said = f"{source} and the options given" if options.config and changes else str(source)
@@ -134,10 +133,10 @@ def _asked(options: Namespace) -> tuple[Experiment, Path, str]:
     return experiment, source, experiment.title or _stem(source)
 
 
-def _has_column(path: Path, column: str, changes: Mapping[str, Any]) -> bool:
+def _has_labels(path: Path, changes: Mapping[str, Any]) -> bool:
     options = {key.removeprefix("data."): value for key, value in changes.items() if key.startswith("data.")}
     known = {name: value for name, value in options.items() if name in CsvOptions.model_fields}
-    return column in table_columns(path, parse_spec(CsvOptions, known, "the options given"))
+    return DEFAULT_LABEL in table_columns(path, parse_spec(CsvOptions, known, "the options given"))
 
 
 def _stem(path: Path) -> str:

@@ -8,6 +8,7 @@ from typing import NoReturn
 from jaxflow.errors import meant
 
 VERBS = {
+    "inspect": "show what the columns of a file hold, and a config to begin with",
     "train": "fit a detector to a file or a data set, and judge it",
     "score": "score the rows of files, or of a stream of JSON lines",
     "evaluate": "judge a saved detector on labelled rows",

@@ -2,7 +2,7 @@
 
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -61,9 +61,21 @@ def metrics_table(metrics: Metrics) -> tuple[tuple[str, str], list[tuple[str, Ce
 
 
 def print_table(
-    title: str, header: Sequence[str], rows: Sequence[Sequence[Cell]], *, console: Console | None = None
+    title: str,
+    header: Sequence[str],
+    rows: Sequence[Sequence[Cell]],
+    *,
+    console: Console | None = None,
+    texts: Collection[str] = (),
 ) -> None:
     """Print a table to the terminal, or to `console`: the first column to the left, the others to the right.
+
+    Args:
+        title: a line above the table.
+        header: the names of the columns.
+        rows: the cells.
+        console: where to print.
+        texts: further columns that stand to the left.
 
     Raises:
         InputError: when a row has another number of cells than the header.
@@ -71,7 +83,7 @@ def print_table(
     check_widths(title, header, rows)
     table = Table(title=_text(title), title_justify="left")
     for index, name in enumerate(header):
-        table.add_column(_text(name), justify="left" if index == 0 else "right")
+        table.add_column(_text(name), justify="left" if index == 0 or name in texts else "right")
     for row in rows:
         table.add_row(*(_text(format_cell(cell)) for cell in row))
     console = console or Console()

@@ -55,6 +55,8 @@ def test_verbs_and_what_they_cannot_be_are_told_before_jax_is_imported():
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_a_main_of_its_own_and_a_script(verb):
     assert callable(importlib.import_module(f"jaxflow.commands.{verb}").main)
+    if verb == "inspect":  # a script of that name would hide a module of Python from all scripts beside it
+        return
     assert f'run_verb("{verb}")' in (ROOT / "scripts" / f"{verb}.py").read_text()
 
 
