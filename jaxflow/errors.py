@@ -2,7 +2,7 @@
 
 import difflib
 import reprlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
 from typing import Any
 
@@ -118,10 +118,10 @@ class NonFiniteLoss(FloatingPointError):
         self.epoch, self.step, self.rows = epoch, step, tuple(rows)
         self.diverged, self.result, self.source, self.subject = diverged, result, source, subject
 
-    def renamed(self, number: Callable[[int], Any], source: str | None = None) -> "NonFiniteLoss":
-        """Return this error for who knows row i as row `number(i)`, of `source`."""
+    def renamed(self, rows: Iterable[Any], source: str | None = None) -> "NonFiniteLoss":
+        """Return this error for who knows its rows by these numbers, of `source`."""
         renamed = copy(self)
-        renamed.rows = tuple(int(number(row)) for row in self.rows)
+        renamed.rows = tuple(int(row) for row in rows)
         renamed.source = self.source if source is None else source
         return renamed
 

@@ -28,7 +28,7 @@ def checked_parameters(detector: Any, spec: Any) -> tuple[Any, tuple[Preprocessi
     if columns_spec(detector).missing == "model" and not spec.is_density:
         raise InputError(f"columns.missing = model needs a density, and {spec.kind} is none: expected median")
     for name in ("calibration_fraction", "validation_fraction"):
-        fraction = getattr(detector, name, 0.0)
+        fraction = getattr(detector, name)
         if not isinstance(fraction, float | int | np.number) or not 0 <= fraction < 1:
             raise InputError(f"{name} = {fraction!r}: expected a number of at least 0 and less than 1")
     folds = detector.calibration_folds
@@ -40,12 +40,12 @@ def checked_parameters(detector: Any, spec: Any) -> tuple[Any, tuple[Preprocessi
     for step in steps:
         if not isinstance(step, Step):
             raise InputError(f"preprocessing holds {step!r}: expected steps such as Standardize()")
-    train = getattr(detector, "train", None)
+    train = detector.train
     if not isinstance(train, FitSpec | None):
         raise InputError(f"train = {train!r}: expected a FitSpec")
     if spec.fits_itself:
         for name, nothing in (("train", None), ("checkpoints", None), ("watchers", ()), ("devices", 1)):
-            value = getattr(detector, name, nothing)
+            value = getattr(detector, name)
             if value != nothing:
                 raise InputError(f"{name} = {value!r:.80}: {spec.kind} fits itself, at once, expected {nothing!r}")
     return spec, steps, checked_rule(DEFAULT_RULE if detector.threshold is None else detector.threshold)
@@ -72,15 +72,20 @@ def checked_rule(rule: Any) -> ThresholdRule:
     return rule
 
 
-def require_rows(detector: Any, n: int) -> None:
+def require_rows(
+    n: int, calibration_fraction: float, calibration_folds: int | None, validation_fraction: float
+) -> None:
     """Check that n normal rows are enough for all that is to be done with some of them.
 
     Raises:
         InputError: naming the tasks.
     """
-    folds = detector.calibration_folds or 0
-    parts = {"fit": 1.0, "calibrate": detector.calibration_fraction or folds}
-    parts["choose the best epoch"] = getattr(detector, "validation_fraction", 0.0)
+    folds = calibration_folds or 0
+    parts = {
+        "fit": 1.0,
+        "calibrate": calibration_fraction or folds,
+        "choose the best epoch": validation_fraction,
+    }
     tasks = [task for task, fraction in parts.items() if fraction]
     least = max(2, len(tasks))
     # Each fold leaves ceil(n / folds) rows out, and has to learn and to choose the epoch from the others.

@@ -17,40 +17,39 @@ from sklearn.utils.validation import check_is_fitted, check_random_state
 
 from jaxflow.data.columns.columns_spec import ColumnsSpec
 from jaxflow.data.dataset import listed
+from jaxflow.data.encoding import Encoding
 from jaxflow.data.preprocessing.steps import Preprocessing, PreprocessingStep
-from jaxflow.data.splits import hold_out
-from jaxflow.data.tables.frame import Frame, as_frame, is_table
+from jaxflow.data.tables.frame import as_frame, is_table
 from jaxflow.data.tables.table_form import TableForm
 from jaxflow.detection.calibration.contamination import contamination_of
-from jaxflow.detection.calibration.out_of_fold import fold_count, out_of_fold_scores
+from jaxflow.detection.calibration.out_of_fold import out_of_fold_scores
 from jaxflow.detection.calibration.p_values import PValues
-from jaxflow.detection.check_parameters import (
-    checked_parameters,
-    checked_rule,
-    columns_spec,
-    require_fold_rows,
-    require_rows,
-)
+from jaxflow.detection.check_parameters import checked_parameters, checked_rule, columns_spec
 from jaxflow.detection.doubts.doubtful_fit import DoubtfulFit, out_of_reach
 from jaxflow.detection.doubts.far_values import far_values
-from jaxflow.detection.doubts.few_rows import fewest_rows, suited
+from jaxflow.detection.doubts.few_rows import suited
 from jaxflow.detection.doubts.lone_categories import lone_categories
 from jaxflow.detection.explain.explain_mixin import Explaining
-from jaxflow.detection.fit_model import fit_keeping_best
+from jaxflow.detection.fit_from_source import rows_of_source
+from jaxflow.detection.fit_model import FitOptions, ModelRows, ModelRowsInMemory, fit_keeping_best
+from jaxflow.detection.fit_rows import FitRows, rows_in_memory
+from jaxflow.detection.numbered_rows import NumberedRows
 from jaxflow.detection.scoring.read_rows import read_rows
 from jaxflow.detection.scoring.row_scorer import RowScorer
 from jaxflow.detection.scoring.score_in_chunks import draw_rows
-from jaxflow.detection.scoring.table_encoder import Inputs, fit_inputs
+from jaxflow.detection.scoring.table_encoder import Inputs
 from jaxflow.detection.spec_parameters import NestedParameters
 from jaxflow.detection.storage.save_and_load import save_detector
 from jaxflow.detection.thresholds.any_rule import ThresholdRule, checked_labels
-from jaxflow.errors import InputError, NonFiniteLoss, counted
+from jaxflow.errors import InputError, NonFiniteLoss
 from jaxflow.models import CommitteeSpec
-from jaxflow.models.model import Density, Model, ModelSpec
+from jaxflow.models.model import Density, ModelSpec
 from jaxflow.models.model_size import require_memory
 from jaxflow.training.engine.precision import float_type, floats_of
 from jaxflow.training.feeding.sources import Source
-from jaxflow.training.fit import FitResult
+from jaxflow.training.fit_spec import FitSpec
+from jaxflow.training.monitoring.callbacks import Callback
+from jaxflow.training.monitoring.checkpoints import Checkpoints
 from jaxflow.whole_numbers import MOST_DRAWS, whole_number
 
 
@@ -104,6 +103,12 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
     calibration_fraction: float
     calibration_folds: int | None
     random_state: Any
+    train: FitSpec | None
+    validation_fraction: float
+    progress: bool
+    devices: int
+    checkpoints: Checkpoints | None
+    watchers: Sequence[Callback]
     columns_: tuple[str, ...]
     doubts_: tuple[str, ...]
     inputs_: Inputs
@@ -119,16 +124,6 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
     @abstractmethod
     def _model_spec(self) -> Any:
         """The spec of the model, with this detector's default."""
-
-    @abstractmethod
-    def _fit_model(
-        self,
-        model: Model,
-        rows: Float[np.ndarray, "n dim"],
-        context: Float[np.ndarray, "n context_dim"] | None,
-        rng: np.random.Generator,
-    ) -> FitResult:
-        """Fit the model to preprocessed rows."""
 
     def fit(self, X: Any, y: ArrayLike | None = None) -> "Detector":
         """Learn from normal rows, and calibrate the threshold on some of them held out.
@@ -151,12 +146,9 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
         """
         spec, steps, rule = checked_parameters(self, self._model_spec())
         self.doubts_ = ()
-        self.float_type_ = float_type(getattr(self, "train", None))
+        self.float_type_ = float_type(self.train)
         with floats_of(self.float_type_):
-            if isinstance(X, Source):
-                stopped = self._fit_source(spec, steps, rule, X)
-            else:
-                stopped = self._fit(spec, steps, rule, X, y)
+            stopped = self._fit(spec, steps, rule, X, y)
         if stopped is not None:
             raise stopped
         return self
@@ -165,86 +157,75 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
         self, spec: Any, steps: tuple[PreprocessingStep, ...], rule: ThresholdRule, X: Any, y: ArrayLike | None
     ) -> NonFiniteLoss | None:
         """Fit and calibrate; the error that ended the fit early, if the detector is ready for use all the same."""
-        x = read_rows(self, X, reset=True, allow_missing=columns_spec(self).missing != "refuse")
-        self.table_form_ = TableForm.of(X, x)
-        self.n_train_ = len(x)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
+        given = self._rows_of_fit(spec, rule, X, y, rng)
+        encoding = Encoding.fit(given.frame[given.learn], columns_spec(self))
+        rows = NumberedRows(encoding.codes(given.frame), given.numbers, given.data)
+        learn, calibrating, normal = rows[given.learn], rows[given.calibrate], rows[given.normal]
+        self.inputs_ = Inputs.fit(encoding, learn.codes, steps)
+        self._suit(spec, given, normal.codes, learn.codes)
 
-        anomalies, normal = x[:0], np.arange(len(x))
-        if rule.needs_labels:
-            if y is None:
-                raise InputError(
-                    f"the threshold rule {rule.kind} needs labels: fit(X, y) with y = 0 (normal) or 1 (anomaly)"
-                )
-            labels = checked_labels(np.asarray(y), x.x[:, 0])
-            normal = np.flatnonzero(labels == 0)
-            x, anomalies = x[normal], x[labels == 1]
-            if not len(anomalies):
-                raise InputError(f"the threshold rule {rule.kind} needs anomalies, and all {len(x)} labels are 0")
-            if not len(normal):
-                raise InputError(
-                    f"the threshold rule {rule.kind} needs normal rows, and all {len(labels)} labels are 1"
-                )
-        require_rows(self, len(x))
-        folds = fold_count(len(x), self.calibration_fraction, self.calibration_folds)
-        require_fold_rows(len(x), folds)
-        learn, calibrate = np.arange(len(x)), np.arange(len(x))
-        if self.calibration_fraction and not folds:
-            learn, calibrate = hold_out(len(x), self.calibration_fraction, rng)
-            if len(learn) < 2:
-                left = f"leaves {len(learn)} of {len(x)} rows to learn from"
-                raise InputError(f"calibration_fraction = {self.calibration_fraction}: {left}, expected at least 2")
-
-        self.inputs_ = fit_inputs(x[learn], columns_spec(self), steps)
-        codes = self.inputs_.encoding.codes(x)
-        validation = 0.0 if spec.fits_itself else getattr(self, "validation_fraction", 0.0)
-        fewest = fewest_rows(len(learn), folds, validation)
-        self._suit(spec, codes, learn, len(learn), fewest)
-        stopped = self._learn(x[learn], rng, normal[learn])
-        self.keep_normal_rows(codes[calibrate])
-        labels = np.repeat([0, 1], [len(calibrate), len(anomalies)]) if len(anomalies) else None
-        source = "held_out" if self.calibration_fraction and not folds else "training"
+        stopped = self._learn(learn, rng, streamed=given.streamed(self.inputs_, rows.codes))
+        self.keep_normal_rows(calibrating.codes)
+        source = "held_out" if given.held_out else "training"
         # What ended this fit early would end those of the folds; there is one model to keep, with what it learned from.
-        if folds and stopped is None:
+        if given.folds and stopped is None:
             source = "out_of_fold"
-
-            def learn_fold(detector: Detector, rows: Int[np.ndarray, "n"]) -> NonFiniteLoss | None:
-                detector.inputs_ = self.inputs_.refitted(codes, rows)
-                try:
-                    return detector._learn(x[rows], rng, normal[rows], codes)
-                except InputError as error:
-                    left = f"{counted(len(x) - len(rows), 'row')} left out to calibrate, {len(rows)} remain"
-                    raise InputError(f"{left}: {error}; with calibration_folds = 0 there are no folds") from None
-
-            scores, stopped = out_of_fold_scores(self, learn_fold, x, folds, rng)
+            scores, stopped = out_of_fold_scores(self, calibrating, given.folds, rng)
         else:
-            scores = self.scores_of_rows(codes[calibrate])
-        clean = scores
-        if len(anomalies):
-            scores = np.concatenate([scores, self.scores_of_rows(self.inputs_.encoding.codes(anomalies))])
+            scores = self.scores_of_rows(calibrating.codes)
+
+        of_normal, labels = scores, None
+        if len(given.anomalies):
+            scores = np.concatenate([scores, self.scores_of_rows(rows.codes[given.anomalies])])
+            labels = np.repeat([0, 1], [len(calibrating), len(given.anomalies)])
         self._decide(rule, scores, labels, source)
         self._doubt(out_of_reach(self))
-        self.contamination_ = contamination_of(self, codes, calibrate, clean, normal.__getitem__, "X, counted from 0")
+        self.contamination_ = contamination_of(self, normal, calibrating, of_normal)
         return stopped
 
+    def _rows_of_fit(
+        self, spec: ModelSpec, rule: ThresholdRule, X: Any, y: ArrayLike | None, rng: np.random.Generator
+    ) -> FitRows:
+        """Read the rows, know their columns from now on, and give each row its part in the fit."""
+        fractions = {
+            "calibration_fraction": self.calibration_fraction,
+            "calibration_folds": self.calibration_folds,
+            "validation_fraction": self._validation_fraction(spec),
+        }
+        if isinstance(X, Source):
+            given = rows_of_source(X, spec, rule, **fractions, rng=rng)
+            self.columns_, self.n_features_in_ = X.columns, len(X.columns)
+            self.table_form_ = TableForm.of(given.frame, given.frame)
+        else:
+            frame = read_rows(self, X, reset=True, allow_missing=columns_spec(self).missing != "refuse")
+            self.table_form_ = TableForm.of(X, frame)
+            given = rows_in_memory(frame, y, rule, **fractions, rng=rng)
+        self.n_train_ = given.count
+        return given
+
+    def _validation_fraction(self, spec: ModelSpec) -> float:
+        """The share of the rows that chooses the best epoch; 0 for a model that has no epochs."""
+        return 0.0 if spec.fits_itself else self.validation_fraction
+
     def _suit(
-        self, spec: Any, x: Float[np.ndarray, "n columns"], learn: Int[np.ndarray, "m"], rows: int, fewest: int
+        self, spec: Any, given: FitRows, x: Float[np.ndarray, "n columns"], learned: Float[np.ndarray, "m columns"]
     ) -> None:
         """Set the spec of the model for the rows it is fitted to, and say what is doubtful about them.
 
         Args:
             spec: as it was given.
-            x: codes of rows that are taken as normal.
-            learn: the numbers of those that the inputs were fitted to.
-            rows: how many the model is fitted to.
-            fewest: how many of these the smallest fit learns from.
+            given: says how many rows are learned from.
+            x: codes of the rows that are taken as normal.
+            learned: codes of those that the inputs were fitted to.
         """
-        spec = self.inputs_.adapted(spec).for_rows(rows)
-        self.model_spec_, few = suited(spec, rows, fewest, self.inputs_.dim, self.inputs_.context_dim)
+        spec = self.inputs_.adapted(spec).for_rows(given.learned)
+        dims = self.inputs_.dim, self.inputs_.context_dim
+        self.model_spec_, few = suited(spec, given.learned, given.fewest, *dims)
         self._doubt(few)
-        self._doubt(lone_categories(self.inputs_, x, learn, columns_spec(self)))
+        self._doubt(lone_categories(self.inputs_, learned, columns_spec(self)))
         if not isinstance(spec, CommitteeSpec):  # whose members see the columns in other coordinates too
-            self._doubt(far_values(self.inputs_, x, learn, columns_spec(self)))
+            self._doubt(far_values(self.inputs_, x, learned, columns_spec(self)))
 
     def _doubt(self, sentence: str | None) -> None:
         """Warn of what makes the fit doubtful, if anything does."""
@@ -254,32 +235,35 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
 
     def _learn(
         self,
-        x: Frame,
+        rows: NumberedRows,
         rng: np.random.Generator,
-        numbers: Int[np.ndarray, "n"],
-        known: Float[np.ndarray, "m columns"] | None = None,
+        *,
+        reserve: Float[np.ndarray, "m columns"] | None = None,
+        streamed: ModelRows | None = None,
     ) -> NonFiniteLoss | None:
-        """Fit a new model to rows of these numbers in `X`; the error that ended it early if there is a model still.
+        """Fit a new model; the error that ended the fit early if there is a model still.
 
-        `known` are codes of all rows of a fit of which this is one fold: the grids of columns are known from them, and
-        what stands in gaps is theirs where no row of the fold has it.
+        Args:
+            rows: what it learns from, or with `streamed` what it is prepared with.
+            rng: where the choice of rows, the initial weights and the key of the fit come from.
+            reserve: codes of all rows of a fit of which this is one fold: the grids of columns are known from them, and
+                what stands in gaps is theirs where no row of the fold has it.
+            streamed: the rows that the model learns from where it reads them itself.
         """
-        z, context = self.inputs_.training_rows(self.inputs_.encoding.codes(x), rng, known)
+        z, context = self.inputs_.training_rows(rows.codes, rng, reserve)
         require_memory(self.model_spec_, self.inputs_.dim)
         model = self.model_spec_.build(self.inputs_.dim, rngs=nnx.Rngs(int(rng.integers(2**31))))
         # All of them: some values may be missing in the part that is fitted.
-        model.prepare(z if known is None else self.inputs_.model_rows(known)[0])
-        result, stopped = fit_keeping_best(
-            lambda: self._fit_model(model, z, context, rng), numbers.__getitem__, "X, counted from 0"
-        )
+        model.prepare(z if reserve is None else self.inputs_.model_rows(reserve)[0])
+        learn = streamed
+        if learn is None:
+            share = self._validation_fraction(self.model_spec_)
+            learn = ModelRowsInMemory(z, context, rows.numbers, rows.data, share)
+        del z, context  # of a source they are many
+        options = FitOptions(self.train, self.progress, self.devices, self.checkpoints, self.watchers)
+        result, stopped = fit_keeping_best(model, learn, options, rng)
         self.model_, self.history_ = result
         return stopped
-
-    def _fit_source(
-        self, spec: Any, steps: tuple[PreprocessingStep, ...], rule: ThresholdRule, source: Source
-    ) -> NonFiniteLoss | None:
-        """`_fit` to rows that are read from files."""
-        raise InputError(f"{type(self).__name__} is fitted to rows in memory, not to a source")
 
     def calibrate(self, X: Any, y: ArrayLike | None = None, rule: ThresholdRule | None = None) -> "Detector":
         """Replace the calibration rows, and with them the threshold; the model stays as it is.

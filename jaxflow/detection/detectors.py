@@ -4,23 +4,9 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from flax import nnx
-from sklearn.utils.validation import check_random_state
-
 from jaxflow.data.columns.columns_spec import ColumnsSpec
 from jaxflow.data.preprocessing.steps import PreprocessingStep
-from jaxflow.data.tables.frame import Frame
-from jaxflow.data.tables.table_form import TableForm
-from jaxflow.detection.calibration.contamination import contamination_of
-from jaxflow.detection.check_parameters import columns_spec, require_rows
 from jaxflow.detection.detector import Detector
-from jaxflow.detection.doubts.doubtful_fit import out_of_reach
-from jaxflow.detection.fit_from_source import Remaining, divide, take_rows
-from jaxflow.detection.fit_model import fit_by_gradient, fit_keeping_best
-from jaxflow.detection.scoring.table_encoder import fit_inputs
 from jaxflow.detection.storage.save_and_load import load_detector
 from jaxflow.detection.thresholds.any_rule import ThresholdRule
 from jaxflow.errors import InputError
@@ -29,13 +15,8 @@ from jaxflow.models import (
     AutoEncoderSpec,
     CommitteeSpec,
     GaussianSpec,
-    Model,
     ModelSpec,
 )
-from jaxflow.models.model_size import require_memory
-from jaxflow.training.devices.mesh import mesh_for
-from jaxflow.training.engine.batch import Batch
-from jaxflow.training.fit import FitResult, fit
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.monitoring.callbacks import Callback
 from jaxflow.training.monitoring.checkpoints import Checkpoints
@@ -111,77 +92,6 @@ class AnomalyDetector(Detector):
         spec = CommitteeSpec() if self.model is None else self.model
         return _expect(self, spec, isinstance(spec, ModelSpec), "the spec of a model, such as MAF()")
 
-    def _fit_model(self, model, rows, context, rng):
-        if self.model_spec_.fits_itself:
-            return _fit_at_once(model, rows, context, rng)
-        return fit_by_gradient(model, rows, context, self.train, self.validation_fraction, rng, **self._how(model))
-
-    def _fit_source(self, spec, steps, rule, source):
-        if spec.fits_itself:
-            raise InputError(f"{spec.kind} fits itself, to rows in memory, not to a source")
-        if rule.needs_labels:
-            raise InputError(
-                f"the threshold rule {rule.kind} needs labels, and a source has none: calibrate afterwards"
-            )
-        if self.calibration_folds:
-            raise InputError(
-                f"calibration_folds = {self.calibration_folds}: expected None or 0, as rows of a source are held out"
-            )
-        require_rows(self, source.rows)
-        self.columns_, self.n_features_in_, self.n_train_ = source.columns, len(source.columns), source.rows
-        rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
-        parts = divide(source.rows, self.calibration_fraction, self.validation_fraction, rng)
-        needed = np.union1d(parts.held, parts.prepare)  # those that calibrate are among them
-        rows = take_rows(source, needed)
-
-        prepare = Frame(rows[np.isin(needed, parts.prepare)], source.columns)
-        self.table_form_ = TableForm.of(prepare, prepare)
-        self.inputs_ = inputs = fit_inputs(prepare, columns_spec(self), steps)
-        learned = source.rows - len(parts.held)
-        self._suit(spec, prepare.x, np.arange(len(prepare)), learned, learned)
-        require_memory(self.model_spec_, inputs.dim)
-        model = self.model_spec_.build(inputs.dim, rngs=nnx.Rngs(int(rng.integers(2**31))))
-        model.prepare(inputs.model_rows(prepare.x)[0])
-
-        names = tuple(f"{index} after preprocessing" for index in range(inputs.preprocessing.dim_out))
-        train = Remaining(source, parts.held, inputs.transform, names)
-        valid = None
-        if len(parts.validate):
-            z, context = inputs.model_rows(rows[np.isin(needed, parts.validate)])
-            valid = Batch(z, None, context)
-        key = jax.random.key(int(rng.integers(2**31)))
-        calibration = rows[np.isin(needed, parts.calibrate)]
-        del rows
-
-        result, stopped = fit_keeping_best(
-            lambda: fit(model, train, valid, self.train, key=key, **self._how(model)), train.original
-        )
-        self.model_, self.history_ = result
-        self.keep_normal_rows(calibration)
-        held_out = "held_out" if self.calibration_fraction else "training"
-        scores = self.scores_of_rows(calibration)
-        self._decide(rule, scores, None, held_out)
-        self._doubt(out_of_reach(self))
-        number = source.original if isinstance(source, Remaining) else int
-        self.contamination_ = contamination_of(
-            self,
-            calibration,
-            np.arange(len(calibration)),
-            scores,
-            lambda row: number(int(parts.calibrate[row])),
-            "the source, counted from 0",
-        )
-        return stopped
-
-    def _how(self, model: Model) -> dict[str, Any]:
-        """Return the further arguments of `fit`."""
-        return {
-            "progress": self.progress,
-            "mesh": mesh_for(model, self.devices),
-            "checkpoints": self.checkpoints,
-            "watchers": self.watchers,
-        }
-
 
 class FlowDetector(AnomalyDetector):
     """Flags rows of low density under a normalizing flow fitted to normal rows.
@@ -210,16 +120,16 @@ class AutoencoderDetector(AnomalyDetector):
         return _expect(self, spec, suits, "AutoEncoderSpec or VariationalAutoEncoderSpec")
 
 
-class GaussianDetector(Detector):
+class GaussianDetector(AnomalyDetector):
     """Flags rows of low density under a Gaussian or a mixture of Gaussians, or off the principal components.
 
-    The models that fit themselves, at once: what says how gradient steps are taken, shown and saved means nothing to
-    them. Principal components are among these, as the directions of a Gaussian's covariance, and so they are here and
-    not beside the autoencoders. See `Detector`.
+    Its models fit themselves, at once: what says how gradient steps are taken, shown and saved means nothing to them,
+    and is no parameter here. Principal components are among these, as the directions of a Gaussian's covariance, and so
+    they are here and not beside the autoencoders. Methods and fitted attributes as in `Detector`.
 
     Args:
-        model: `GaussianSpec()` (the default; full, diagonal, shrunk or robust covariance), `GaussianMixtureSpec()` or
-            `PrincipalComponentsSpec()`.
+        model: `GaussianSpec()` (the default; full, diagonal, shrunk or robust covariance), `GaussianMixtureSpec()`,
+            `KernelDensitySpec()` or `PrincipalComponentsSpec()`.
         columns, preprocessing, threshold, calibration_fraction, calibration_folds, random_state: as in
             `AnomalyDetector`.
     """
@@ -235,27 +145,21 @@ class GaussianDetector(Detector):
         calibration_folds: int | None = None,
         random_state: Any = 0,
     ):
-        self.model = model
-        self.columns = columns
-        self.preprocessing = preprocessing
-        self.threshold = threshold
-        self.calibration_fraction = calibration_fraction
-        self.calibration_folds = calibration_folds
-        self.random_state = random_state
+        super().__init__(
+            model,
+            columns=columns,
+            preprocessing=preprocessing,
+            threshold=threshold,
+            validation_fraction=0.0,
+            calibration_fraction=calibration_fraction,
+            calibration_folds=calibration_folds,
+            random_state=random_state,
+        )
 
     def _model_spec(self):
         spec = GaussianSpec() if self.model is None else self.model
         expected = "GaussianSpec, GaussianMixtureSpec, KernelDensitySpec or PrincipalComponentsSpec"
         return _expect(self, spec, isinstance(spec, ModelSpec) and spec.fits_itself, expected)
-
-    def _fit_model(self, model, rows, context, rng):
-        return _fit_at_once(model, rows, context, rng)
-
-
-def _fit_at_once(model: Model, rows: Any, context: Any, rng: np.random.Generator) -> FitResult:
-    """Fit a model that fits itself."""
-    batch = Batch(jnp.asarray(rows), None, None if context is None else jnp.asarray(context))
-    return fit(model, batch, key=jax.random.key(int(rng.integers(2**31))))
 
 
 def _expect(detector: Detector, spec: Any, suits: bool, expected: str) -> Any:

@@ -1,69 +1,120 @@
 """How detectors fit their models, and what they make of a fit that ends early."""
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 
 from jaxflow.data.splits import hold_out
 from jaxflow.errors import NonFiniteLoss
 from jaxflow.models.model import Model
+from jaxflow.training.devices.mesh import mesh_for
 from jaxflow.training.engine.batch import Batch
 from jaxflow.training.fit import FitResult, fit
 from jaxflow.training.fit_spec import FitSpec
+from jaxflow.training.monitoring.callbacks import Callback
+from jaxflow.training.monitoring.checkpoints import Checkpoints
+
+
+@dataclass(frozen=True, eq=False)
+class FitOptions:
+    """How a model is fitted, shown and saved; to one that fits itself the defaults alone mean something.
+
+    Attributes:
+        spec: how gradient steps are taken; None for what `fit` takes.
+        progress: whether a progress bar is shown on standard error.
+        devices: number of devices to fit on; -1 for all.
+        checkpoints: where the state of the fit is saved now and then.
+        watchers: are told of every epoch.
+    """
+
+    spec: FitSpec | None = None
+    progress: bool = False
+    devices: int = 1
+    checkpoints: Checkpoints | None = None
+    watchers: Sequence[Callback] = ()
+
+    def fit(self, model: Model, train: Any, valid: Batch | None, rng: np.random.Generator) -> FitResult:
+        """Fit the model, with a key from `rng`.
+
+        Raises:
+            NonFiniteLoss: as `jaxflow.training.fit`; it speaks of the rows of `train`.
+        """
+        return fit(
+            model,
+            train,
+            valid,
+            self.spec,
+            key=jax.random.key(int(rng.integers(2**31))),
+            progress=self.progress,
+            mesh=mesh_for(model, self.devices),
+            checkpoints=self.checkpoints,
+            watchers=self.watchers,
+        )
+
+
+class ModelRows(ABC):
+    """Rows as a model takes them, of which errors know the numbers in the user's data."""
+
+    @abstractmethod
+    def fit(self, model: Model, options: FitOptions, rng: np.random.Generator) -> FitResult:
+        """Fit the model to these rows.
+
+        Raises:
+            NonFiniteLoss: as `jaxflow.training.fit`; it speaks of rows of the user's data.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class ModelRowsInMemory(ModelRows):
+    """Rows in memory; some are held out to choose the best epoch, or with a fraction of 0 the training loss chooses it.
+
+    Attributes:
+        z: the features.
+        context: the context features.
+        numbers: the number of each row in the user's data.
+        data: what the numbers are of, and where they begin.
+        validation_fraction: share of the rows that is held out.
+    """
+
+    z: Float[np.ndarray, "n dim"]
+    context: Float[np.ndarray, "n context_dim"] | None
+    numbers: Int64[np.ndarray, "n"]
+    data: str
+    validation_fraction: float
+
+    def fit(self, model, options, rng):
+        """Fit the model to the rows that are not held out."""
+        learn, valid = np.arange(len(self.z)), None
+        if self.validation_fraction:
+            learn, held = hold_out(len(self.z), self.validation_fraction, rng)
+            valid = self._batch(held)
+        try:
+            return options.fit(model, self._batch(learn), valid, rng)
+        except NonFiniteLoss as error:
+            raise error.renamed(self.numbers[learn[list(error.rows)]], self.data) from None
+
+    def _batch(self, places: Int64[np.ndarray, "m"]) -> Batch:
+        context = None if self.context is None else jnp.asarray(self.context[places])
+        return Batch(jnp.asarray(self.z[places]), None, context)
 
 
 def fit_keeping_best(
-    fit_model: Callable[[], FitResult], number: Callable[[int], Any], source: str | None = None
+    model: Model, rows: ModelRows, options: FitOptions, rng: np.random.Generator
 ) -> tuple[FitResult, NonFiniteLoss | None]:
     """The result of a fit, and the error that ended it early if there are parameters to keep all the same.
-
-    Args:
-        fit_model: carries it out.
-        number: what the caller's caller calls a row of the fit.
-        source: what these rows are rows of; None for what the error says itself.
 
     Raises:
         NonFiniteLoss: if there is nothing to keep.
     """
     try:
-        return fit_model(), None
+        return rows.fit(model, options, rng), None
     except NonFiniteLoss as error:
-        renamed = error.renamed(number, source)
         if error.result is None:
-            raise renamed from None
-        return error.result, renamed
-
-
-def fit_by_gradient(
-    model: Model,
-    rows: Float[np.ndarray, "n dim"],
-    context: Float[np.ndarray, "n context_dim"] | None,
-    spec: FitSpec | None,
-    validation_fraction: float,
-    rng: np.random.Generator,
-    **how: Any,
-) -> FitResult:
-    """Fit with some rows held out to choose the epoch; with a fraction of 0 the training loss chooses it.
-
-    `how` is what `fit` wants to know besides: progress, mesh, checkpoints, watchers.
-
-    Raises:
-        NonFiniteLoss: as `fit`; it speaks of `rows`.
-    """
-    valid, learn = None, np.arange(len(rows))
-
-    def batch(numbers: np.ndarray) -> Batch:
-        return Batch(jnp.asarray(rows[numbers]), None, None if context is None else jnp.asarray(context[numbers]))
-
-    if validation_fraction:
-        learn, held = hold_out(len(rows), validation_fraction, rng)
-        valid = batch(held)
-    key = jax.random.key(int(rng.integers(2**31)))
-    try:
-        return fit(model, batch(learn), valid, spec, key=key, **how)
-    except NonFiniteLoss as error:
-        raise error.renamed(learn.__getitem__) from None
+            raise
+        return error.result, error

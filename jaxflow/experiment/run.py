@@ -125,7 +125,7 @@ def run_experiment(
             detector.fit(rows.x_train, rows.y_train)
     except NonFiniteLoss as error:
         if rows.train_rows is not None:
-            error = error.renamed((rows.train_rows + 1).__getitem__, f"{rows.name}, counted from 1")
+            error = error.renamed(rows.train_rows[list(error.rows)] + 1, f"{rows.name}, counted from 1")
         stopped = f"{rows.name}: {error}"
         if error.result is None:
             raise InputError(stopped) from error
@@ -139,7 +139,8 @@ def run_experiment(
     contamination = detector.contamination_
     if contamination is not None:
         if rows.train_rows is not None:
-            contamination = contamination.renamed((rows.train_rows + 1).__getitem__, f"{rows.name}, counted from 1")
+            numbers = rows.train_rows[list(contamination.rows)] + 1
+            contamination = contamination.renamed(numbers, f"{rows.name}, counted from 1")
         warnings.warn(contamination, stacklevel=2)
         run = replace(run, contamination=contamination)
     if stopped is not None:

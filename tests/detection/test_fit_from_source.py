@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from jaxflow.data.columns.columns_spec import ColumnsSpec
 from jaxflow.detection import BestF1, FlowDetector, GaussianDetector, Percentile, TargetFalsePositiveRate, load
 from jaxflow.detection import fit_from_source as from_source
 from jaxflow.detection.fit_from_source import Remaining, divide, take_rows
@@ -57,7 +58,7 @@ def test_held_out_rows_are_never_learned_from(source, monkeypatch):
 
     seen = []
     original = Remaining._read
-    monkeypatch.setattr("jaxflow.detection.detectors.divide", remembered)
+    monkeypatch.setattr("jaxflow.detection.fit_from_source.divide", remembered)
     monkeypatch.setattr(Remaining, "_read", lambda self, chunk: (seen.append(original(self, chunk)), seen[-1])[1])
     detector = FlowDetector(FLOW, train=TRAIN.model_copy(update={"epochs": 1}), preprocessing=()).fit(source)
     held = rows()[parts[0].held]
@@ -86,6 +87,34 @@ def test_rows_are_divided_without_overlap(calibration, validation, monkeypatch):
 def test_rows_are_taken_by_number(source):
     numbers = np.array([0, 255, 256, 700, 2999])
     np.testing.assert_array_equal(take_rows(source, numbers), rows()[numbers])
+
+
+def test_what_remains_knows_its_numbers_in_the_first_source(source):
+    left_out, more = np.array([0, 1, 255, 256, 700]), np.array([0, 3, 2000, 2994])
+    remaining = Remaining(source, left_out, lambda values: values, source.columns)
+    expected = np.delete(np.arange(3000), left_out)
+    np.testing.assert_array_equal(remaining.originals(np.arange(2995)), expected)
+    again = Remaining(remaining, more, lambda values: values, source.columns)
+    expected = np.delete(expected, more)
+    np.testing.assert_array_equal(again.originals(np.arange(2991)), expected)
+    numbers = np.array([0, 100, 1997, 2990])
+    np.testing.assert_array_equal(take_rows(again, numbers), rows()[expected[numbers]])
+    assert again.where(100) == source.where(int(expected[100]))
+
+
+def test_numbers_of_a_file_may_be_said_to_be_categories(tmp_path):
+    x = rows(600)
+    x[:, 2] = np.array([10.0, 20.0, 35.0])[np.arange(600) % 3]
+    np.save(tmp_path / "rows.npy", x)
+    columns = ColumnsSpec.model_validate({"types": {"x2": {"kind": "categorical"}}})
+    detector = FlowDetector(FLOW, train=TRAIN, columns=columns, threshold=Percentile())
+    detector.fit(NpyFile(tmp_path / "rows.npy"))
+    assert set(detector.normal_rows_[:, 2]) == {0, 1, 2}  # as `codes` gives them
+    resident = FlowDetector(FLOW, train=TRAIN, columns=columns, threshold=Percentile()).fit(x)
+    medians = [np.median(fitted.anomaly_score(x)) for fitted in (detector, resident)]
+    assert medians[0] == pytest.approx(medians[1], abs=0.5)
+    x[:, 2] = 50.0
+    assert (detector.predict(x) == -1).all()
 
 
 def test_large_offsets_keep_their_digits(tmp_path):
@@ -128,7 +157,7 @@ def test_float64_reaches_the_thread_that_reads(source):
 
 
 def test_what_needs_the_rows_in_memory_is_refused(source):
-    with pytest.raises(InputError, match="GaussianDetector is fitted to rows in memory, not to a source"):
+    with pytest.raises(InputError, match="gaussian fits itself, to rows in memory, not to a source"):
         GaussianDetector().fit(source)
     with pytest.raises(InputError, match="best_f1 needs labels, and a source has none: calibrate afterwards"):
         FlowDetector(FLOW, train=TRAIN, threshold=BestF1()).fit(source)

@@ -1,15 +1,16 @@
 """Whether rows that were taken as normal are all of one kind, as far as can be told without labels."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Iterable
 from copy import copy
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from scipy.stats import binom
 
 from jaxflow.detection.calibration.robust_distance import continuous_features, robust_distances, unexplained
+from jaxflow.detection.numbered_rows import NumberedRows
 from jaxflow.detection.scoring.table_encoder import NEVER_SEEN, Inputs
 from jaxflow.detection.thresholds.any_rule import checked_scores
 from jaxflow.errors import NAMED_ROWS
@@ -114,10 +115,10 @@ class ContaminationWarning(UserWarning):
         self.found, self.rows, self.judged, self.by = found, rows, judged, by
         self.resisted, self.source = resisted, source
 
-    def renamed(self, number: Callable[[int], Any], source: str) -> "ContaminationWarning":
-        """Return this warning for who knows row i as row `number(i)`, of `source`."""
+    def renamed(self, rows: Iterable[Any], source: str) -> "ContaminationWarning":
+        """Return this warning for who knows its rows by these numbers, of `source`."""
         renamed = copy(self)
-        renamed.rows, renamed.source = tuple(int(number(row)) for row in self.rows), source
+        renamed.rows, renamed.source = tuple(int(row) for row in rows), source
         return renamed
 
     def __str__(self) -> str:
@@ -138,12 +139,7 @@ class ContaminationWarning(UserWarning):
 
 
 def contamination_of(
-    detector: Any,
-    x: Float[np.ndarray, "n columns"],
-    calibrate: Int[np.ndarray, "m"],
-    scores: Float[np.ndarray, "m"],
-    number: Callable[[int], int],
-    source: str,
+    detector: Any, normal: NumberedRows, calibrating: NumberedRows, scores: Float[np.ndarray, "m"]
 ) -> ContaminationWarning | None:
     """Give the warning of a detector just fitted if there is reason for it, and return it.
 
@@ -156,30 +152,28 @@ def contamination_of(
 
     Args:
         detector: whose inputs and model spec say what was fitted and how.
-        x: codes of rows that were taken as normal.
-        calibrate: which of them calibrate, and
+        normal: rows that were taken as normal.
+        calibrating: those of them that calibrate, and
         scores: their scores.
-        number: what the user calls each row of `x`.
-        source: what they are rows of, and where their numbers begin.
     """
-    resisted = bool(getattr(getattr(detector, "train", None), "trim", 0.0))
+    resisted = detector.train is not None and detector.train.trim > 0
     resisted |= getattr(detector.model_spec_, "covariance", None) == "robust"
-    chosen = np.arange(len(x))
-    if len(x) > MOST_ROWS:
-        chosen = np.sort(np.random.default_rng(0).choice(len(x), MOST_ROWS, replace=False))
-    distances, all_continuous = _distances(detector.inputs_, x[chosen])
+    chosen = np.arange(len(normal))
+    if len(normal) > MOST_ROWS:
+        chosen = np.sort(np.random.default_rng(0).choice(len(normal), MOST_ROWS, replace=False))
+    distances, all_continuous = _distances(detector.inputs_, normal.codes[chosen])
     looks: list[tuple[Literal["distance", "score"], np.ndarray, np.ndarray, float]] = []
     if distances is not None:
-        looks.append(("distance", chosen, distances, FAR_TAIL))
+        looks.append(("distance", normal.numbers[chosen], distances, FAR_TAIL))
     if all_continuous and detector.calibration_source_ != "training":
         known = np.flatnonzero((scores < NEVER_SEEN / 2) | np.isinf(scores))
-        looks.append(("score", calibrate[known], scores[known], TAIL))
-    for by, rows, values, tail in looks:
-        found = contamination_estimate(values, tail) if rows.size else Contamination(0.0, np.inf, 1.0)
+        looks.append(("score", calibrating.numbers[known], scores[known], TAIL))
+    for by, numbers, values, tail in looks:
+        found = contamination_estimate(values, tail) if numbers.size else Contamination(0.0, np.inf, 1.0)
         if found.share:
-            worst = rows[np.argsort(-values, kind="stable")[: np.sum(values > found.above)]]
-            named = tuple(int(number(int(row))) for row in worst)
-            warning = ContaminationWarning(found, named, rows.size, by=by, resisted=resisted, source=source)
+            worst = numbers[np.argsort(-values, kind="stable")[: np.sum(values > found.above)]]
+            rows = tuple(worst.tolist())
+            warning = ContaminationWarning(found, rows, numbers.size, by=by, resisted=resisted, source=normal.data)
             warnings.warn(warning, stacklevel=4)
             return warning
     return None

@@ -1,14 +1,13 @@
 """Calibration without rows set aside: each row is scored by a model that has not seen it (cross-conformal)."""
 
-from collections.abc import Callable
 from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int64
 
-from jaxflow.data.tables.frame import Frame
-from jaxflow.errors import NonFiniteLoss
+from jaxflow.detection.numbered_rows import NumberedRows
+from jaxflow.errors import InputError, NonFiniteLoss, counted
 from jaxflow.whole_numbers import whole_number
 
 FOLDS = 5
@@ -56,28 +55,32 @@ def divide_folds(n: int, folds: int, rng: np.random.Generator) -> list[Fold]:
 
 
 def out_of_fold_scores(
-    detector: Any,
-    learn: Callable[[Any, Int64[np.ndarray, "n_learn"]], NonFiniteLoss | None],
-    x: Frame,
-    folds: int,
-    rng: np.random.Generator,
+    detector: Any, rows: NumberedRows, folds: int, rng: np.random.Generator
 ) -> tuple[Float[np.ndarray, "n"], NonFiniteLoss | None]:
     """The score of each row by a detector like this one that learned from rows of other folds.
 
     Args:
-        detector: left as it is; its copies show no progress, keep no checkpoints and are not watched.
-        learn: lets the detector that it is given learn from the rows of these numbers.
-        x: the rows.
+        detector: whose inputs were fitted to all rows. It is left as it is; its copies show no progress, keep no
+            checkpoints and are not watched.
+        rows: the rows.
         folds: how many there are.
         rng: where the choice comes from.
 
     Returns:
         The scores, and the first error that ended a fit early, if one did.
+
+    Raises:
+        InputError: if the rows of a fold cannot be fitted; it says how many there are.
     """
-    scores, stopped = np.empty(len(x)), None
-    for fold in divide_folds(len(x), folds, rng):
+    scores, stopped = np.empty(len(rows)), None
+    for fold in divide_folds(len(rows), folds, rng):
         quiet = copy(detector)
         vars(quiet).update({"progress": False, "checkpoints": None, "watchers": ()})
-        stopped = learn(quiet, fold.learn) or stopped
-        scores[fold.score] = quiet.scores_of_rows(quiet.inputs_.encoding.codes(x[fold.score]))
+        quiet.inputs_ = detector.inputs_.refitted(rows.codes, fold.learn)
+        try:
+            stopped = quiet._learn(rows[fold.learn], rng, reserve=rows.codes) or stopped
+        except InputError as error:
+            left = f"{counted(len(rows) - len(fold.learn), 'row')} left out to calibrate, {len(fold.learn)} remain"
+            raise InputError(f"{left}: {error}; with calibration_folds = 0 there are no folds") from None
+        scores[fold.score] = quiet.scores_of_rows(rows.codes[fold.score])
     return scores, stopped

@@ -1,7 +1,7 @@
 """Columns whose scale a few values far out have set, so that all others look alike."""
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from scipy.special import ndtri
 
 from jaxflow.data.columns.columns_spec import ColumnsSpec
@@ -14,7 +14,7 @@ LOOKED_AT = 20_000  # rows that say how far most lie apart
 
 
 def far_values(
-    inputs: Inputs, x: Float[np.ndarray, "n columns"], learn: Int64[np.ndarray, "m"], columns: ColumnsSpec
+    inputs: Inputs, x: Float[np.ndarray, "n columns"], learned: Float[np.ndarray, "m columns"], columns: ColumnsSpec
 ) -> str | None:
     """A sentence that names the columns whose standard deviation is ten times that of most rows, or more.
 
@@ -27,7 +27,7 @@ def far_values(
         inputs: fitted; looked at are columns of numbers that are taken as they are or by arcsinh, which numbers such as
             1e300 are too far out for, where a step then scales them.
         x: codes of all rows.
-        learn: the numbers of those that the scale is taken from.
+        learned: codes of those that the scale is taken from.
         columns: what is said of the columns; those are left out for which `tails` is given by name.
     """
     if not any(isinstance(step, Standardize | MinMax) for step in inputs.preprocessing.steps):
@@ -41,13 +41,13 @@ def far_values(
         if isinstance(column, Continuous) and said is not None and said.tails is not None:
             continue
         values = x[~np.isnan(x[:, index]), index]
-        learned = x[learn, index]
-        learned = column.expand(learned[~np.isnan(learned)])[:, 0]
-        if not len(learned) or learned.min() == learned.max():
+        taken = learned[:, index]
+        taken = column.expand(taken[~np.isnan(taken)])[:, 0]
+        if not len(taken) or taken.min() == taken.max():
             continue  # only whether a value is there, or another one, can then be judged
-        centre, spread = _most_rows(learned)
+        centre, spread = _most_rows(taken)
         with np.errstate(over="ignore", invalid="ignore"):
-            stretch = float(np.sqrt(np.mean(((learned - learned.mean()) / spread) ** 2)))
+            stretch = float(np.sqrt(np.mean(((taken - taken.mean()) / spread) ** 2)))
         if not stretch < STRETCHED:
             z = column.expand(values)[:, 0]
             reach = float(np.max(np.abs(z - centre) / spread))

@@ -1,7 +1,7 @@
 """Columns of texts whose next text is likely none of those that were learned from."""
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 
 from jaxflow.data.columns.categories import as_number
 from jaxflow.data.columns.columns_spec import ColumnsSpec
@@ -14,9 +14,7 @@ FEWEST = 10  # of such rows
 MOST_NAMED = 5  # columns
 
 
-def lone_categories(
-    inputs: Inputs, x: Float[np.ndarray, "n columns"], learn: Int64[np.ndarray, "m"], columns: ColumnsSpec
-) -> str | None:
+def lone_categories(inputs: Inputs, learned: Float[np.ndarray, "n columns"], columns: ColumnsSpec) -> str | None:
     """A sentence that names the columns in which many rows have a category of their own, or most are numbers.
 
     The chance that the next row has what none had is about the share of rows that alone have what they have (Good 1953,
@@ -25,8 +23,7 @@ def lone_categories(
 
     Args:
         inputs: fitted; looked at are columns that were found to be texts.
-        x: codes of all rows.
-        learn: the numbers of those that the categories are taken from.
+        learned: codes of the rows that the categories are taken from.
         columns: what is said of the columns; those that are said to be categorical are left out.
     """
     found = []
@@ -34,7 +31,7 @@ def lone_categories(
         said = columns.types.get(column.name)
         if not isinstance(column, Categorical) or (said is not None and said.kind is not None):
             continue
-        places = x[learn, index]
+        places = learned[:, index]
         places = places[places >= 0].astype(np.int64)
         counts = np.bincount(places, minlength=len(column.categories))
         alone, rows = np.flatnonzero(counts == 1), len(places)

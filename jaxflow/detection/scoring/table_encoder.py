@@ -41,6 +41,25 @@ class Inputs:
     preprocessing: Preprocessing
     imputer: Imputer | None = None
 
+    @classmethod
+    def fit(
+        cls, encoding: Encoding, codes: Float[np.ndarray, "n columns"], steps: Sequence[PreprocessingStep]
+    ) -> "Inputs":
+        """Fit preprocessing to codes of the rows that the model learns from, to which the encoding was fitted.
+
+        Raises:
+            InputError: if no column varies, or the steps do not suit the rows.
+        """
+        expanded = encoding.expand(codes)
+        if not expanded.shape[1]:
+            raise InputError("all columns have one category only in the training rows, expected one column that varies")
+        inputs = cls(encoding, Preprocessing.fit(tuple(steps), expanded))
+        if not inputs.dim:
+            raise InputError("no column that is judged varies in the training rows, expected one at least")
+        if encoding.missing != "model":
+            return inputs
+        return replace(inputs, imputer=Imputer.fit(inputs.model_rows(codes)[0], inputs.gaps(codes)))
+
     @property
     def dim(self) -> int:
         """Number of features of the model."""
@@ -241,16 +260,7 @@ def fit_inputs(rows: Frame, columns: ColumnsSpec, steps: Sequence[PreprocessingS
         InputError: if the columns or steps do not suit the rows.
     """
     encoding = Encoding.fit(rows, columns)
-    codes = encoding.codes(rows)
-    expanded = encoding.expand(codes)
-    if not expanded.shape[1]:
-        raise InputError("all columns have one category only in the training rows, expected one column that varies")
-    inputs = Inputs(encoding, Preprocessing.fit(tuple(steps), expanded))
-    if not inputs.dim:
-        raise InputError("no column that is judged varies in the training rows, expected one at least")
-    if columns.missing != "model":
-        return inputs
-    return replace(inputs, imputer=Imputer.fit(inputs.model_rows(codes)[0], inputs.gaps(codes)))
+    return Inputs.fit(encoding, encoding.codes(rows), steps)
 
 
 def _constant(x: Float[np.ndarray, "n columns"]) -> Bool[np.ndarray, "columns"]:

@@ -153,15 +153,15 @@ def load_detector(path: str | os.PathLike[str], kinds: Mapping[str, type]) -> An
 
 
 def _description(detector: Any, weights_sha256: str) -> SavedDetector:
-    seed = detector.random_state
+    seed, parameters = detector.random_state, detector.get_params(deep=False)
     values = {
         "format_version": FORMAT_VERSION,
         "jaxflow_version": version("jaxflow"),
         "detector": type(detector).__name__,
         "model": detector.model_spec_,
-        "train": getattr(detector, "train", None),
+        "train": parameters.get("train"),
         "preprocessing": detector.preprocessing_.steps,
-        "validation_fraction": getattr(detector, "validation_fraction", None),
+        "validation_fraction": parameters.get("validation_fraction"),
         "calibration_fraction": detector.calibration_fraction,
         "calibration_folds": detector.calibration_folds,
         "calibration_source": detector.calibration_source_,

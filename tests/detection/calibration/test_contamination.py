@@ -8,9 +8,10 @@ import pyarrow as pa
 import pytest
 
 from jaxflow.data import ColumnsSpec
-from jaxflow.detection import ContaminationWarning, FlowDetector, GaussianDetector, contamination_estimate
+from jaxflow.detection import BestF1, ContaminationWarning, FlowDetector, GaussianDetector, contamination_estimate
 from jaxflow.detection.calibration.contamination import FAR_TAIL, contamination_of
 from jaxflow.detection.calibration.robust_distance import robust_distances
+from jaxflow.detection.numbered_rows import NumberedRows
 from jaxflow.errors import InputError
 from jaxflow.experiment.run import run_experiment
 from jaxflow.experiment.run_files import write_run
@@ -113,6 +114,16 @@ def test_fit_warns_and_names_rows_of_x():
         GaussianDetector(GaussianSpec(covariance="robust")).fit(x)
 
 
+def test_rows_keep_their_numbers_where_others_are_labelled():
+    x, y = contaminated(0, 1000, 0.1), np.zeros(1000, int)
+    x, y = np.concatenate([x[:50] + 50, x]), np.concatenate([y[:50] + 1, y])
+    with pytest.warns(ContaminationWarning):
+        detector = GaussianDetector(threshold=BestF1()).fit(x, y)
+    assert detector.contamination_ is not None
+    rows = detector.contamination_.rows
+    assert 50 <= min(rows) <= max(rows) < 150  # of X as it was given
+
+
 def test_rows_of_a_source_have_their_own_numbers(tmp_path):
     np.save(tmp_path / "rows.npy", contaminated(0, 1000, 0.1))
     train = FitSpec(epochs=2, trim=0.15)
@@ -126,15 +137,15 @@ def test_rows_of_a_source_have_their_own_numbers(tmp_path):
 def test_scores_are_looked_at_where_rows_do_not_lie_far_out():
     """Between two groups, or inside of a ring, an outlier is near to most rows but where no row is expected."""
     x, scores = np.random.default_rng(0).normal(size=(1000, 2)), np.random.default_rng(1).exponential(size=200)
-    detector = GaussianDetector().fit(x)
+    detector, normal = GaussianDetector().fit(x), NumberedRows(x, np.arange(1000) + 7)
     scores[:12] = np.linspace(1000, 1100, 12)  # of 200
     with pytest.warns(ContaminationWarning, match=r"0.06 of the 200 held-out rows have scores that lie apart"):
-        found = contamination_of(detector, x, np.arange(200), scores, int, "X, counted from 0")
+        found = contamination_of(detector, normal, normal[np.arange(200)], scores)
     assert found is not None
-    assert sorted(found.rows) == list(range(12))
+    assert sorted(found.rows) == list(range(7, 19))
     # Scores of rows that were learned from say little.
     detector.calibration_source_ = "training"
-    assert contamination_of(detector, x, np.arange(200), scores, int, "X") is None
+    assert contamination_of(detector, normal, normal[np.arange(200)], scores) is None
 
 
 def mixed(kind, rng, n):

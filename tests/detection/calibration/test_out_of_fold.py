@@ -2,6 +2,7 @@ import jax
 import numpy as np
 import pytest
 
+from jaxflow.data.encoding import Encoding
 from jaxflow.detection import BestF1, FlowDetector, GaussianDetector, Percentile, TargetFalsePositiveRate, load
 from jaxflow.detection.calibration.out_of_fold import divide_folds, fold_count
 from jaxflow.errors import InputError, NonFiniteLoss
@@ -72,10 +73,10 @@ def test_they_are_the_scores_of_one_detector_a_fold(monkeypatch):
     x, seen = rows(), []
     original = GaussianDetector._learn
 
-    def remembered(self, learned, rng, numbers, known=None):
-        seen.append((self, np.array(numbers)))
-        np.testing.assert_array_equal(learned.x, x[numbers])
-        return original(self, learned, rng, numbers, known)
+    def remembered(self, learned, rng, **options):
+        seen.append((self, learned.numbers))
+        np.testing.assert_array_equal(learned.codes, x[learned.numbers])
+        return original(self, learned, rng, **options)
 
     monkeypatch.setattr(GaussianDetector, "_learn", remembered)
     detector = GaussianDetector(calibration_folds=4, threshold=Percentile()).fit(x)
@@ -87,6 +88,15 @@ def test_they_are_the_scores_of_one_detector_a_fold(monkeypatch):
     assert sorted(np.bincount(parts)) == [13, 13, 13, 14]
     for index, (_, numbers) in enumerate(seen[1:]):
         assert (parts[numbers] != index).all()
+
+
+@pytest.mark.parametrize("folds", [0, 4])
+def test_rows_are_encoded_once(folds, monkeypatch):
+    encoded, original = [], Encoding.codes
+    monkeypatch.setattr(Encoding, "codes", lambda self, frame: (encoded.append(len(frame)), original(self, frame))[1])
+    x = np.concatenate([rows(), rows(1, 6) + 8.0])
+    GaussianDetector(threshold=BestF1(), calibration_folds=folds).fit(x, np.repeat([0, 1], [53, 6]))
+    assert encoded == [59]
 
 
 def test_the_rate_is_about_kept_where_training_scores_are_far_too_low():
@@ -144,8 +154,8 @@ def test_folds_share_their_programs(monkeypatch):
     compiled, after = [], []
     original = FlowDetector._learn
 
-    def remembered(*arguments):
-        result = original(*arguments)
+    def remembered(*arguments, **options):
+        result = original(*arguments, **options)
         after.append(len(compiled))
         return result
 
