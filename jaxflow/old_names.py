@@ -1,13 +1,19 @@
 """Names of an earlier release, which work on for one more, with a warning."""
 
+import importlib
 import sys
 import warnings
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 
 def with_old_names(
-    package: str, names: Mapping[str, str], attribute: Callable[[str], Any] | None = None
+    package: str,
+    names: Mapping[str, str],
+    attribute: Callable[[str], Any] | None = None,
+    *,
+    homes: Mapping[str, str] = MappingProxyType({}),
 ) -> Callable[[str], Any]:
     """Return a package's `__getattr__` that knows former names too.
 
@@ -15,6 +21,7 @@ def with_old_names(
         package: the package's own name.
         names: the name of today for each former one.
         attribute: the `__getattr__` that the package has otherwise.
+        homes: the module where each name lives that the package no longer has.
     """
 
     def __getattr__(name: str) -> Any:
@@ -22,6 +29,11 @@ def with_old_names(
             today = names[name]
             warnings.warn(f"{package}.{name} is called {package}.{today} now", DeprecationWarning, stacklevel=2)
             return getattr(sys.modules[package], today)
+        if name in homes:
+            warnings.warn(
+                f"{package}.{name} is no public name any more: it is in {homes[name]}", DeprecationWarning, stacklevel=2
+            )
+            return getattr(importlib.import_module(homes[name]), name)
         if attribute is None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         return attribute(name)

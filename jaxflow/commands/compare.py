@@ -21,7 +21,8 @@ from jaxflow.atomic_write import write_csv
 from jaxflow.config.command_line import ScriptParser, command_given, program, read_config
 from jaxflow.config.printing import say, show
 from jaxflow.config.spec import parse_spec
-from jaxflow.data import ColumnsSpec, Frame, Split, hold_out
+from jaxflow.data import ColumnsSpec, Frame, Split
+from jaxflow.data.splits import hold_out
 from jaxflow.detection import GivenThreshold
 from jaxflow.detection.calibration.out_of_fold import divide_folds, fold_count
 from jaxflow.detection.check_parameters import DEFAULT_STEPS

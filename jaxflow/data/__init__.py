@@ -5,4 +5,7 @@ The names are in `__init__.pyi`; each is imported when it is first used.
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+from jaxflow.old_names import with_old_names
+
+_attribute, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__ = with_old_names(__name__, {}, _attribute, homes={"hold_out": "jaxflow.data.splits"})

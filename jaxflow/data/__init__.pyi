@@ -5,7 +5,7 @@ from .dataset import Dataset
 from .preprocessing.steps import DropConstant, MinMax, Preprocessing, PreprocessingStep, Standardize
 from .sets.asd import AsdMachine, load_asd
 from .sets.registry import DataSpec, dataset_names, load_dataset
-from .splits import Split, SplitSpec, hold_out, split_dataset
+from .splits import Split, SplitSpec, split_dataset
 from .tables.frame import Frame
 from .tables.read_table import read_chunks, read_table
 
@@ -24,7 +24,6 @@ __all__ = [
     "SplitSpec",
     "Standardize",
     "dataset_names",
-    "hold_out",
     "load_asd",
     "load_dataset",
     "read_chunks",

@@ -1,6 +1,6 @@
 """Models: things that can be fitted and that give each row an anomaly score."""
 
-from .attribution.score_terms import TermsMethod, score_terms, term_methods
+from .attribution.score_terms import score_terms, term_methods
 from .autoencoders.autoencoder import AutoEncoder, AutoEncoderSpec
 from .autoencoders.variational_autoencoder import VariationalAutoEncoder, VariationalAutoEncoderSpec
 from .classical.gaussian import Gaussian
@@ -23,7 +23,6 @@ from .flows.base_distributions import (
     Uniform,
 )
 from .flows.base_specs import (
-    AnyBaseSpec,
     BaseSpec,
     LogisticBase,
     MixtureBase,
@@ -35,9 +34,8 @@ from .flows.custom_flow import CustomFlow
 from .flows.dequantized import Dequantized
 from .flows.flow import Flow
 from .flows.flow_spec import ConditionedFlowSpec, CouplingFlowSpec, FlowSpec, MaskedFlowSpec
-from .model import Density, DirectlyFitted, Model, ModelSpec, weighted_mean
+from .model import Density, DirectlyFitted, Model, ModelSpec
 from .specs import AnyFlowSpec, AnyModelSpec
-from .state_arrays import require_planned, restore_state, state_arrays
 
 __all__ = [
     "BNAF",
@@ -46,7 +44,6 @@ __all__ = [
     "MAF",
     "NICE",
     "NSF",
-    "AnyBaseSpec",
     "AnyFlowSpec",
     "AnyModelSpec",
     "AutoEncoder",
@@ -89,15 +86,10 @@ __all__ = [
     "StandardNormal",
     "StudentT",
     "StudentTBase",
-    "TermsMethod",
     "Uniform",
     "UniformBase",
     "VariationalAutoEncoder",
     "VariationalAutoEncoderSpec",
-    "require_planned",
-    "restore_state",
     "score_terms",
-    "state_arrays",
     "term_methods",
-    "weighted_mean",
 ]

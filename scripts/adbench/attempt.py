@@ -11,7 +11,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from adbench.detectors import DETECTORS
 from adbench.splits import Protocol, benchmark_split
-from jaxflow.data import Dataset, hold_out
+from jaxflow.data import Dataset
+from jaxflow.data.splits import hold_out
 from jaxflow.detection import ContaminationWarning, DoubtfulFit, TargetFalsePositiveRate
 from jaxflow.errors import InputError
 from jaxflow.evaluation.metrics import score_ranks

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from safetensors.numpy import load_file, save_file
 
 from jaxflow.bijectors import Bijector
-from jaxflow.models.state_arrays import restore_state, state_arrays
+from jaxflow.models.named_arrays import restore_state, state_arrays
 from jaxflow.networks import MLP
 from tests.bijectors.cases import CASES, CONTEXT_DIM, DIM, shaken
 from tests.bijectors.small_layers import ReflectedCoupling

@@ -7,8 +7,9 @@ import pytest
 from flax import nnx
 
 from jaxflow.errors import InputError
-from jaxflow.models import MAF, Gaussian, Model, RealNVP, state_arrays
+from jaxflow.models import MAF, Gaussian, Model, RealNVP
 from jaxflow.models.model import DirectlyFitted, weighted_mean
+from jaxflow.models.named_arrays import state_arrays
 from jaxflow.networks import Buffer
 from jaxflow.training import Batch, FitSpec, fit
 from jaxflow.training.engine import flat_parameters as flat

@@ -10,7 +10,7 @@ from flax import nnx
 from jaxflow.errors import InputError
 from jaxflow.models import MAF, GaussianSpec
 from jaxflow.models.model import weighted_mean
-from jaxflow.models.state_arrays import state_arrays
+from jaxflow.models.named_arrays import state_arrays
 from jaxflow.training import Batch, Checkpoints, FitSpec, fit
 
 SPEC = FitSpec(epochs=3, batch_size=16)

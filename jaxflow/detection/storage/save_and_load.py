@@ -40,7 +40,8 @@ from jaxflow.detection.storage.history_arrays import history_arrays, restored_hi
 from jaxflow.detection.storage.normal_rows_arrays import reasons_arrays, restore_reasons
 from jaxflow.detection.thresholds.any_rule import AnyThresholdRule
 from jaxflow.errors import InputError, counted
-from jaxflow.models import AnyModelSpec, require_planned, restore_state, state_arrays
+from jaxflow.models import AnyModelSpec
+from jaxflow.models.named_arrays import require_planned, restore_state, state_arrays
 from jaxflow.models.storage import saved_folder
 from jaxflow.models.storage.saved_folder import (
     WEIGHTS,

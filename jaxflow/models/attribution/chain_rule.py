@@ -33,7 +33,7 @@ from jaxflow.bijectors import (
 from jaxflow.models.combined.ensemble import Ensemble
 from jaxflow.models.flows.base_distributions import Logistic, StandardNormal, StudentT, Uniform
 from jaxflow.models.flows.dequantized import Dequantized
-from jaxflow.models.flows.flow import Flow, drawn_in
+from jaxflow.models.flows.flow import Flow, drawn_in, usable_rows
 from jaxflow.models.model import Model
 
 INDEPENDENT = (StandardNormal, StudentT, Logistic, Uniform)
@@ -79,7 +79,7 @@ def chain_rule_terms(
     if isinstance(model, Dequantized):
         return model.mean_of_terms(lambda filled: chain_rule_terms(model.density, filled, context), x)
     assert isinstance(model, Flow)
-    x, context, infinite = model.usable(x, context)
+    x, context, infinite = usable_rows(model, x, context)
     return jnp.where(infinite[..., None], jnp.inf, _terms(model, x, context))
 
 

@@ -55,24 +55,13 @@ class Flow(Density):
         Raises:
             InputError: if rows or context have another number of features than the flow.
         """
-        x, context, infinite = self.usable(x, context)
+        x, context, infinite = usable_rows(self, x, context)
         z, log_det = self.bijector.inverse_and_log_det(x, context)
         return jnp.where(infinite, -jnp.inf, self.base.distribution(context).log_prob(drawn_in(z)) + log_det)
 
     def __call__(self, x: Any, context: Any = None) -> Float[Array, "*batch"]:
         """Return `log_prob(x, context)`."""
         return self.log_prob(x, context)
-
-    def usable(self, x: Any, context: Any = None) -> tuple[Array, Array | None, Bool[Array, "*batch"]]:
-        """Rows and context as the layers take them, and which rows are infinite, with zeros in their place.
-
-        Raises:
-            InputError: as `log_prob`.
-        """
-        x, context = self.aligned(x, context)
-        x = self._precise(x)
-        infinite = jnp.any(jnp.isinf(x), axis=-1)
-        return jnp.where(infinite[..., None], 0.0, x), self._embedded(context), infinite
 
     @one_program
     def sample(self, key, sample_shape=(), context=None):
@@ -88,7 +77,7 @@ class Flow(Density):
     ) -> tuple[Float[Array, "*sample dim"], Float[Array, "*sample"]]:
         """Draws as from `sample` and their log-densities, at the price of the draws alone."""
         sample_shape, context = self.asked(sample_shape, context)
-        context = self._embedded(context)
+        context = self.embedded(context)
         rows = () if context is None else context.shape[:-1]
         if context is not None:
             context = jnp.broadcast_to(context, (*sample_shape, *context.shape))
@@ -99,7 +88,7 @@ class Flow(Density):
 
     def initialize(self, x, weight=None, context=None, *, key):
         """Initialise the layers that start from data, such as `ActNorm`."""
-        self.bijector.initialize(x, self._embedded(context), weight)
+        self.bijector.initialize(x, self.embedded(context), weight)
 
     def to_distrax(self, context: Float[Array, "*batch context_dim"] | None = None) -> "distrax.Transformed":
         """Return this distribution for code that speaks distrax, with the context, if any, fixed."""
@@ -107,19 +96,35 @@ class Flow(Density):
 
         from jaxflow.models.flows.as_distrax import AsDistrax
 
-        context = self._embedded(self._checked(context))
+        context = self.embedded(self._checked(context))
         return distrax.Transformed(self.base.distribution(context), AsDistrax(self.bijector, context))
 
-    def _precise(self, x: Array) -> Array:
-        """Rows as numbers of at least the precision of the parameters."""
-        # One parameter stands for all; a flow without any computes in the default precision.
-        kinds = [leaf.dtype for leaf in jax.tree.leaves(nnx.state(self.bijector, nnx.Param))[:1]]
-        if not jnp.issubdtype(x.dtype, jnp.floating) or jnp.finfo(x.dtype).bits < 32:
-            kinds.append(jnp.result_type(float))
-        return x.astype(jnp.result_type(x, *kinds))
-
-    def _embedded(self, context: Array | None) -> Array | None:
+    def embedded(self, context: Array | None) -> Array | None:
+        """Return the features that base and bijector are given for a context."""
         return context if self.embedding is None or context is None else self.embedding(context)
+
+
+def usable_rows(
+    flow: Flow, x: Any, context: Any = None
+) -> tuple[Float[Array, "*batch dim"], Array | None, Bool[Array, "*batch"]]:
+    """Rows and context as the layers of a flow take them, and which rows are infinite, with zeros in their place.
+
+    Raises:
+        InputError: if rows or context have another number of features than the flow.
+    """
+    x, context = flow.aligned(x, context)
+    x = _precise(flow, x)
+    infinite = jnp.any(jnp.isinf(x), axis=-1)
+    return jnp.where(infinite[..., None], 0.0, x), flow.embedded(context), infinite
+
+
+def _precise(flow: Flow, x: Array) -> Array:
+    """Rows as numbers of at least the precision of the parameters."""
+    # One parameter stands for all; a flow without any computes in the default precision.
+    kinds = [leaf.dtype for leaf in jax.tree.leaves(nnx.state(flow.bijector, nnx.Param))[:1]]
+    if not jnp.issubdtype(x.dtype, jnp.floating) or jnp.finfo(x.dtype).bits < 32:
+        kinds.append(jnp.result_type(float))
+    return x.astype(jnp.result_type(x, *kinds))
 
 
 def drawn_in(z: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:

@@ -21,8 +21,8 @@ from pydantic import Field, ValidationError
 from jaxflow.config.spec import Spec, parse_spec
 from jaxflow.errors import InputError
 from jaxflow.models.model import Model
+from jaxflow.models.named_arrays import require_planned, restore_state, state_arrays
 from jaxflow.models.specs import AnyModelSpec
-from jaxflow.models.state_arrays import require_planned, restore_state, state_arrays
 from jaxflow.models.storage.saved_folder import (
     WEIGHTS,
     array_bytes,

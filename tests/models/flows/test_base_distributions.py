@@ -31,7 +31,7 @@ from jaxflow.models.flows.base_specs import (
     UniformBase,
 )
 from jaxflow.models.flows.flow import Flow
-from jaxflow.models.state_arrays import restore_state, state_arrays
+from jaxflow.models.named_arrays import restore_state, state_arrays
 
 SPECS = {
     "normal": NormalBase(),

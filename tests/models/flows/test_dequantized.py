@@ -12,7 +12,8 @@ from scipy import stats
 import jaxflow
 from jaxflow.detection import FlowDetector
 from jaxflow.errors import InputError
-from jaxflow.models import MAF, Dequantized, Gaussian, RealNVP, state_arrays
+from jaxflow.models import MAF, Dequantized, Gaussian, RealNVP
+from jaxflow.models.named_arrays import state_arrays
 from jaxflow.training import Batch, FitSpec, fit
 from tests.bijectors.cases import shaken
 from tests.compiled import call

@@ -37,7 +37,7 @@ from jaxflow.models import (
     StudentTBase,
     VariationalAutoEncoderSpec,
 )
-from jaxflow.models.state_arrays import state_arrays
+from jaxflow.models.named_arrays import state_arrays
 from jaxflow.models.storage.saved_folder import checksum_of
 from tests.bijectors.cases import shaken
 from tests.bijectors.own_layer import NAME, own_layers

@@ -16,8 +16,9 @@ from flax import nnx
 from pyarrow import csv, parquet
 
 from jaxflow.errors import InputError, NonFiniteLoss, Preempted
-from jaxflow.models import MAF, EnsembleSpec, Gaussian, Model, RealNVP, state_arrays
+from jaxflow.models import MAF, EnsembleSpec, Gaussian, Model, RealNVP
 from jaxflow.models.model import weighted_mean
+from jaxflow.models.named_arrays import state_arrays
 from jaxflow.training import Batch, Callback, Checkpoints, FitSpec, NpyFile, TableFiles, fit
 from jaxflow.training.devices import preemption
 from jaxflow.training.engine.epoch import EpochKeys

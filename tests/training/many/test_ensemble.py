@@ -9,7 +9,8 @@ import pytest
 from flax import nnx
 
 from jaxflow.errors import InputError
-from jaxflow.models import MAF, Ensemble, EnsembleSpec, state_arrays
+from jaxflow.models import MAF, Ensemble, EnsembleSpec
+from jaxflow.models.named_arrays import state_arrays
 from jaxflow.training import Batch, FitSpec, fit
 from jaxflow.training.many import ensemble
 

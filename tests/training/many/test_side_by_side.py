@@ -12,7 +12,8 @@ from flax import nnx
 
 from jaxflow.detection import FlowDetector, Percentile
 from jaxflow.errors import NonFiniteLoss
-from jaxflow.models import MAF, state_arrays
+from jaxflow.models import MAF
+from jaxflow.models.named_arrays import state_arrays
 from jaxflow.training import FitResult, FitSpec, fit, side_by_side
 from jaxflow.training.many import members
 from tests.models.small_committee import SMALL_COMMITTEE
