@@ -35,11 +35,9 @@ from jaxflow.models import (
     StudentTBase,
     UniformBase,
     VariationalAutoEncoderSpec,
-    require_planned,
-    restore_state,
-    state_arrays,
 )
 from jaxflow.models.model_size import require_memory
+from jaxflow.models.named_arrays import require_planned, restore_state, state_arrays
 from jaxflow.networks.planned import PlannedArray, dtype_of
 
 SMALL = st.integers(1, 3)

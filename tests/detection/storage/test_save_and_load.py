@@ -38,8 +38,8 @@ from jaxflow.models import (
     PrincipalComponentsSpec,
     RealNVP,
     VariationalAutoEncoderSpec,
-    state_arrays,
 )
+from jaxflow.models.named_arrays import state_arrays
 from jaxflow.models.storage import saved_folder
 from jaxflow.training import FitSpec
 from tests.models.small_committee import SMALL_COMMITTEE

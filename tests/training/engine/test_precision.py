@@ -20,8 +20,8 @@ from jaxflow.models import (
     RealNVP,
     StandardNormal,
     VariationalAutoEncoderSpec,
-    state_arrays,
 )
+from jaxflow.models.named_arrays import state_arrays
 from jaxflow.networks.matmul_precision import dot_general, matmul, products_in
 from jaxflow.training import FitSpec, fit
 
