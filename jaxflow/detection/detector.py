@@ -19,7 +19,7 @@ from jaxflow.data.columns.columns_spec import ColumnsSpec
 from jaxflow.data.dataset import listed
 from jaxflow.data.encoding import Encoding
 from jaxflow.data.preprocessing.steps import Preprocessing, PreprocessingStep
-from jaxflow.data.tables.frame import as_frame, is_table
+from jaxflow.data.tables.frame import Frame, as_frame, is_table
 from jaxflow.data.tables.table_form import TableForm
 from jaxflow.detection.calibration.contamination import contamination_of
 from jaxflow.detection.calibration.out_of_fold import out_of_fold_scores
@@ -263,6 +263,7 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
         options = FitOptions(self.train, self.progress, self.devices, self.checkpoints, self.watchers)
         result, stopped = fit_keeping_best(model, learn, options, rng)
         self.model_, self.history_ = result
+        self._scorer = RowScorer(self.model_, self.inputs_)
         return stopped
 
     def calibrate(self, X: Any, y: ArrayLike | None = None, rule: ThresholdRule | None = None) -> "Detector":
@@ -391,7 +392,7 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
     def scores_of_rows(self, x: Float[np.ndarray, "n n_features"]) -> Float[np.ndarray, "n"]:
         """`anomaly_score` for a matrix of codes, as `codes` gives them, its columns in the order of `columns_`."""
         with floats_of(self.float_type_):
-            return RowScorer(self.model_, self.inputs_)(x)
+            return self._row_scorer(x)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted detector to a directory; see `jaxflow.detection.storage.save_and_load.save_detector`."""
@@ -410,7 +411,24 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
             ValueError: if `X` does not have the columns that were fitted, or a value that cannot be scored.
         """
         check_is_fitted(self, "threshold_")
-        return self.inputs_.encoding.codes(self._rows(X))
+        return self.inputs_.encoding.codes(self._read(X))
+
+    def _read(self, X: Any) -> Frame:
+        """The rows, checked against the columns that were fitted."""
+        return read_rows(self, X, reset=False, allow_missing=self.inputs_.encoding.missing != "refuse")
+
+    @property
+    def _row_scorer(self) -> RowScorer:
+        """The scorer of the model in use: made once, and again where the model is another or was changed."""
+        scorer: RowScorer | None = getattr(self, "_scorer", None)
+        if scorer is None or not scorer.serves(self.model_, self.inputs_):
+            scorer = self._scorer = RowScorer(self.model_, self.inputs_)
+        return scorer
+
+    def __getstate__(self):
+        """Return what a pickle or a copy holds: all but the scorer, which is made again."""
+        state: Any = super().__getstate__()
+        return {name: value for name, value in state.items() if name != "_scorer"}
 
     def __sklearn_tags__(self):
         """Return the facts that scikit-learn's own code wants to know of an estimator."""

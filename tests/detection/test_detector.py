@@ -1,17 +1,20 @@
+import pickle
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
 import scipy.stats
+from flax import nnx
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from jaxflow.data import MinMax, Standardize
-from jaxflow.detection import BestF1, Detector, FlowDetector, GaussianDetector, GivenThreshold, Percentile
+from jaxflow.detection import BestF1, Detector, FlowDetector, GaussianDetector, GivenThreshold, Percentile, load
 from jaxflow.detection import TargetFalsePositiveRate as TargetRate
+from jaxflow.detection.scoring.row_scorer import RowScorer
 from jaxflow.errors import InputError
 from jaxflow.models import MAF, Density, GaussianSpec
 from jaxflow.training import FitSpec
@@ -403,3 +406,25 @@ def test_rows_of_another_width_are_refused(fitted):
         fitted.detector.anomaly_score(np.zeros((4, 2)))
     with pytest.raises(InputError, match="the data has 2 columns, expected 3"):
         fitted.detector.scores_of_rows(np.zeros((4, 2)))
+
+
+def test_a_scorer_is_made_once_and_sees_what_becomes_of_the_model(fitted, tmp_path, monkeypatch):
+    made, original = [], RowScorer.__init__
+    monkeypatch.setattr(RowScorer, "__init__", lambda self, *args: (made.append(args), original(self, *args))[1])
+    fitted.detector.save(tmp_path / "model")
+    for detector in (fitted.detector, load(tmp_path / "model"), pickle.loads(pickle.dumps(fitted.detector))):
+        made.clear()
+        first = detector.anomaly_score(fitted.x)
+        np.testing.assert_array_equal(detector.anomaly_score(fitted.x), first)
+        assert len(made) == (detector is not fitted.detector)
+    made.clear()
+    graph, state = nnx.split(detector.model_)
+    doubled = jax.tree.map(lambda array: 2 * array if array.dtype.kind == "f" else array, state)
+    detector.model_ = nnx.merge(graph, doubled)  # another one
+    other = detector.anomaly_score(fitted.x)
+    assert np.any(other != first)
+    detector.model_ = nnx.merge(graph, state)
+    np.testing.assert_array_equal(detector.anomaly_score(fitted.x), first)
+    nnx.update(detector.model_, doubled)  # in place
+    np.testing.assert_array_equal(detector.anomaly_score(fitted.x), other)
+    assert len(made) == 3

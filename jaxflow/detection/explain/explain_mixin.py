@@ -1,5 +1,6 @@
 """Explanations of a fitted detector's decisions."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,6 @@ from jaxflow.detection.explain.explanation import (
     other_texts,
     spread_out,
 )
-from jaxflow.detection.scoring.read_rows import read_rows
 from jaxflow.detection.scoring.table_encoder import Inputs
 
 
@@ -33,6 +33,7 @@ class Explaining:
 
     inputs_: Inputs
     normal_rows_: Float[np.ndarray, "n n_features"]
+    _read: Callable[[Any], Frame]  # of the detector
 
     def explain(self, X: Any, method: str = "auto") -> Explanation:
         """Return each column's share of each row's score, raw and compared with normal rows.
@@ -76,12 +77,8 @@ class Explaining:
         self.normal_rows_ = spread_out(np.asarray(x, np.float64), NORMAL_ROWS).copy()
         self._term_scales: dict[str, Any] = {}
 
-    def _rows(self, X: Any) -> Frame:
-        """The rows, checked against the columns that were fitted."""
-        return read_rows(self, X, reset=False, allow_missing=self.inputs_.encoding.missing != "refuse")
-
     def _codes_and_others(self, X: Any) -> tuple[Float[np.ndarray, "n n_features"], OtherTexts]:
         """Return the rows as `Detector.codes` does, and the texts that it has no place for."""
-        frame = self._rows(X)
+        frame = self._read(X)
         x = self.inputs_.encoding.codes(frame)
         return x, other_texts(frame, x, categories_of(self))

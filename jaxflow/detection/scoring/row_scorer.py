@@ -4,6 +4,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from flax import nnx
 from jaxtyping import Bool, Float
 
 from jaxflow.data.arrays import AnyArray
@@ -22,7 +23,9 @@ class RowScorer:
     """
 
     def __init__(self, model: Model, inputs: Inputs):
-        self.inputs = inputs
+        self.model, self.inputs = model, inputs
+        variables = (node for _, node in nnx.iter_graph(model) if isinstance(node, nnx.Variable))
+        self._values = [(variable, variable.get_raw_value()) for variable in variables]
         self._score = partial(score_rows, FrozenModel.of(model))
         self._snap = partial(snapped, model)
         self._grid = counted_grid(model)
@@ -34,6 +37,12 @@ class RowScorer:
         self._log_slopes = None
         if inputs.encoding.has_slopes and self._grid is not None:
             self._log_slopes = partial(inputs.log_slopes_at, grid=self._grid)
+
+    def serves(self, model: Model, inputs: Inputs) -> bool:
+        """Whether this is the scorer of that very model, with the arrays that it had, and of these inputs."""
+        if model is not self.model or inputs is not self.inputs:
+            return False
+        return all(variable.get_raw_value() is value for variable, value in self._values)
 
     def __call__(self, x: Float[np.ndarray, "n columns"]) -> Float[np.ndarray, "n"]:
         """The score of each row, higher = more anomalous.

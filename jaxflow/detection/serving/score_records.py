@@ -15,7 +15,6 @@ from jaxflow.data.tables.write_table import json_number
 from jaxflow.detection.calibration.conformal import p_values_among
 from jaxflow.detection.detector import Detector
 from jaxflow.detection.explain.explainer import Explainer
-from jaxflow.detection.scoring.row_scorer import RowScorer
 from jaxflow.detection.scoring.table_encoder import NEVER_SEEN
 from jaxflow.detection.thresholds.spot import DriftSpot, Spot
 from jaxflow.errors import InputError, shown
@@ -69,7 +68,7 @@ class RecordAnswers:
         self._may_miss = encoding.missing != "refuse"
         self._threshold = detector.threshold_
         self._ordered = np.sort(detector.normal_calibration_scores())
-        self._score = RowScorer(detector.model_, detector.inputs_)
+        self._score = detector._row_scorer
         self._explain = Explainer(detector, method) if reasons else None
         row = np.zeros((1, len(self._columns)))
         scores = self._scores(row)
