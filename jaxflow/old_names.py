@@ -39,3 +39,14 @@ def with_old_names(
         return attribute(name)
 
     return __getattr__
+
+
+def former_method(name: str) -> Callable[..., Any]:
+    """Return a method that is called `name` no longer but `_name`, as it is of no use but to the package itself."""
+
+    def method(self: Any, *args: Any, **options: Any) -> Any:
+        kind = type(self).__name__
+        warnings.warn(f"{kind}.{name} is no public name any more", DeprecationWarning, stacklevel=2)
+        return getattr(self, f"_{name}")(*args, **options)
+
+    return method

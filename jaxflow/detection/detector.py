@@ -45,6 +45,7 @@ from jaxflow.errors import InputError, NonFiniteLoss
 from jaxflow.models import CommitteeSpec
 from jaxflow.models.model import Density, ModelSpec
 from jaxflow.models.model_size import require_memory
+from jaxflow.old_names import former_method
 from jaxflow.training.engine.precision import float_type, floats_of
 from jaxflow.training.feeding.sources import Source
 from jaxflow.training.fit_spec import FitSpec
@@ -95,6 +96,10 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
 
     kinds: ClassVar[dict[str, type]] = {}
     """The detectors that can be saved and loaded, by the names of their classes."""
+
+    keep_normal_rows = former_method("keep_normal_rows")
+    normal_calibration_scores = former_method("normal_calibration_scores")
+    p_values_of_scores = former_method("p_values_of_scores")
 
     model: ModelSpec | None
     columns: ColumnsSpec | None
@@ -166,7 +171,7 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
         self._suit(spec, given, normal.codes, learn.codes)
 
         stopped = self._learn(learn, rng, streamed=given.streamed(self.inputs_, rows.codes))
-        self.keep_normal_rows(calibrating.codes)
+        self._keep_normal_rows(calibrating.codes)
         source = "held_out" if given.held_out else "training"
         # What ended this fit early would end those of the folds; there is one model to keep, with what it learned from.
         if given.folds and stopped is None:
@@ -285,7 +290,7 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
         self._decide(self.threshold_rule_ if rule is None else rule, scores, labels)
         normal = x if labels is None else x[labels == 0]
         if len(normal):
-            self.keep_normal_rows(normal)
+            self._keep_normal_rows(normal)
         return self
 
     def set_threshold(self, rule: ThresholdRule) -> "Detector":
@@ -390,7 +395,14 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
         return codes if len(codes) == count else np.repeat(codes, count, axis=0)
 
     def scores_of_rows(self, x: Float[np.ndarray, "n n_features"]) -> Float[np.ndarray, "n"]:
-        """`anomaly_score` for a matrix of codes, as `codes` gives them, its columns in the order of `columns_`."""
+        """The anomaly score of each row of a matrix of codes, as `codes` gives them, with the columns of `columns_`.
+
+        For who scores rows that are encoded already: a table that is read once, scored and explained.
+
+        Raises:
+            InputError: if the rows have another width.
+            FloatingPointError: if the model holds a parameter that is not finite.
+        """
         with floats_of(self.float_type_):
             return self._row_scorer(x)
 

@@ -146,9 +146,9 @@ def test_p_values_by_hand(fitted):
     detector._decide(Percentile(percentile=50), np.array([4.0, 1.0, 2.0, 2.0]), None)
     asked = np.array([0.0, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, np.inf])
     expected = np.array([5, 5, 4, 4, 2, 2, 1, 1]) / 5
-    np.testing.assert_array_equal(detector.p_values_of_scores(asked), expected)
+    np.testing.assert_array_equal(detector._p_values_of_scores(asked), expected)
     detector._decide(Percentile(percentile=50), np.array([4.0, 1.0, 2.0, 2.0]), np.array([1, 0, 0, 0]))
-    np.testing.assert_array_equal(detector.p_values_of_scores(np.array([0.0, 2.0, 3.0])), np.array([4, 3, 1]) / 4)
+    np.testing.assert_array_equal(detector._p_values_of_scores(np.array([0.0, 2.0, 3.0])), np.array([4, 3, 1]) / 4)
 
 
 def shares_of_low_p_values(calibration_fraction, rows, fits, folds=0):
@@ -428,3 +428,13 @@ def test_a_scorer_is_made_once_and_sees_what_becomes_of_the_model(fitted, tmp_pa
     nnx.update(detector.model_, doubled)  # in place
     np.testing.assert_array_equal(detector.anomaly_score(fitted.x), other)
     assert len(made) == 3
+
+
+def test_former_methods_work_on_with_a_warning(fitted):
+    scores = fitted.detector.calibration_scores_
+    with pytest.warns(DeprecationWarning, match="normal_calibration_scores is no public name any more"):
+        np.testing.assert_array_equal(fitted.detector.normal_calibration_scores(), scores)
+    with pytest.warns(DeprecationWarning, match="p_values_of_scores is no public name any more"):
+        np.testing.assert_array_equal(
+            fitted.detector.p_values_of_scores(scores=scores), fitted.detector._p_values_of_scores(scores)
+        )

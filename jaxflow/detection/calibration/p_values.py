@@ -30,11 +30,11 @@ class PValues:
         No p-value is below 1 / (n + 1): a row beyond all calibration scores has this one however far it is beyond. For
         smaller ones calibrate with more rows.
         """
-        return self.p_values_of_scores(self.anomaly_score(X))
+        return self._p_values_of_scores(self.anomaly_score(X))
 
-    def p_values_of_scores(self, scores: Float[AnyArray, "n"]) -> Float[AnyArray, "n"]:
+    def _p_values_of_scores(self, scores: Float[AnyArray, "n"]) -> Float[AnyArray, "n"]:
         """`p_values` for anomaly scores already at hand."""
-        return conformal_p_values(self.normal_calibration_scores(), scores)
+        return conformal_p_values(self._normal_calibration_scores(), scores)
 
     def select(self, X: Any, rate: float = 0.1) -> Bool[np.ndarray, "n"]:
         """The rows that are anomalies, of which on average at most the share `rate` are normal after all.
@@ -54,7 +54,7 @@ class PValues:
         """
         p = self.p_values(X)
         selected = benjamini_hochberg(p, rate)
-        n = self.normal_calibration_scores().size
+        n = self._normal_calibration_scores().size
         beyond, needed = int(np.sum(p == 1 / (n + 1))), least_selection(n, len(p), rate)
         if 0 < beyond < needed and not selected.any():
             warnings.warn(
@@ -64,7 +64,7 @@ class PValues:
             )
         return selected
 
-    def normal_calibration_scores(self) -> Float[np.ndarray, "n"]:
+    def _normal_calibration_scores(self) -> Float[np.ndarray, "n"]:
         """The scores of the calibration rows that are not labelled as anomalies."""
         labels = self.calibration_labels_
         return self.calibration_scores_ if labels is None else self.calibration_scores_[labels == 0]

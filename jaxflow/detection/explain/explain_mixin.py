@@ -72,7 +72,7 @@ class Explaining:
         check_is_fitted(self, "threshold_")
         return counterfactual_rows(self, *self._codes_and_others(X))
 
-    def keep_normal_rows(self, x: Float[np.ndarray, "n n_features"]) -> None:
+    def _keep_normal_rows(self, x: Float[np.ndarray, "n n_features"]) -> None:
         """Compare with some of these rows from now on."""
         self.normal_rows_ = spread_out(np.asarray(x, np.float64), NORMAL_ROWS).copy()
         self._term_scales: dict[str, Any] = {}

@@ -91,7 +91,7 @@ def answer_chunks(
         columns = [
             pa.array(np.arange(first, first + len(scores))),
             pa.array(scores),
-            pa.array(detector.p_values_of_scores(scores)),
+            pa.array(detector._p_values_of_scores(scores)),
             pa.array(flagged.astype(np.int8)),
         ]
         if explain is not None:

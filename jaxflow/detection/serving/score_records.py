@@ -34,7 +34,7 @@ def adaptive_threshold(detector: Detector, kind: Literal["spot", "drift_spot"], 
     Raises:
         InputError: as the class.
     """
-    scores = detector.normal_calibration_scores()
+    scores = detector._normal_calibration_scores()
     scores = np.where(scores < NEVER_SEEN / 2, scores, np.inf)
     return {"spot": Spot, "drift_spot": DriftSpot}[kind](scores, **options)
 
@@ -67,7 +67,7 @@ class RecordAnswers:
         self._columns = list(zip(detector.columns_, encoding.maps, strict=True))
         self._may_miss = encoding.missing != "refuse"
         self._threshold = detector.threshold_
-        self._ordered = np.sort(detector.normal_calibration_scores())
+        self._ordered = np.sort(detector._normal_calibration_scores())
         self._score = detector._row_scorer
         self._explain = Explainer(detector, method) if reasons else None
         row = np.zeros((1, len(self._columns)))

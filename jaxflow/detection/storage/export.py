@@ -113,7 +113,7 @@ def exported_program(detector: Any) -> Exported:
         return {
             "score": scores,
             "anomaly": ~(scores <= detector.threshold_),
-            "p_value": jnp.where(usable, detector.p_values_of_scores(scores), jnp.nan),
+            "p_value": jnp.where(usable, detector._p_values_of_scores(scores), jnp.nan),
         }
 
     with jax.enable_x64(True), _no_source_files():

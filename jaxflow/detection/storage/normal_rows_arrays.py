@@ -33,4 +33,4 @@ def restore_reasons(detector: Any, arrays: Mapping[str, np.ndarray]) -> None:
             f"the array reasons.normal_rows is {rows.dtype}{rows.shape}, expected 1 to {NORMAL_ROWS} finite rows of "
             f"{columns} columns in float64"
         )
-    detector.keep_normal_rows(rows)
+    detector._keep_normal_rows(rows)

@@ -193,7 +193,7 @@ def test_jax_alone_gives_the_answers_of_the_detector(exported, fitted, name):
         # Rounding may carry a score past one of the calibration scores.
         step = 1.01 / (len(detector.calibration_scores_) + 1)
         p_values = answers[f"{size}.p_value"]
-        np.testing.assert_allclose(p_values, detector.p_values_of_scores(scores[:size]), atol=step)
+        np.testing.assert_allclose(p_values, detector._p_values_of_scores(scores[:size]), atol=step)
         # To the last digit they are whole numbers of steps.
         steps = p_values * (len(detector.calibration_scores_) + 1)
         np.testing.assert_allclose(steps, np.round(steps), rtol=1e-14)
