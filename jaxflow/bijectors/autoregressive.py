@@ -32,6 +32,10 @@ class MaskedAutoregressive(Bijector):
 
     `Inverse` swaps the two directions.
 
+    >>> network = MaskedMLP(3, 2, (8,), rngs=nnx.Rngs(0))
+    >>> MaskedAutoregressive(Affine(), network).inverse(jnp.ones((5, 3))).shape
+    (5, 3)
+
     Args:
         transformer: the scalar map f.
         conditioner: the masked network g, with as many outputs per feature as the transformer has parameters.

@@ -75,6 +75,10 @@ class BlockAutoregressive(Bijector):
     The layer starts near the identity but not at it: no weights of f with a positive diagonal make it exactly that.
     The gate starts at about 0.95 and the weights between features start small.
 
+    >>> layer = BlockAutoregressive(2, 3, 2, rngs=nnx.Rngs(0))
+    >>> layer.inverse(jnp.ones((5, 2))).shape
+    (5, 2)
+
     Args:
         dim: number of features.
         hidden_factor: hidden units of each feature in each hidden layer.

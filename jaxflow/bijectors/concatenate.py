@@ -17,6 +17,9 @@ class Concatenate(Bijector):
     So a flow can have a range of its own for each feature, as (0, 1) for shares and the positive numbers for amounts.
     A context is given to every layer.
 
+    >>> Concatenate([Exp(), Identity()], [1, 2]).forward(jnp.zeros(3))
+    Array([1., 0., 0.], dtype=float32)
+
     Args:
         layers: one for each part.
         dims: number of features of each part.

@@ -41,6 +41,10 @@ class NeuralODE(Bijector):
     tolerances. A row that is still not done after `max_steps` steps gets the infinite log-determinant of a density of
     zero. Unlike in other layers the log-determinant is not free to leave out: it has its part in choosing the steps.
 
+    >>> layer = NeuralODE(2, (8,), rngs=nnx.Rngs(0))
+    >>> jax.eval_shape(layer.forward, jnp.ones((5, 2))).shape
+    (5, 2)
+
     Args:
         dim: number of features.
         hidden: widths of the hidden layers of the velocity.

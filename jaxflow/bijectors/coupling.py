@@ -20,6 +20,10 @@ class Coupling(Bijector):
 
     Both directions cost one pass of the conditioner g (Dinh et al. 2017, RealNVP, section 3.2).
 
+    >>> network = MLP(1, 2, (8,), zero_last=True, rngs=nnx.Rngs(0))
+    >>> Coupling(np.array([True, False]), Affine(), network).forward(jnp.array([1.0, 2.0]))
+    Array([1., 2.], dtype=float32)
+
     Args:
         mask: True where a feature passes unchanged (a), False where it is transformed (b); at least one of each.
         transformer: the scalar map f.

@@ -21,6 +21,9 @@ class Identity(Bijector):
     forward: x = z        log_det: 0
 
     As the map of a `Flow` it leaves the base distribution, to which rows can then be compared.
+
+    >>> Identity().forward_and_log_det(jnp.array([1.0, 2.0]))
+    (Array([1., 2.], dtype=float32), Array(0., dtype=float32))
     """
 
     def forward_and_log_det(self, z, context=None):
@@ -39,6 +42,9 @@ class Scale(Bijector):
     forward: x = z * scale        log_det: sum(log |scale|)
 
     For known units; `ElementwiseAffine` learns its numbers, and `ActNorm` takes them from the data.
+
+    >>> Scale(2.0).forward(jnp.ones(2))
+    Array([2., 2.], dtype=float32)
 
     Args:
         scale: one number for all features, or one for each.
@@ -75,6 +81,9 @@ class Loc(Bijector):
 
     The transformer `Shift` takes its number from a conditioner instead.
 
+    >>> Loc(jnp.array([1.0, -1.0])).forward(jnp.zeros(2))
+    Array([ 1., -1.], dtype=float32)
+
     Args:
         loc: one number for all features, or one for each.
 
@@ -100,6 +109,9 @@ class ElementwiseAffine(Bijector):
     """Scale and shift every feature by trained constants.
 
     forward: x = z * exp(log_scale) + shift        log_det: sum(log_scale)
+
+    >>> ElementwiseAffine(2).forward_and_log_det(jnp.ones((3, 2)))[1]
+    Array([0., 0., 0.], dtype=float32)
 
     Args:
         dim: number of features.
@@ -132,6 +144,9 @@ class Sigmoid(Bijector):
     forward: x = 1 / (1 + exp(-z))        log_det: sum(log sigmoid(z) + log sigmoid(-z))
 
     The inverse exists for 0 < x < 1; elsewhere its log-determinant is -inf.
+
+    >>> Sigmoid().forward(jnp.array([0.0]))
+    Array([0.5], dtype=float32)
     """
 
     def forward_and_log_det(self, z, context=None):
@@ -150,6 +165,9 @@ class Logit(Bijector):
     forward: x = log z - log(1 - z)        log_det: -sum(log z + log(1 - z))
 
     For latents that live in the unit cube. Outside it the forward log-determinant is +inf.
+
+    >>> Logit().forward(jnp.array([0.5]))
+    Array([0.], dtype=float32)
     """
 
     def forward_and_log_det(self, z, context=None):
@@ -168,6 +186,9 @@ class Softplus(Bijector):
     forward: x = log(1 + exp(z))        log_det: sum(log sigmoid(z))
 
     The inverse exists for x > 0; elsewhere its log-determinant is -inf.
+
+    >>> Softplus().inverse_and_log_det(jnp.array([-1.0]))[1]
+    Array(-inf, dtype=float32)
     """
 
     def forward_and_log_det(self, z, context=None):
@@ -189,6 +210,9 @@ class Exp(Bijector):
 
     The inverse, the logarithm, exists for x > 0; elsewhere its log-determinant is -inf. Beyond what the float type
     holds (|z| of 87 in float32) x stays at its ends.
+
+    >>> Exp().inverse_and_log_det(jnp.array([1.0, -1.0]))
+    (Array([0., 0.], dtype=float32), Array(-inf, dtype=float32))
     """
 
     def forward_and_log_det(self, z, context=None):
@@ -210,6 +234,9 @@ class Tanh(Bijector):
     forward: x = tanh(z)        log_det: sum(log(1 - x^2)) = 2 sum(log 2 - |z| - log(1 + exp(-2 |z|)))
 
     The inverse exists for |x| < 1; elsewhere its log-determinant is -inf.
+
+    >>> Tanh().inverse_and_log_det(jnp.array([0.0, 2.0]))[1]
+    Array(-inf, dtype=float32)
     """
 
     def forward_and_log_det(self, z, context=None):

@@ -23,6 +23,9 @@ class LULinear(Bijector):
     Kingma and Dhariwal 2018, section 3.2). The inverse solves the two triangular systems. The identity at
     first.
 
+    >>> LULinear(2).forward(jnp.array([1.0, 2.0]))
+    Array([1., 2.], dtype=float32)
+
     Args:
         dim: number of features.
         rngs: not used, nothing being random at first; taken so that linear layers are made alike.
@@ -74,6 +77,9 @@ class Householder(Bijector):
     first: the vectors come in equal pairs, which cancel. Each pair starts along an axis drawn at random, where the two
     cancel without rounding.
 
+    >>> Householder(3, 2, rngs=nnx.Rngs(0)).forward(jnp.ones(3)).round(3)
+    Array([1., 1., 1.], dtype=float32)
+
     Args:
         dim: number of features.
         reflections: how many; an even number.
@@ -106,6 +112,9 @@ class Rotation(Bijector):
     The entries of A below its diagonal are the parameters, as many as a rotation has degrees of freedom; zeros give
     the identity. Every rotation is reached but those that turn some plane by exactly half a turn, which are limits
     (Helfrich et al. 2018). The inverse is the transpose of Q.
+
+    >>> Rotation(2).forward(jnp.array([1.0, 2.0]))
+    Array([1., 2.], dtype=float32)
 
     Args:
         dim: number of features.

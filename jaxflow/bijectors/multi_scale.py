@@ -20,6 +20,9 @@ class MultiScale(Bijector):
     those of the last block first. The first block is the one nearest to the data; it decides, by a permutation or a
     linear map of its own, which features are left for the others.
 
+    >>> MultiScale([Scale(2.0), Scale(3.0)], [2, 1]).inverse(jnp.array([12.0, 2.0]))
+    Array([2., 1.], dtype=float32)
+
     Args:
         blocks: layers, from the data to the latents; the k-th acts on `dims[k]` features.
         dims: number of features of each block, descending; the first is that of the data.

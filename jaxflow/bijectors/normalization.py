@@ -19,6 +19,11 @@ class ActNorm(Bijector):
     from then on they are trained like any other parameter. Until then the layer is the identity. Whether it has been
     initialised is part of the state, so a saved layer is not initialised a second time.
 
+    >>> layer = ActNorm(2)
+    >>> layer.initialize(jnp.array([[1.0, 2.0], [3.0, 6.0]])).round(3)
+    Array([[-1., -1.],
+           [ 1.,  1.]], dtype=float32)
+
     Args:
         dim: number of features.
         floor: the smallest standard deviation that is believed; a constant feature would otherwise divide by zero.
@@ -69,6 +74,11 @@ class BatchNorm(Bijector):
     set, so that a row's density depends on the row alone: `initialize` computes them, and `fit` calls it after every
     epoch. (An average over the last batches, as other networks keep it, is off as soon as the layers below move, and
     the densities are off with it.) Until then the layer is the identity, up to epsilon.
+
+    >>> layer = BatchNorm(2)
+    >>> layer.initialize(jnp.array([[1.0, 2.0], [3.0, 6.0]])).round(3)
+    Array([[-1., -1.],
+           [ 1.,  1.]], dtype=float32)
 
     Args:
         dim: number of features.

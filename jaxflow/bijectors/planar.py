@@ -23,6 +23,9 @@ class Planar(Bijector):
     never divides by |w|. The inverse finds a = w.z, the root of the increasing function a + w.u' tanh(a + b) = w.x.
     u is zero at first, so the layer is the identity, and w is random, so u has a gradient.
 
+    >>> Planar(3, rngs=nnx.Rngs(0)).forward(jnp.ones((5, 3))).shape
+    (5, 3)
+
     Args:
         dim: number of features.
         conditioner: a network with `num_parameters(dim)` outputs, called as `conditioner(context)`, which are added

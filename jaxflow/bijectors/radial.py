@@ -25,6 +25,9 @@ class Radial(Bijector):
     distance r that belongs to R = |x - centre| is the positive root of r^2 + r (alpha + beta - R) = alpha R. beta is
     zero at first, so the layer is the identity, and the centre is random, so that layers differ.
 
+    >>> Radial(3, rngs=nnx.Rngs(0)).forward(jnp.ones((5, 3))).shape
+    (5, 3)
+
     Args:
         dim: number of features.
         conditioner: a network with `num_parameters(dim)` outputs, called as `conditioner(context)`, which are added

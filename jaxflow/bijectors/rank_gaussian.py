@@ -24,6 +24,11 @@ class RankGaussian(Bijector):
     farthest training row as the feature is. Until `fit` it is the identity. At a knot the log-determinant is that of
     the piece above.
 
+    >>> layer = RankGaussian(1, 16)
+    >>> layer.fit(jnp.arange(9.0)[:, None])
+    >>> layer.inverse(jnp.array([4.0])).round(3)
+    Array([0.], dtype=float32)
+
     Args:
         dim: number of features.
         knots: most knots of a feature.

@@ -22,6 +22,10 @@ class SigmoidSum(Transformer):
     the terms already differ in m. The inverse is found by Newton's method in a bracket, |x - z| < 2 sum s_j |a_j|, to
     the last digits; its derivatives are implicit.
 
+    >>> bend = SigmoidSum(terms=2)
+    >>> bend.forward_and_log_det(jnp.array(1.0), jnp.zeros(bend.num_parameters))[0]
+    Array(1., dtype=float32)
+
     Args:
         terms: number K of sigmoids.
         spread: the centres m_j start evenly spread over [-spread, spread].

@@ -24,6 +24,9 @@ class Stack(Bijector):
     compile does not grow with the depth. The layers may hold permutations, masks and statistics of their own: buffers
     are stacked like parameters.
 
+    >>> Stack(lambda rngs: ElementwiseAffine(2), 3, rngs=nnx.Rngs(0)).forward(jnp.ones(2))
+    Array([1., 1.], dtype=float32)
+
     Args:
         make: builds one layer; called once, under vmap, so it may not look at what it draws from its `rngs`.
         depth: number of layers.

@@ -26,6 +26,9 @@ class Sylvester(Bijector):
     from its last entry to its first, each the root of an increasing function. R is zero at first, so the layer is the
     identity; S is the identity and Q random, so R has a gradient.
 
+    >>> Sylvester(3, 2, rngs=nnx.Rngs(0)).forward(jnp.ones((5, 3))).shape
+    (5, 3)
+
     Args:
         dim: number of features.
         rank: number of hidden units, 1 to `dim`.

@@ -13,6 +13,9 @@ from jaxflow.errors import InputError, meant
 class Dataset:
     """A table of numbers and texts, with labels where they are known.
 
+    >>> load_dataset("two_moons").feature_names
+    ('x0', 'x1')
+
     Attributes:
         name: what the data set is called in tables and reports.
         x: one row an observation, one column a feature, in the units of the source.

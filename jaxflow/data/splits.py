@@ -17,7 +17,11 @@ DEFAULT_TEST_FRACTION = 0.5
 
 
 class SplitSpec(Spec):
-    """How a labelled data set becomes training and test data."""
+    """How a labelled data set becomes training and test data.
+
+    >>> SplitSpec(test_fraction=0.2).test_fraction
+    0.2
+    """
 
     protocol: Literal["normal_only", "unsupervised", "published"] = Field(
         default="normal_only",
@@ -46,6 +50,9 @@ class SplitSpec(Spec):
 @dataclass(frozen=True, eq=False)
 class Split:
     """Training rows, and test rows with their labels.
+
+    >>> len(split_dataset(load_dataset("two_moons"), SplitSpec()).x_train) > 0
+    True
 
     Attributes:
         name: the data set's name.

@@ -34,6 +34,10 @@ TermsMethod: TypeAlias = Literal["chain_rule", "conditional", "squared_error", "
 class Model(nnx.Module):
     """Something that can be fitted and that gives each row a score: the higher, the more anomalous.
 
+    >>> model = Gaussian(2)
+    >>> isinstance(model, Model), model.score(jnp.zeros(2)).round(3)
+    (True, Array(1.838, dtype=float32))
+
     Attributes:
         dim: number of features.
         context_dim: number of context features; 0 for an unconditional model.
@@ -151,6 +155,10 @@ class Model(nnx.Module):
 class Density(Model):
     """A model whose score is the negative log-density: `score(x) = -log p(x)`.
 
+    >>> density = Gaussian(2)
+    >>> isinstance(density, Density), density.log_prob(jnp.zeros(2)).round(3)
+    (True, Array(-1.838, dtype=float32))
+
     Attributes:
         scores_in_nats: whether scores are those, in nats, so that another unit of the data shifts them all alike; an
             ensemble may score otherwise.
@@ -187,7 +195,14 @@ class Density(Model):
 
 
 class DirectlyFitted(Model):
-    """A model that computes its own fit, in closed form or by its own iteration, instead of by gradient steps."""
+    """A model that computes its own fit, in closed form or by its own iteration, instead of by gradient steps.
+
+    >>> model = Gaussian(1)
+    >>> model.fit_directly(jnp.array([[1.0], [3.0]]), key=jax.random.key(0)).shape
+    (1,)
+    >>> model.mean[...]
+    Array([2.], dtype=float32)
+    """
 
     @abstractmethod
     def fit_directly(
@@ -203,6 +218,9 @@ class DirectlyFitted(Model):
 
 class ModelSpec(Spec):
     """The hyperparameters of a model; `build` makes the module.
+
+    >>> isinstance(MAF(), ModelSpec), MAF.fits_itself, GaussianSpec.fits_itself
+    (True, False, True)
 
     Attributes:
         fits_itself: whether the model computes its own fit, without gradient steps.

@@ -17,6 +17,9 @@ from jaxflow.networks.planned import Planned, PlannedArray, in_list
 class MLP(nnx.Module):
     """A multilayer perceptron: linear layers with an activation between them and none after the last.
 
+    >>> MLP(2, 3, (8,), rngs=nnx.Rngs(0))(jnp.ones((5, 2))).shape
+    (5, 3)
+
     Args:
         dim_in: number of inputs.
         dim_out: number of outputs.

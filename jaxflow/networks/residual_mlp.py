@@ -38,6 +38,9 @@ class ResidualMLP(nnx.Module):
     uses the network then has an inverse only in expectation; switch it on for training steps alone. Its random key
     and the number of draws are state of the module (`nnx.RngState`); with a rate of 0 there is no such state.
 
+    >>> ResidualMLP(2, 3, 8, 1, rngs=nnx.Rngs(0))(jnp.ones((5, 2))).shape
+    (5, 3)
+
     Args:
         dim_in: number of inputs.
         dim_out: number of outputs.

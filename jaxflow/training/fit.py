@@ -48,6 +48,10 @@ AnyModel = TypeVar("AnyModel", bound=Model)
 class FitResult(NamedTuple):
     """Result of `fit`.
 
+    >>> result = fit(Gaussian(1), jnp.array([[1.0], [3.0]]), key=jax.random.key(0))
+    >>> type(result).__name__, result.model.mean[...]
+    ('FitResult', Array([2.], dtype=float32))
+
     Attributes:
         model: a new model with the best parameters; the one given to `fit` is left as it was.
         history: one row an epoch; of an ensemble, means over the members that have not stopped, and in

@@ -25,6 +25,9 @@ class FitSpec(Spec):
     Rows from files are trimmed block by block, each before its steps and by the same share. A dense group of outliers
     is left out for good if it lies far from the centre, by which a model that has learned nothing yet ranks the rows;
     one that lies among normal rows is not found by its likelihood.
+
+    >>> FitSpec(epochs=5).epochs
+    5
     """
 
     epochs: int = Field(default=200, ge=1, le=1_000_000, description="largest number of passes over the training data")

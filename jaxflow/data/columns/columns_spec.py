@@ -14,7 +14,11 @@ Missing: TypeAlias = Literal["refuse", "median", "model"]
 
 
 class ColumnSpec(Spec):
-    """Content of one column, as its user declares it."""
+    """Content of one column, as its user declares it.
+
+    >>> ColumnSpec(tails="arcsinh").tails
+    'arcsinh'
+    """
 
     kind: Kind | None = Field(
         default=None,
@@ -40,7 +44,11 @@ class ColumnSpec(Spec):
 
 
 class ColumnsSpec(Spec):
-    """Contents of a table's columns, and which of them are only the context in which the others are judged."""
+    """Contents of a table's columns, and which of them are only the context in which the others are judged.
+
+    >>> ColumnsSpec().missing
+    'refuse'
+    """
 
     types: dict[str, ColumnSpec] = Field(
         default={}, description="columns by name: a kind, or a mapping of kind, period and tails"

@@ -36,6 +36,9 @@ class Standardize(Step):
 
     A column that is constant in the training data has no spread to divide by: its scale is 1, so that it becomes 0
     there and keeps its units elsewhere.
+
+    >>> Preprocessing.fit([Standardize()], np.array([[1.0], [3.0]])).transform(np.array([[2.0]]))
+    array([[0.]])
     """
 
     kind: Literal["standardize"] = Field(
@@ -63,6 +66,9 @@ class MinMax(Step):
 
     A column that is constant in the training data has scale 1, so that it becomes 0 there and keeps its units
     elsewhere. Later data may fall outside [0, 1]; it is not clipped.
+
+    >>> Preprocessing.fit([MinMax()], np.array([[1.0], [3.0]])).transform(np.array([[2.0]]))
+    array([[0.5]])
     """
 
     kind: Literal["min_max"] = Field(default="min_max", description="training data from 0 to 1 in each column")
@@ -84,6 +90,10 @@ class DropConstant(Step):
 
     Going back, a dropped column takes that value again. A row with another value there has one that was never seen,
     which is a reason of its own to flag it, unless `never_seen` is "ignore".
+
+    >>> preprocessing = Preprocessing.fit([DropConstant()], np.array([[1.0, 5.0], [2.0, 5.0]]))
+    >>> preprocessing.transform(np.array([[3.0, 5.0]]))
+    array([[3.]])
     """
 
     kind: Literal["drop_constant"] = Field(default="drop_constant", description="leave out columns that never change")
@@ -109,6 +119,9 @@ PreprocessingStep: TypeAlias = Annotated[Standardize | MinMax | DropConstant, Fi
 @dataclass(frozen=True, eq=False)
 class Preprocessing:
     """Steps fitted one after the other, each on what the ones before it made of the training data.
+
+    >>> Preprocessing.fit([Standardize()], np.array([[1.0], [3.0]])).transform(np.array([[3.0]]))
+    array([[1.]])
 
     Attributes:
         steps: the specs, in the order in which they are applied.

@@ -40,6 +40,9 @@ class DataSpec(Spec):
 
     An option that does not apply to the data set is refused; None means that it is not given. Only for `label` of a
     file None is a value of its own (no labels), and not giving it means "label".
+
+    >>> load_dataset(DataSpec(name="two_moons")).x.shape[1]
+    2
     """
 
     name: str | None = Field(

@@ -23,6 +23,9 @@ class AutoEncoder(Model):
     the optimum spans the principal subspace. The features should have about the same scale, because the error
     counts them alike. A model, but no density: the score has the squared unit of the features and no fixed scale.
 
+    >>> AutoEncoder(3, (4,), rngs=nnx.Rngs(0)).score(jnp.ones((5, 3))).shape
+    (5,)
+
     Args:
         dim: number of features.
         hidden: widths of the encoder's hidden layers, from the data to the latent; the decoder has them in reverse.
@@ -97,7 +100,11 @@ class AutoEncoder(Model):
 
 
 class AutoEncoderSpec(ModelSpec):
-    """Hyperparameters of `AutoEncoder`."""
+    """Hyperparameters of `AutoEncoder`.
+
+    >>> type(AutoEncoderSpec(hidden=(4,)).build(3, rngs=nnx.Rngs(0))).__name__
+    'AutoEncoder'
+    """
 
     is_density: ClassVar[bool] = False
 

@@ -55,6 +55,9 @@ class VariationalAutoEncoder(Model):
     With a context this is the conditional model of Sohn et al. 2015, encoder and decoder being given the context, with
     a prior of z that does not depend on it.
 
+    >>> VariationalAutoEncoder(3, (4,), rngs=nnx.Rngs(0)).score(jnp.ones((5, 3))).shape
+    (5,)
+
     Args:
         dim: number of features.
         hidden: widths of the encoder's hidden layers, from the data to the latent; the decoder has them in reverse.
@@ -255,7 +258,11 @@ def _kl_from_prior(
 
 
 class VariationalAutoEncoderSpec(ModelSpec):
-    """Hyperparameters of `VariationalAutoEncoder`."""
+    """Hyperparameters of `VariationalAutoEncoder`.
+
+    >>> type(VariationalAutoEncoderSpec(hidden=(4,), draws=2).build(3, rngs=nnx.Rngs(0))).__name__
+    'VariationalAutoEncoder'
+    """
 
     is_density: ClassVar[bool] = False
 

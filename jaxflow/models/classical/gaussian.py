@@ -31,6 +31,11 @@ class Gaussian(Density, DirectlyFitted):
     the rows near the minimum covariance determinant estimate, see `minimum_covariance_determinant.robust_weight`. The
     score, -log p(x), orders rows as their Mahalanobis distance does.
 
+    >>> model = Gaussian(1)
+    >>> losses = model.fit_directly(jnp.array([[1.0], [3.0]]), key=jax.random.key(0))
+    >>> model.log_prob(jnp.array([2.0])).round(3)
+    Array(-0.919, dtype=float32)
+
     Attributes:
         mean: `(dim,)`.
         factor: the lower Cholesky factor L, `(dim, dim)`; for `covariance="diagonal"` its diagonal, `(dim,)`.

@@ -37,6 +37,9 @@ class GaussianMixture(Density, DirectlyFitted):
     Rubin 1977; Bishop 2006, section 9.2.2) from a k-means start, as in scikit-learn, and finds a local optimum of the
     likelihood. The features should be of about the same scale: k-means and the regularization take them alike.
 
+    >>> GaussianMixture(2, 3).log_prob(jnp.ones((5, 2))).shape
+    (5,)
+
     Attributes:
         log_weights: `(components,)`.
         means: `(components, dim)`.
@@ -163,7 +166,11 @@ class GaussianMixture(Density, DirectlyFitted):
 
 
 class GaussianMixtureSpec(ModelSpec):
-    """Hyperparameters of `GaussianMixture`."""
+    """Hyperparameters of `GaussianMixture`.
+
+    >>> type(GaussianMixtureSpec(components=2).build(3, rngs=nnx.Rngs(0))).__name__
+    'GaussianMixture'
+    """
 
     fits_itself: ClassVar[bool] = True
     takes_context: ClassVar[bool] = False

@@ -11,7 +11,11 @@ from jaxflow.models.model import ContextWidth, Density, ModelSpec
 
 
 class GaussianSpec(ModelSpec):
-    """Hyperparameters of `Gaussian`."""
+    """Hyperparameters of `Gaussian`.
+
+    >>> type(GaussianSpec(covariance="diagonal").build(3, rngs=nnx.Rngs(0))).__name__
+    'Gaussian'
+    """
 
     fits_itself: ClassVar[bool] = True
 

@@ -33,6 +33,9 @@ class KernelDensity(Density, DirectlyFitted):
 
     Features should have about one scale. A fitted model holds rows of the training data.
 
+    >>> KernelDensity(2, rows=4).log_prob(jnp.ones((5, 2))).shape
+    (5,)
+
     Args:
         dim: number of features.
         rows: most rows that it holds; of more, as many are drawn.
@@ -133,7 +136,11 @@ class KernelDensity(Density, DirectlyFitted):
 
 
 class KernelDensitySpec(ModelSpec):
-    """Hyperparameters of `KernelDensity`."""
+    """Hyperparameters of `KernelDensity`.
+
+    >>> type(KernelDensitySpec(rows=100).build(3, rngs=nnx.Rngs(0))).__name__
+    'KernelDensity'
+    """
 
     fits_itself: ClassVar[bool] = True
     takes_context: ClassVar[bool] = False

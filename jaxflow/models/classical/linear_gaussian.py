@@ -22,6 +22,9 @@ class LinearGaussian(Density, DirectlyFitted):
     The conditional of a joint normal density (Bishop 2006, equations 2.81 and 2.82), fitted as such: slopes and
     intercept by weighted least squares, which is maximum likelihood, and the covariance from what is left over.
 
+    >>> LinearGaussian(2, 1).log_prob(jnp.zeros((5, 2)), jnp.ones((5, 1))).shape
+    (5,)
+
     Args:
         dim: number of features.
         context_dim: number of context features.

@@ -47,6 +47,9 @@ class PrincipalComponents(DirectlyFitted):
 
     At least one direction is dropped, and none is kept in which the training rows do not vary.
 
+    >>> PrincipalComponents(3, components=1).score(jnp.ones((5, 3))).shape
+    (5,)
+
     Args:
         dim: number of features.
         variance: keep the fewest directions that have this share of all variance; above 0, at most 1.
@@ -207,7 +210,11 @@ def principal_axes(
 
 
 class PrincipalComponentsSpec(ModelSpec):
-    """Hyperparameters of `PrincipalComponents`."""
+    """Hyperparameters of `PrincipalComponents`.
+
+    >>> type(PrincipalComponentsSpec(components=1).build(3, rngs=nnx.Rngs(0))).__name__
+    'PrincipalComponents'
+    """
 
     fits_itself: ClassVar[bool] = True
     takes_context: ClassVar[bool] = False

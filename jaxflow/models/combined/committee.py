@@ -41,6 +41,9 @@ class Committee(Density):
     `fit` fits the members one after the other and takes the held-out rows for `calibrate`. All members are to have one
     yardstick: with rows of each member's own, what chance makes of few rows would part them.
 
+    >>> Committee(("as_given", "arcsinh"), [Gaussian(2), Gaussian(2)]).score(jnp.ones((5, 2))).shape
+    (5,)
+
     Args:
         views: the coordinates of each member.
         members: the densities, of one dimension and without a context.

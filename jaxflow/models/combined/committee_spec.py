@@ -24,7 +24,11 @@ SMALL_FLOW = MAF(layers=4, hidden=(64, 64))
 
 
 class CommitteeMember(Spec):
-    """A density and the coordinates in which it sees the rows."""
+    """A density and the coordinates in which it sees the rows.
+
+    >>> CommitteeMember(model=GaussianSpec()).weight
+    1.0
+    """
 
     model: MemberSpec = Field(description="the density")
     view: View = Field(
@@ -46,6 +50,9 @@ class CommitteeSpec(ModelSpec):
     """Densities of several kinds in several coordinates that judge together.
 
     The defaults are one configuration for tables of any kind.
+
+    >>> type(CommitteeSpec(members=(CommitteeMember(model=GaussianSpec()),)).build(3, rngs=nnx.Rngs(0))).__name__
+    'Committee'
     """
 
     takes_context: ClassVar[bool] = False

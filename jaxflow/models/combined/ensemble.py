@@ -32,6 +32,10 @@ class Ensemble(Density):
       P_m is the share of held-out normal rows, `calibrate`; beyond the last tenth of them their scores are taken to
       fall off as a generalised Pareto distribution (`score_tail`), so that the order of extreme rows is kept.
 
+    >>> ensemble = Ensemble(lambda rngs: NICE(layers=1, hidden=(4,)).build(2, rngs=rngs), 2, rngs=nnx.Rngs(0))
+    >>> ensemble.log_prob(jnp.ones((5, 2))).shape
+    (5,)
+
     Args:
         make: builds one member; called once, under vmap.
         members: number of members.

@@ -20,6 +20,9 @@ class EnsembleSpec(ModelSpec):
     """Flows of one kind, trained together; each has its own seed, and with it its own weights and random orders.
 
     Where the permutation of the members is "reverse", all visit the features in the same order.
+
+    >>> type(EnsembleSpec(member=NICE(layers=1, hidden=(4,)), members=2).build(3, rngs=nnx.Rngs(0))).__name__
+    'Ensemble'
     """
 
     kind: Literal["ensemble"] = "ensemble"

@@ -26,7 +26,11 @@ from jaxflow.networks.planned import within
 
 
 class MAF(MaskedFlowSpec):
-    """Masked autoregressive flow (Papamakarios et al. 2017): density in one pass, sampling feature by feature."""
+    """Masked autoregressive flow (Papamakarios et al. 2017): density in one pass, sampling feature by feature.
+
+    >>> type(MAF(layers=1, hidden=(4,)).build(3, rngs=nnx.Rngs(0))).__name__
+    'Flow'
+    """
 
     kind: Literal["maf"] = "maf"
 
@@ -36,7 +40,11 @@ class MAF(MaskedFlowSpec):
 
 
 class IAF(MaskedFlowSpec):
-    """Inverse autoregressive flow (Kingma et al. 2016): sampling in one pass, density feature by feature."""
+    """Inverse autoregressive flow (Kingma et al. 2016): sampling in one pass, density feature by feature.
+
+    >>> type(IAF(layers=1, hidden=(4,)).build(3, rngs=nnx.Rngs(0))).__name__
+    'Flow'
+    """
 
     kind: Literal["iaf"] = "iaf"
 
@@ -60,7 +68,11 @@ class IAF(MaskedFlowSpec):
 
 
 class NICE(CouplingFlowSpec):
-    """Couplings that only shift, with one scale per feature at the end (Dinh et al. 2015)."""
+    """Couplings that only shift, with one scale per feature at the end (Dinh et al. 2015).
+
+    >>> type(NICE(layers=1, hidden=(4,)).build(3, rngs=nnx.Rngs(0))).__name__
+    'Flow'
+    """
 
     kind: Literal["nice"] = "nice"
 
@@ -78,7 +90,11 @@ class NICE(CouplingFlowSpec):
 
 
 class RealNVP(CouplingFlowSpec):
-    """Affine coupling layers (Dinh et al. 2017): one pass in both directions."""
+    """Affine coupling layers (Dinh et al. 2017): one pass in both directions.
+
+    >>> type(RealNVP(layers=1, hidden=(4,)).build(3, rngs=nnx.Rngs(0))).__name__
+    'Flow'
+    """
 
     kind: Literal["realnvp"] = "realnvp"
 
@@ -88,7 +104,11 @@ class RealNVP(CouplingFlowSpec):
 
 
 class Glow(CouplingFlowSpec):
-    """Steps of ActNorm, a trained linear map and an affine coupling (Kingma and Dhariwal 2018), for rows of numbers."""
+    """Steps of ActNorm, a trained linear map and an affine coupling (Kingma and Dhariwal 2018), for rows of numbers.
+
+    >>> type(Glow(layers=1, hidden=(4,)).build(3, rngs=nnx.Rngs(0))).__name__
+    'Flow'
+    """
 
     kind: Literal["glow"] = "glow"
     permutation: Literal["lu"] = Field(default="lu", description="features are mixed by a trained linear map")
@@ -118,13 +138,21 @@ class SplineFlowSpec(ConditionedFlowSpec):
 
 
 class NSF(SplineFlowSpec, CouplingFlowSpec):
-    """Neural spline flow with couplings (Durkan et al. 2019): one pass in both directions."""
+    """Neural spline flow with couplings (Durkan et al. 2019): one pass in both directions.
+
+    >>> type(NSF(layers=1, hidden=(4,), bins=4).build(3, rngs=nnx.Rngs(0))).__name__
+    'Flow'
+    """
 
     kind: Literal["nsf"] = "nsf"
 
 
 class AutoregressiveNSF(SplineFlowSpec, MaskedFlowSpec):
-    """Neural spline flow on masked networks (Durkan et al. 2019): density in one pass, sampling feature by feature."""
+    """Neural spline flow on masked networks (Durkan et al. 2019): density in one pass, sampling feature by feature.
+
+    >>> type(AutoregressiveNSF(layers=1, hidden=(4,)).build(3, rngs=nnx.Rngs(0))).__name__
+    'Flow'
+    """
 
     kind: Literal["nsf_autoregressive"] = "nsf_autoregressive"
 
@@ -133,6 +161,9 @@ class BNAF(FlowSpec):
     """Block neural autoregressive flow (De Cao et al. 2019): density in one pass, sampling by solving for each feature.
 
     One layer is expressive by itself, so there are few.
+
+    >>> type(BNAF(layers=1, hidden_factor=2).build(3, rngs=nnx.Rngs(0))).__name__
+    'Flow'
     """
 
     kind: Literal["bnaf"] = "bnaf"
@@ -158,6 +189,9 @@ class CNF(FlowSpec):
     """Continuous flow (Chen et al. 2018; Grathwohl et al. 2019): a learned velocity field, solved in both directions.
 
     Needs diffrax: `pip install jaxflow[ode]`.
+
+    >>> type(CNF(hidden=(4,)).build(3, rngs=nnx.Rngs(0))).__name__
+    'Flow'
     """
 
     kind: Literal["cnf"] = "cnf"

@@ -20,7 +20,11 @@ from jaxflow.networks.planned import Planned
 
 
 class BaseSpec(Spec):
-    """Base of the specs of base distributions."""
+    """Base of the specs of base distributions.
+
+    >>> isinstance(NormalBase(), BaseSpec)
+    True
+    """
 
     @abstractmethod
     def build(self, dim: int, *, rngs: nnx.Rngs) -> Base:
@@ -32,7 +36,11 @@ class BaseSpec(Spec):
 
 
 class NormalBase(BaseSpec):
-    """Independent standard normals."""
+    """Independent standard normals.
+
+    >>> type(NormalBase().build(3, rngs=nnx.Rngs(0))).__name__
+    'StandardNormal'
+    """
 
     kind: Literal["normal"] = "normal"
 
@@ -42,7 +50,11 @@ class NormalBase(BaseSpec):
 
 
 class StudentTBase(BaseSpec):
-    """Independent Student's t-distributions with learned tails, for data with outliers among the normal rows."""
+    """Independent Student's t-distributions with learned tails, for data with outliers among the normal rows.
+
+    >>> type(StudentTBase(degrees_of_freedom=4.0).build(3, rngs=nnx.Rngs(0))).__name__
+    'StudentT'
+    """
 
     kind: Literal["student_t"] = "student_t"
     degrees_of_freedom: float = Field(
@@ -59,7 +71,11 @@ class StudentTBase(BaseSpec):
 
 
 class MixtureBase(BaseSpec):
-    """A mixture of Gaussians with learned means, diagonal covariances and weights, for data with several clusters."""
+    """A mixture of Gaussians with learned means, diagonal covariances and weights, for data with several clusters.
+
+    >>> type(MixtureBase(components=2).build(3, rngs=nnx.Rngs(0))).__name__
+    'MixtureOfGaussians'
+    """
 
     kind: Literal["mixture"] = "mixture"
     components: int = Field(default=8, ge=1, le=MOST_COMPONENTS, description="number of Gaussians")
@@ -74,7 +90,11 @@ class MixtureBase(BaseSpec):
 
 
 class UniformBase(BaseSpec):
-    """Independent uniforms; the flow must map out of their box, for example by beginning with a logit."""
+    """Independent uniforms; the flow must map out of their box, for example by beginning with a logit.
+
+    >>> type(UniformBase(low=-1.0).build(3, rngs=nnx.Rngs(0))).__name__
+    'Uniform'
+    """
 
     kind: Literal["uniform"] = "uniform"
     low: float = Field(default=0.0, ge=-1e30, le=1e30, description="lower end of every feature")
@@ -92,7 +112,11 @@ class UniformBase(BaseSpec):
 
 
 class LogisticBase(BaseSpec):
-    """Independent logistic distributions, whose tails are heavier than a normal's and lighter than Student's t."""
+    """Independent logistic distributions, whose tails are heavier than a normal's and lighter than Student's t.
+
+    >>> type(LogisticBase().build(3, rngs=nnx.Rngs(0))).__name__
+    'Logistic'
+    """
 
     kind: Literal["logistic"] = "logistic"
 

@@ -38,6 +38,9 @@ class CustomFlow(FlowSpec):
 
     A saved model names the class, and loading the model does not import it: importing a module runs its code. Import it
     first.
+
+    >>> type(CustomFlow(layer="jaxflow.bijectors.LULinear").build(3, rngs=nnx.Rngs(0))).__name__
+    'Flow'
     """
 
     kind: Literal["custom"] = "custom"

@@ -46,6 +46,11 @@ class Dequantized(Density):
 
     The grid is found by `prepare` in the training rows, which `fit` calls; until then there is none.
 
+    >>> counts = Dequantized(Gaussian(1), rngs=nnx.Rngs(0))
+    >>> counts.prepare(np.arange(10.0)[:, None])
+    >>> counts.log_prob(jnp.array([[3.0]])).shape
+    (1,)
+
     Args:
         density: the density of rows without gaps, p.
         noise: for all columns alike, or for each: "none", "uniform" or "variational". Where all are treated alike,

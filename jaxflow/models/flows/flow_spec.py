@@ -42,6 +42,9 @@ class FlowSpec(ModelSpec):
 
     With a random order there is one before the first layer too, as the data sees them: an autoregressive flow then
     begins its chain rule at any feature, and the members of an ensemble each have an order of their own.
+
+    >>> isinstance(MAF(), FlowSpec), MAF().layers
+    (True, 5)
     """
 
     layers: int = Field(default=5, ge=1, le=1000, description="number of transforming layers")
@@ -202,7 +205,11 @@ class FlowSpec(ModelSpec):
 
 
 class ConditionedFlowSpec(FlowSpec):
-    """Base of flows whose layers are a scalar map and the network that gives its parameters."""
+    """Base of flows whose layers are a scalar map and the network that gives its parameters.
+
+    >>> isinstance(RealNVP(), ConditionedFlowSpec)
+    True
+    """
 
     hidden: tuple[Width, ...] = Field(
         default=(64, 64), min_length=1, max_length=MOST_LAYERS, description="widths of each conditioner's hidden layers"
@@ -235,6 +242,9 @@ class CouplingFlowSpec(ConditionedFlowSpec):
 
     Every second feature conditions the others; the permutations between the layers let them change places. Reversing
     an odd number of features leaves the even ones on even places, so the mask alternates as well where it must.
+
+    >>> isinstance(RealNVP(), CouplingFlowSpec)
+    True
     """
 
     kind: str
@@ -279,7 +289,11 @@ class CouplingFlowSpec(ConditionedFlowSpec):
 
 
 class MaskedFlowSpec(ConditionedFlowSpec):
-    """Base of the flows built on masked networks."""
+    """Base of the flows built on masked networks.
+
+    >>> isinstance(MAF(), MaskedFlowSpec)
+    True
+    """
 
     hidden_degrees: HiddenDegrees = Field(default="sequential", description="how hidden units are assigned to features")
     sampling: Sampling = Field(

@@ -26,6 +26,9 @@ from jaxflow.networks.row_blocks import in_row_blocks
 class MaskedLinear(nnx.Module, HasProducts):
     """A linear layer, `x @ (kernel * mask) + bias`, whose masked connections do not exist.
 
+    >>> MaskedLinear(jnp.array([[True, False], [True, True]]), rngs=nnx.Rngs(0))(jnp.ones((5, 2))).shape
+    (5, 2)
+
     Args:
         mask: which connections exist, inputs by outputs.
         zero: start at zero.
@@ -81,6 +84,9 @@ class MaskedMLP(nnx.Module):
     Germain et al. 2015 (MADE); with `residual`, the blocks `h + second(act(first(act(h))))` of Nash and Durkan 2019
     (ResMADE). The last layer starts at zero, so all parameters are zero at first and a transformer for which zero means
     identity starts as the identity.
+
+    >>> MaskedMLP(3, 2, (8,), rngs=nnx.Rngs(0))(jnp.ones((5, 3))).shape
+    (5, 3, 2)
 
     Args:
         dim: number of features.

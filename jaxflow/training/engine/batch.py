@@ -14,6 +14,9 @@ from jaxflow.models.row_padding import size_class
 class Batch(NamedTuple):
     """Rows of data. For an ensemble, arrays may have one more axis in front, with rows for each member.
 
+    >>> Batch(jnp.ones((5, 2))).x.shape
+    (5, 2)
+
     Attributes:
         x: the features, shape (n, dim).
         weight: a non-negative weight for each row, shape (n,); None weighs all rows alike.

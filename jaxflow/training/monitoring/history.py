@@ -31,6 +31,9 @@ class History:
     since the start, `steps_per_second` (of the first epoch with its compilation), `device_memory` (bytes in use on the
     first device; None where it does not say).
 
+    >>> len(fit(Gaussian(1), jnp.array([[1.0], [3.0]]), key=jax.random.key(0)).history.rows) > 0
+    True
+
     Attributes:
         rows: one for each epoch; for an ensemble, means over the members that have not stopped.
         members: the history of each member of an ensemble.
