@@ -4,8 +4,12 @@ import importlib
 import sys
 import warnings
 from collections.abc import Callable, Mapping
+from functools import wraps
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def with_old_names(
@@ -50,3 +54,28 @@ def former_method(name: str) -> Callable[..., Any]:
         return getattr(self, f"_{name}")(*args, **options)
 
     return method
+
+
+def with_old_keywords(**names: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Return a decorator by which a function takes keywords by former names too.
+
+    Its signature is that of the function, so that scikit-learn finds the names of today.
+
+    Args:
+        names: the keyword of today for each former one.
+    """
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        @wraps(function)
+        def called(*arguments: P.args, **keywords: P.kwargs) -> T:
+            for former in names.keys() & keywords.keys():
+                today = names[former]
+                if today in keywords:
+                    raise TypeError(f"{function.__qualname__}() got both {today} and {former}, its former name")
+                warnings.warn(f"{former} is called {today} now", DeprecationWarning, stacklevel=2)
+                keywords[today] = keywords.pop(former)
+            return function(*arguments, **keywords)
+
+        return called
+
+    return decorate

@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--together",
         type=int,
         default=1 if take_turns() else 10,
-        help="fits made side by side, of which the flows of equal shape are trained in one program; results are the "
+        help="fits made together, of which the flows of equal shape are trained in one program; results are the "
         "same but for rounding (default: 10 on an accelerator, 1 on CPUs, where nothing is gained by it)",
     )
     parser.add_argument("--out", type=Path, default=Path("out/adbench"), help="where to write (default: out/adbench)")

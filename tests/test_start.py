@@ -60,7 +60,7 @@ def test_every_name_can_be_had():
             assert getattr(room, name) is not None
     assert callable(jaxflow.training.fit)
     assert callable(jaxflow.training.search)
-    assert callable(jaxflow.training.side_by_side)
+    assert callable(jaxflow.training.fit_alike)
 
 
 @pytest.mark.parametrize("name", ["no_such", "Flows"])

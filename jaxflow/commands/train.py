@@ -184,11 +184,11 @@ def _carry_out(
         if options.resume and not has_checkpoints(kept):
             tell(f"no checkpoints in {kept}: beginning from the start")
         checkpoints = Checkpoints(directory=kept, seconds=options.checkpoint_seconds, resume=options.resume)
-        watchers = [] if changed.fits_itself or not is_first() else _watchers(folder, options)
+        callbacks = [] if changed.fits_itself or not is_first() else _callbacks(folder, options)
         devices = -1 if options.distributed else 1 if options.devices is None else options.devices
         how = {"progress": is_first() and not options.quiet, "devices": devices, "checkpoints": checkpoints}
         try:
-            return run_experiment(changed, **how, watchers=watchers)
+            return run_experiment(changed, **how, callbacks=callbacks)
         except StoppedRun as stopped:
             stops.append(stopped)
             return stopped.run
@@ -237,13 +237,13 @@ def _show(run: Run, title: str, tables: Sequence[TableEntry], out: Path) -> None
     show(f"report: {out / 'report.md'}")
 
 
-def _watchers(folder: Path, options: Namespace) -> list[Callback]:
-    watchers: list[Callback] = [LiveFile(folder / "history.csv"), LiveFile(folder / "history.jsonl")]
+def _callbacks(folder: Path, options: Namespace) -> list[Callback]:
+    callbacks: list[Callback] = [LiveFile(folder / "history.csv"), LiveFile(folder / "history.jsonl")]
     if options.tensorboard:
-        watchers.append(TensorBoard(folder / "tensorboard"))
+        callbacks.append(TensorBoard(folder / "tensorboard"))
     if options.profile:
-        watchers.append(Profiler(folder / "profile"))
-    return watchers
+        callbacks.append(Profiler(folder / "profile"))
+    return callbacks
 
 
 def _comparison(runs: dict[str, Run]):

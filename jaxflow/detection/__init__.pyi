@@ -7,6 +7,7 @@ from .detectors import AnomalyDetector, AutoencoderDetector, FlowDetector, Gauss
 from .doubts.doubtful_fit import DoubtfulFit
 from .explain.counterfactual import Counterfactual
 from .explain.explanation import Explanation, Reason
+from .fit_alike import fit_alike
 from .thresholds.any_rule import (
     AnyThresholdRule,
     BestF1,
@@ -51,5 +52,6 @@ __all__ = [
     "ThresholdRule",
     "benjamini_hochberg",
     "contamination_estimate",
+    "fit_alike",
     "load",
 ]

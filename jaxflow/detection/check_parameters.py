@@ -44,7 +44,7 @@ def checked_parameters(detector: Any, spec: Any) -> tuple[Any, tuple[Preprocessi
     if not isinstance(train, FitSpec | None):
         raise InputError(f"train = {train!r}: expected a FitSpec")
     if spec.fits_itself:
-        for name, nothing in (("train", None), ("checkpoints", None), ("watchers", ()), ("devices", 1)):
+        for name, nothing in (("train", None), ("checkpoints", None), ("callbacks", ()), ("devices", 1)):
             value = getattr(detector, name)
             if value != nothing:
                 raise InputError(f"{name} = {value!r:.80}: {spec.kind} fits itself, at once, expected {nothing!r}")

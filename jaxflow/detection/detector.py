@@ -51,6 +51,7 @@ from jaxflow.training.feeding.sources import Source
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.monitoring.callbacks import Callback
 from jaxflow.training.monitoring.checkpoints import Checkpoints
+from jaxflow.training.ways.epochs import Fitting, fit_alone
 from jaxflow.whole_numbers import MOST_DRAWS, whole_number
 
 
@@ -113,7 +114,7 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
     progress: bool
     devices: int
     checkpoints: Checkpoints | None
-    watchers: Sequence[Callback]
+    callbacks: Sequence[Callback]
     columns_: tuple[str, ...]
     doubts_: tuple[str, ...]
     inputs_: Inputs
@@ -149,19 +150,22 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
                 of out-of-fold scores it has those of the rows it learned from.
             FloatingPointError: if no epoch of the fit ended with a finite loss.
         """
+        fitting = self.fitting(X, y)
+        with floats_of(self.float_type_):
+            fit_alone(fitting)
+        return self
+
+    def fitting(self, X: Any, y: ArrayLike | None = None) -> Fitting[None]:
+        """Check the parameters, set `float_type_`, and return the fit, which is to be carried out in that type."""
         spec, steps, rule = checked_parameters(self, self._model_spec())
         self.doubts_ = ()
         self.float_type_ = float_type(self.train)
-        with floats_of(self.float_type_):
-            stopped = self._fit(spec, steps, rule, X, y)
-        if stopped is not None:
-            raise stopped
-        return self
+        return self._fit(spec, steps, rule, X, y)
 
     def _fit(
         self, spec: Any, steps: tuple[PreprocessingStep, ...], rule: ThresholdRule, X: Any, y: ArrayLike | None
-    ) -> NonFiniteLoss | None:
-        """Fit and calibrate; the error that ended the fit early, if the detector is ready for use all the same."""
+    ) -> Fitting[None]:
+        """Fit and calibrate; an error that ended the fit early comes last if the detector is ready for use."""
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
         given = self._rows_of_fit(spec, rule, X, y, rng)
         encoding = Encoding.fit(given.frame[given.learn], columns_spec(self))
@@ -170,13 +174,13 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
         self.inputs_ = Inputs.fit(encoding, learn.codes, steps)
         self._suit(spec, given, normal.codes, learn.codes)
 
-        stopped = self._learn(learn, rng, streamed=given.streamed(self.inputs_, rows.codes))
+        stopped = yield from self._learn(learn, rng, streamed=given.streamed(self.inputs_, rows.codes))
         self._keep_normal_rows(calibrating.codes)
         source = "held_out" if given.held_out else "training"
         # What ended this fit early would end those of the folds; there is one model to keep, with what it learned from.
         if given.folds and stopped is None:
             source = "out_of_fold"
-            scores, stopped = out_of_fold_scores(self, calibrating, given.folds, rng)
+            scores, stopped = yield from out_of_fold_scores(self, calibrating, given.folds, rng)
         else:
             scores = self.scores_of_rows(calibrating.codes)
 
@@ -187,7 +191,8 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
         self._decide(rule, scores, labels, source)
         self._doubt(out_of_reach(self))
         self.contamination_ = contamination_of(self, normal, calibrating, of_normal)
-        return stopped
+        if stopped is not None:
+            raise stopped
 
     def _rows_of_fit(
         self, spec: ModelSpec, rule: ThresholdRule, X: Any, y: ArrayLike | None, rng: np.random.Generator
@@ -236,7 +241,7 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
         """Warn of what makes the fit doubtful, if anything does."""
         if sentence is not None:
             self.doubts_ = (*self.doubts_, sentence)
-            warnings.warn(sentence, DoubtfulFit, stacklevel=5)
+            warnings.warn(sentence, DoubtfulFit, stacklevel=6)
 
     def _learn(
         self,
@@ -245,7 +250,7 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
         *,
         reserve: Float[np.ndarray, "m columns"] | None = None,
         streamed: ModelRows | None = None,
-    ) -> NonFiniteLoss | None:
+    ) -> Fitting[NonFiniteLoss | None]:
         """Fit a new model; the error that ended the fit early if there is a model still.
 
         Args:
@@ -265,8 +270,8 @@ class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
             share = self._validation_fraction(self.model_spec_)
             learn = ModelRowsInMemory(z, context, rows.numbers, rows.data, share)
         del z, context  # of a source they are many
-        options = FitOptions(self.train, self.progress, self.devices, self.checkpoints, self.watchers)
-        result, stopped = fit_keeping_best(model, learn, options, rng)
+        options = FitOptions(self.train, self.progress, self.devices, self.checkpoints, self.callbacks)
+        result, stopped = yield from fit_keeping_best(model, learn, options, rng)
         self.model_, self.history_ = result
         self._scorer = RowScorer(self.model_, self.inputs_)
         return stopped

@@ -17,6 +17,7 @@ from jaxflow.models import (
     GaussianSpec,
     ModelSpec,
 )
+from jaxflow.old_names import with_old_keywords
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.monitoring.callbacks import Callback
 from jaxflow.training.monitoring.checkpoints import Checkpoints
@@ -32,7 +33,7 @@ class AnomalyDetector(Detector):
         model: the spec of the model, of any kind; by default a `CommitteeSpec`, the best on tables of many kinds. It
             keeps up to 10,000 of the rows; a flow alone (`FlowDetector`) is quicker to score and smaller to save.
         train: how it is fitted by gradient steps; by default `FitSpec()`, for a committee its own. None for models that
-            fit themselves, to which `validation_fraction`, `progress`, `devices`, `checkpoints` and `watchers` mean
+            fit themselves, to which `validation_fraction`, `progress`, `devices`, `checkpoints` and `callbacks` mean
             nothing either.
         columns: what the columns hold, which are the context of the others, and what becomes of missing values; by
             default all is inferred, there is no context, and no value may be missing.
@@ -54,9 +55,10 @@ class AnomalyDetector(Detector):
         progress: show a progress bar on standard error.
         devices: number of devices to fit on; -1 for all.
         checkpoints: where the state of the fit is saved now and then; None to save nothing.
-        watchers: are told of every epoch while the fit lasts; see `training.fit`.
+        callbacks: are told of every epoch while the fit lasts; see `training.fit`.
     """
 
+    @with_old_keywords(watchers="callbacks")
     def __init__(
         self,
         model: ModelSpec | None = None,
@@ -72,7 +74,7 @@ class AnomalyDetector(Detector):
         progress: bool = False,
         devices: int = 1,
         checkpoints: Checkpoints | None = None,
-        watchers: Sequence[Callback] = (),
+        callbacks: Sequence[Callback] = (),
     ):
         self.model = model
         self.train = train
@@ -86,7 +88,7 @@ class AnomalyDetector(Detector):
         self.progress = progress
         self.devices = devices
         self.checkpoints = checkpoints
-        self.watchers = watchers
+        self.callbacks = callbacks
 
     def _model_spec(self):
         spec = CommitteeSpec() if self.model is None else self.model

@@ -161,7 +161,7 @@ class StreamedModelRows(ModelRows):
             z, context = self.inputs.model_rows(self.validate)
             valid = Batch(z, None, context)
         try:
-            return options.fit(model, train, valid, rng)
+            return (yield from options.fit(model, train, valid, rng))
         except NonFiniteLoss as error:
             raise error.renamed(train.originals(np.array(error.rows, np.int64))) from None
 

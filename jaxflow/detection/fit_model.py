@@ -15,10 +15,12 @@ from jaxflow.errors import NonFiniteLoss
 from jaxflow.models.model import Model
 from jaxflow.training.devices.mesh import mesh_for
 from jaxflow.training.engine.batch import Batch
-from jaxflow.training.fit import FitResult, fit
+from jaxflow.training.fit import fitting
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.monitoring.callbacks import Callback
 from jaxflow.training.monitoring.checkpoints import Checkpoints
+from jaxflow.training.ways.epochs import Fitting
+from jaxflow.training.ways.request import FitRequest, FitResult
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,31 +32,33 @@ class FitOptions:
         progress: whether a progress bar is shown on standard error.
         devices: number of devices to fit on; -1 for all.
         checkpoints: where the state of the fit is saved now and then.
-        watchers: are told of every epoch.
+        callbacks: are told of every epoch.
     """
 
     spec: FitSpec | None = None
     progress: bool = False
     devices: int = 1
     checkpoints: Checkpoints | None = None
-    watchers: Sequence[Callback] = ()
+    callbacks: Sequence[Callback] = ()
 
-    def fit(self, model: Model, train: Any, valid: Batch | None, rng: np.random.Generator) -> FitResult:
+    def fit(self, model: Model, train: Any, valid: Batch | None, rng: np.random.Generator) -> Fitting[FitResult]:
         """Fit the model, with a key from `rng`.
 
         Raises:
             NonFiniteLoss: as `jaxflow.training.fit`; it speaks of the rows of `train`.
         """
-        return fit(
-            model,
-            train,
-            valid,
-            self.spec,
-            key=jax.random.key(int(rng.integers(2**31))),
-            progress=self.progress,
-            mesh=mesh_for(model, self.devices),
-            checkpoints=self.checkpoints,
-            watchers=self.watchers,
+        return fitting(
+            FitRequest(
+                model,
+                train,
+                valid,
+                self.spec,
+                key=jax.random.key(int(rng.integers(2**31))),
+                progress=self.progress,
+                mesh=mesh_for(model, self.devices),
+                checkpoints=self.checkpoints,
+                callbacks=self.callbacks,
+            )
         )
 
 
@@ -62,7 +66,7 @@ class ModelRows(ABC):
     """Rows as a model takes them, of which errors know the numbers in the user's data."""
 
     @abstractmethod
-    def fit(self, model: Model, options: FitOptions, rng: np.random.Generator) -> FitResult:
+    def fit(self, model: Model, options: FitOptions, rng: np.random.Generator) -> Fitting[FitResult]:
         """Fit the model to these rows.
 
         Raises:
@@ -95,7 +99,7 @@ class ModelRowsInMemory(ModelRows):
             learn, held = hold_out(len(self.z), self.validation_fraction, rng)
             valid = self._batch(held)
         try:
-            return options.fit(model, self._batch(learn), valid, rng)
+            return (yield from options.fit(model, self._batch(learn), valid, rng))
         except NonFiniteLoss as error:
             raise error.renamed(self.numbers[learn[list(error.rows)]], self.data) from None
 
@@ -106,14 +110,14 @@ class ModelRowsInMemory(ModelRows):
 
 def fit_keeping_best(
     model: Model, rows: ModelRows, options: FitOptions, rng: np.random.Generator
-) -> tuple[FitResult, NonFiniteLoss | None]:
+) -> Fitting[tuple[FitResult, NonFiniteLoss | None]]:
     """The result of a fit, and the error that ended it early if there are parameters to keep all the same.
 
     Raises:
         NonFiniteLoss: if there is nothing to keep.
     """
     try:
-        return rows.fit(model, options, rng), None
+        return (yield from rows.fit(model, options, rng)), None
     except NonFiniteLoss as error:
         if error.result is None:
             raise

@@ -8,6 +8,7 @@ from sklearn.base import BaseEstimator
 from jaxflow.config.spec import Spec, parse_spec
 from jaxflow.detection.check_parameters import default_spec
 from jaxflow.errors import InputError
+from jaxflow.old_names import with_old_keywords
 
 
 class NestedParameters(BaseEstimator):
@@ -25,6 +26,7 @@ class NestedParameters(BaseEstimator):
                 parameters |= _within(name, value)
         return parameters
 
+    @with_old_keywords(watchers="callbacks")
     def set_params(self, **params: Any) -> Any:
         """Set parameters by name, and values within specs as `model__layers=3`; of a default too, where it is None.
 

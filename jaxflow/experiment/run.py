@@ -16,6 +16,7 @@ from jaxflow.errors import InputError, NonFiniteLoss, counted
 from jaxflow.evaluation.metrics import Metrics, evaluate_scores
 from jaxflow.experiment.spec import Experiment
 from jaxflow.experiment.streamed import streamed_rows
+from jaxflow.old_names import with_old_keywords
 from jaxflow.training import Callback, Checkpoints
 
 LABELLED_FRACTION = 0.2  # of the anomalies, for a rule that needs labels, unless the config says otherwise
@@ -92,13 +93,14 @@ class StoppedRun(InputError):
         self.run = run
 
 
+@with_old_keywords(watchers="callbacks")
 def run_experiment(
     experiment: Experiment,
     *,
     progress: bool = False,
     devices: int = 1,
     checkpoints: Checkpoints | None = None,
-    watchers: Sequence[Callback] = (),
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Load the data, fit and calibrate the detector, score the test rows.
 
@@ -107,7 +109,7 @@ def run_experiment(
         progress: show a progress bar on standard error.
         devices: number of devices to fit on; -1 for all.
         checkpoints: where the state of the fit is saved now and then.
-        watchers: are told of every epoch while the fit lasts.
+        callbacks: are told of every epoch while the fit lasts.
 
     Raises:
         InputError: if the data is missing or does not suit the experiment, there are not as many devices, the
@@ -115,7 +117,7 @@ def run_experiment(
             to keep.
         Preempted: if SIGTERM came while fitting with checkpoints, once the state is saved.
     """
-    how = {"progress": progress, "devices": devices, "checkpoints": checkpoints, "watchers": watchers}
+    how = {"progress": progress, "devices": devices, "checkpoints": checkpoints, "callbacks": callbacks}
     detector = experiment.detector(**how)
     rows = experiment_rows(experiment)
     started, stopped = time.perf_counter(), None

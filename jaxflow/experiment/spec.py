@@ -22,6 +22,7 @@ from jaxflow.detection import (
 from jaxflow.detection.check_parameters import DEFAULT_STEPS
 from jaxflow.errors import InputError
 from jaxflow.models import AnyModelSpec
+from jaxflow.old_names import with_old_keywords
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.monitoring.callbacks import Callback
 from jaxflow.training.monitoring.checkpoints import Checkpoints
@@ -146,13 +147,14 @@ class Experiment(Spec):
         """Whether the model computes its own fit, at once and without gradient steps."""
         return self.model.fits_itself
 
+    @with_old_keywords(watchers="callbacks")
     def detector(
         self,
         *,
         progress: bool = False,
         devices: int = 1,
         checkpoints: Checkpoints | None = None,
-        watchers: Sequence[Callback] = (),
+        callbacks: Sequence[Callback] = (),
     ) -> Detector:
         """The detector this experiment fits, not fitted yet.
 
@@ -170,13 +172,13 @@ class Experiment(Spec):
             "random_state": self.seed,
         }
         if self.fits_itself:
-            if watchers:
+            if callbacks:
                 raise InputError(f"a {self.model.kind} fits itself, at once: there are no epochs to watch")
             if devices != 1:
                 raise InputError(f"devices = {devices}: a {self.model.kind} fits itself, on one device")
             return GaussianDetector(self.model, **common)
         common |= {"train": self.train, "progress": progress, "devices": devices}
-        common |= {"checkpoints": checkpoints, "watchers": watchers}
+        common |= {"checkpoints": checkpoints, "callbacks": callbacks}
         if self.detection.validation_fraction is not None:
             common["validation_fraction"] = self.detection.validation_fraction
         if not self.model.is_density:

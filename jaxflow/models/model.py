@@ -30,6 +30,10 @@ ContextWidth = Annotated[int, Field(ge=0, le=16_384)]
 # How the share of each feature in a row's score is found; `models.score_terms` describes them.
 TermsMethod: TypeAlias = Literal["chain_rule", "conditional", "squared_error", "reconstruction", "replacement"]
 
+# How `training.fit` fits a model: by lowering its loss, by its own `fit_directly`, or by fitting its members, which are
+# fitted all in one program, as by an `Ensemble`, or one after the other, as by a `Committee`.
+WayOfFitting: TypeAlias = Literal["gradient_steps", "itself", "members_together", "members_in_turn"]
+
 
 class Model(nnx.Module):
     """Something that can be fitted and that gives each row a score: the higher, the more anomalous.
@@ -42,7 +46,10 @@ class Model(nnx.Module):
         dim: number of features.
         context_dim: number of context features; 0 for an unconditional model.
         spec: the hyperparameters that it was built by; None for one that was put together by hand.
+        way_of_fitting: how `training.fit` fits models of this class.
     """
+
+    way_of_fitting: ClassVar[WayOfFitting] = "gradient_steps"
 
     dim: int
     context_dim: int
@@ -203,6 +210,8 @@ class DirectlyFitted(Model):
     >>> model.mean[...]
     Array([2.], dtype=float32)
     """
+
+    way_of_fitting: ClassVar[WayOfFitting] = "itself"
 
     @abstractmethod
     def fit_directly(

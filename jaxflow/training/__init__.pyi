@@ -4,9 +4,9 @@ from .devices.mesh import make_mesh
 from .engine.batch import Batch
 from .feeding.sources import NpyFile, Source, TableFiles
 from .fit import FitResult, fit
+from .fit_alike import fit_alike, side_by_side
 from .fit_ensemble import fit_ensemble
 from .fit_spec import FitSpec
-from .many.side_by_side import side_by_side
 from .monitoring.callbacks import Callback, LiveFile, Profiler, TensorBoard
 from .monitoring.checkpoints import Checkpoints
 from .monitoring.history import History
@@ -28,6 +28,7 @@ __all__ = [
     "TensorBoard",
     "Trial",
     "fit",
+    "fit_alike",
     "fit_ensemble",
     "make_mesh",
     "search",

@@ -12,6 +12,7 @@ from jaxtyping import PRNGKeyArray
 from jaxflow.models import EnsembleSpec, FlowSpec
 from jaxflow.models.combined.ensemble import Combination
 from jaxflow.models.model_size import require_memory
+from jaxflow.old_names import with_old_keywords
 from jaxflow.training.engine.batch import Batch
 from jaxflow.training.fit import FitResult, fit
 from jaxflow.training.fit_spec import FitSpec
@@ -19,6 +20,7 @@ from jaxflow.training.monitoring.callbacks import Callback
 from jaxflow.training.monitoring.checkpoints import Checkpoints
 
 
+@with_old_keywords(watchers="callbacks")
 def fit_ensemble(
     spec: FlowSpec,
     data: Any,
@@ -35,7 +37,7 @@ def fit_ensemble(
     progress: bool = False,
     mesh: Mesh | None = None,
     checkpoints: Checkpoints | None = None,
-    watchers: Sequence[Callback] = (),
+    callbacks: Sequence[Callback] = (),
 ) -> FitResult:
     """Fit several flows of one kind in one compiled program.
 
@@ -61,7 +63,7 @@ def fit_ensemble(
         progress: show a progress bar on standard error.
         mesh: devices to work on, as in `fit`.
         checkpoints: where the states of the fits are saved, as in `fit`.
-        watchers: are told of every epoch, as means over the members.
+        callbacks: are told of every epoch, as means over the members.
 
     Returns:
         The `Ensemble` and the history of all, with that of each member in `history.members`. `Ensemble.take` gives one
@@ -87,5 +89,5 @@ def fit_ensemble(
     rows = data.x if isinstance(data, Batch) else data
     require_memory(ensemble, np.shape(rows)[-1])
     model = ensemble.build(np.shape(rows)[-1], rngs=nnx.Rngs(build_key))
-    how = {"progress": progress, "mesh": mesh, "checkpoints": checkpoints, "watchers": watchers}
+    how = {"progress": progress, "mesh": mesh, "checkpoints": checkpoints, "callbacks": callbacks}
     return fit(model, data, valid, fit_spec, key=fit_key, **how)

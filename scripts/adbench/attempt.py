@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from adbench.detectors import DETECTORS
 from adbench.splits import Protocol, benchmark_split
 from jaxflow.data import Dataset
 from jaxflow.data.splits import hold_out
-from jaxflow.detection import ContaminationWarning, DoubtfulFit, TargetFalsePositiveRate
+from jaxflow.detection import ContaminationWarning, Detector, DoubtfulFit, TargetFalsePositiveRate, fit_alike
 from jaxflow.errors import InputError
 from jaxflow.evaluation.metrics import score_ranks
-from jaxflow.training import side_by_side
 
 CALIBRATION_FRACTION, RATE = 0.2, 0.01
 
@@ -56,16 +56,27 @@ class Result(NamedTuple):
 
 
 def measure(runs: Sequence[tuple[Dataset, str, str, Any, float, int]]) -> list[Result]:
-    """Measure detectors on divisions of data sets, fitted side by side; an error is part of a result.
+    """Measure detectors on divisions of data sets, those of jaxflow fitted together; an error is part of a result.
 
-    Of fits side by side each is said to have taken an equal share of the time.
+    Of fits made together each is said to have taken an equal share of the time.
     """
     attempts = [Attempt(*run) for run in runs]
     started = time.perf_counter()
     with warnings.catch_warnings():
         for known in (ContaminationWarning, DoubtfulFit):
             warnings.simplefilter("ignore", known)
-        side_by_side([attempt.fit for attempt in attempts])
+        ours, detectors = [], []
+        for attempt in attempts:
+            if attempt.result.error:
+                continue
+            if isinstance(attempt.competitor, Detector):
+                ours.append(attempt)
+                detectors.append(attempt.competitor)
+            else:
+                attempt.fit()
+        errors = fit_alike(detectors, [attempt.rows for attempt in ours], return_errors=True)
+        for attempt, error in zip(ours, errors, strict=True):
+            attempt.note(error)
     seconds = (time.perf_counter() - started) / len(attempts)
     for attempt in attempts:
         attempt.score(seconds)
@@ -89,11 +100,15 @@ class Attempt:
                 self.learn, self.held = hold_out(len(self.learn), CALIBRATION_FRACTION, rng)
             self.competitor = DETECTORS[detector].make(seed)
 
+    @property
+    def rows(self) -> Float[np.ndarray, "n features"]:
+        """The rows to learn from."""
+        return self.split.x_train[self.learn]
+
     def fit(self) -> None:
         """Learn."""
-        if not self.result.error:
-            with self._noting():
-                self.competitor.fit(self.split.x_train[self.learn])
+        with self._noting():
+            self.competitor.fit(self.rows)
 
     def score(self, fit_seconds: float) -> None:
         """Score the test rows, and those that were held out for a threshold."""
@@ -132,6 +147,11 @@ class Attempt:
         try:
             yield
         except Exception as error:  # the libraries compared raise whatever they like
+            self.note(error)
+
+    def note(self, error: Exception | None) -> None:
+        """Put an error into the result, if there is one."""
+        if error is not None:
             said = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
             self.result = self.result._replace(error=said)
 

@@ -73,7 +73,7 @@ def test_detector_of_a_model_fitted_by_steps(kind, expected):
         seed=5,
     )
     checkpoints = Checkpoints(directory=Path("kept"))
-    detector = experiment.detector(progress=True, devices=2, checkpoints=checkpoints, watchers=[])
+    detector = experiment.detector(progress=True, devices=2, checkpoints=checkpoints, callbacks=[])
     assert type(detector) is expected
     assert detector.get_params(deep=False) == {
         "model": experiment.model,
@@ -88,7 +88,7 @@ def test_detector_of_a_model_fitted_by_steps(kind, expected):
         "progress": True,
         "devices": 2,
         "checkpoints": checkpoints,
-        "watchers": [],
+        "callbacks": [],
     }
 
 

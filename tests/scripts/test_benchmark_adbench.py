@@ -13,6 +13,7 @@ from jaxflow.detection import FlowDetector, Percentile
 from jaxflow.errors import InputError
 from jaxflow.models import MAF, GaussianSpec
 from jaxflow.training import FitSpec
+from jaxflow.training.many import alike
 from tests.scripts.script_modules import script_module
 
 
@@ -120,7 +121,7 @@ def test_what_other_detectors_failed_at_stays_known_when_some_are_tried_again(be
         raise MemoryError("whatever a library raises")
 
     for name in ("gaussian", "gmm"):
-        monkeypatch.setitem(benchmark.DETECTORS, name, with_a_fault(benchmark.DETECTORS[name], "fit", fail))
+        monkeypatch.setitem(benchmark.DETECTORS, name, with_a_fault(benchmark.DETECTORS[name], "fitting", fail))
     with pytest.raises(InputError, match=r"no run worked: .*results\.csv has the errors, of which the first is Memory"):
         run(benchmark, tmp_path, "--seeds", "0")
     assert len(read(tmp_path)) == 4
@@ -244,7 +245,7 @@ def test_refusals(benchmark, loaded, tmp_path, option, value, message):
             benchmark.main(["--detectors", "gaussian", "--out", str(tmp_path)])
 
 
-def test_side_by_side_the_same_is_found(benchmark, loaded, tmp_path, capsys):
+def test_together_the_same_is_found(benchmark, loaded, tmp_path, capsys):
     alone = run(benchmark, tmp_path / "alone", "--seeds", "0,1")
     together = run(benchmark, tmp_path / "together", "--seeds", "0,1", "--together", "3")
     assert [(row["detector"], row["dataset"], row["seed"]) for row in together] == [
@@ -254,16 +255,15 @@ def test_side_by_side_the_same_is_found(benchmark, loaded, tmp_path, capsys):
         for seed in "01"
     ]
     assert sorted(row["roc_auc"] for row in together) == sorted(row["roc_auc"] for row in alone)
-    # Never of two detectors: the times of fits side by side are shared.
+    # Never of two detectors: the times of fits made together are shared.
     times = [row["fit_seconds"] for row in together]
     assert [times.count(time) for time in times] == [3, 3, 3, 1, 3, 3, 3, 1]
     assert "8/8  wine, gmm, seed 1: ROC-AUC 0." in capsys.readouterr().err
 
 
-def test_flows_side_by_side_are_one_program_and_give_the_same(benchmark, loaded, tmp_path, monkeypatch):
-    fits = importlib.import_module("jaxflow.training.many.side_by_side")
-    together, fit_alike = [], fits._run
-    monkeypatch.setattr(fits, "_run", lambda alike: together.append(len(alike)) or fit_alike(alike))
+def test_flows_fitted_together_are_one_program_and_give_the_same(benchmark, loaded, tmp_path, monkeypatch):
+    together, made_as_one = [], alike._made_as_one
+    monkeypatch.setattr(alike, "_made_as_one", lambda fits: together.append(len(fits)) or made_as_one(fits))
     few = FitSpec(epochs=2, batch_size=64)
     small = benchmark.DETECTORS["maf"]._replace(
         make=lambda seed: FlowDetector(
@@ -277,7 +277,7 @@ def test_flows_side_by_side_are_one_program_and_give_the_same(benchmark, loaded,
     monkeypatch.setitem(benchmark.DETECTORS, "maf", small)
     chosen = ("--detectors", "maf", "--seeds", "0,1", "--datasets", "wine")
     found = [run(benchmark, tmp_path / size, *chosen, "--together", size) for size in ("1", "2")]
-    assert together == [2]
+    assert together == [1, 1, 2]
     areas = [[float(row["roc_auc"]) for row in rows] for rows in found]
     np.testing.assert_allclose(areas[0], areas[1], atol=1e-3)
     assert areas[0][0] != areas[0][1]

@@ -174,7 +174,7 @@ def contamination_of(
             worst = numbers[np.argsort(-values, kind="stable")[: np.sum(values > found.above)]]
             rows = tuple(worst.tolist())
             warning = ContaminationWarning(found, rows, numbers.size, by=by, resisted=resisted, source=normal.data)
-            warnings.warn(warning, stacklevel=4)
+            warnings.warn(warning, stacklevel=5)
             return warning
     return None
 

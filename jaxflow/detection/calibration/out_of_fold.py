@@ -8,6 +8,7 @@ from jaxtyping import Float, Int64
 
 from jaxflow.detection.numbered_rows import NumberedRows
 from jaxflow.errors import InputError, NonFiniteLoss, counted
+from jaxflow.training.ways.epochs import Fitting
 from jaxflow.whole_numbers import whole_number
 
 FOLDS = 5
@@ -56,7 +57,7 @@ def divide_folds(n: int, folds: int, rng: np.random.Generator) -> list[Fold]:
 
 def out_of_fold_scores(
     detector: Any, rows: NumberedRows, folds: int, rng: np.random.Generator
-) -> tuple[Float[np.ndarray, "n"], NonFiniteLoss | None]:
+) -> Fitting[tuple[Float[np.ndarray, "n"], NonFiniteLoss | None]]:
     """The score of each row by a detector like this one that learned from rows of other folds.
 
     Args:
@@ -75,10 +76,10 @@ def out_of_fold_scores(
     scores, stopped = np.empty(len(rows)), None
     for fold in divide_folds(len(rows), folds, rng):
         quiet = copy(detector)
-        vars(quiet).update({"progress": False, "checkpoints": None, "watchers": ()})
+        vars(quiet).update({"progress": False, "checkpoints": None, "callbacks": ()})
         quiet.inputs_ = detector.inputs_.refitted(rows.codes, fold.learn)
         try:
-            stopped = quiet._learn(rows[fold.learn], rng, reserve=rows.codes) or stopped
+            stopped = (yield from quiet._learn(rows[fold.learn], rng, reserve=rows.codes)) or stopped
         except InputError as error:
             left = f"{counted(len(rows) - len(fold.learn), 'row')} left out to calibrate, {len(fold.learn)} remain"
             raise InputError(f"{left}: {error}; with calibration_folds = 0 there are no folds") from None

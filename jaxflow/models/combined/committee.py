@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxflow.bijectors import RankGaussian
 from jaxflow.models.combined.surprise import QUANTILES, SHAPE, negative_log_tail, score_tail
-from jaxflow.models.model import Density, weighted_mean
+from jaxflow.models.model import Density, WayOfFitting, weighted_mean
 from jaxflow.models.one_program import one_program
 from jaxflow.networks.buffer import Buffer
 
@@ -57,6 +57,7 @@ class Committee(Density):
             weight is not positive, `power` is below 1, or `tail_shape` is not from 0 to below 1.
     """
 
+    way_of_fitting: ClassVar[WayOfFitting] = "members_in_turn"
     scores_in_nats = False
 
     def __init__(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxflow.errors import InputError
 from jaxflow.models.combined.surprise import QUANTILES, negative_log_tail, score_tail
-from jaxflow.models.model import Density, DirectlyFitted, Model, weighted_mean
+from jaxflow.models.model import Density, DirectlyFitted, Model, WayOfFitting, weighted_mean
 from jaxflow.models.one_program import one_program
 from jaxflow.networks.buffer import Buffer
 from jaxflow.networks.stacking import stacked
@@ -54,6 +54,8 @@ class Ensemble(Density):
         ValueError: if `members` is below 1, or there is not one learning rate, decay or noise for each.
         InputError: if the members fit themselves.
     """
+
+    way_of_fitting: ClassVar[WayOfFitting] = "members_together"
 
     def __init__(
         self,

@@ -26,7 +26,7 @@ def run_epochs(
     steps_per_epoch: int,
     validated: bool,
     parts: int | None = None,
-    watcher: Callback,
+    callback: Callback,
     writer: CheckpointWriter | None = None,
     place: Callable[[Any], Any] = lambda state: state,
 ) -> tuple[FitState, list[History]]:
@@ -41,7 +41,7 @@ def run_epochs(
         steps_per_epoch: of one member.
         validated: whether there are held-out rows.
         parts: number of programs an epoch consists of, where they are several.
-        watcher: is told of each epoch.
+        callback: is told of each epoch.
         writer: saves the state; a fit that was saved before goes on from there.
         place: puts a state where `advance` wants it.
 
@@ -68,9 +68,9 @@ def run_epochs(
         longest = max(histories, key=lambda history: len(history.rows))
         before = float(longest.rows[-1]["seconds"] or 0.0) if longest.rows else 0.0
         started = time.perf_counter() - before
-        contexts.enter_context(watcher)
+        contexts.enter_context(callback)
         if first:
-            watcher.restore(mean_history(histories).rows)
+            callback.restore(mean_history(histories).rows)
         read = time.perf_counter()
 
         def step() -> Record:
@@ -83,7 +83,7 @@ def run_epochs(
 
         def rest(partway: FitState, part: int) -> None:
             done = len(histories[0].rows)
-            watcher.partway(done + 1, part / per_epoch)
+            callback.partway(done + 1, part / per_epoch)
             if writer is not None and writer.due:
                 writer.save(done * per_epoch + part, partway, histories, f"in epoch {done + 1}")
 
@@ -102,7 +102,7 @@ def run_epochs(
             running = np.flatnonzero(~stopped)
             for index in running:
                 histories[index].rows.append(rows[index])
-            watcher.update(mean_row([rows[index] for index in running]))
+            callback.update(mean_row([rows[index] for index in running]))
             stopped = np.atleast_1d(record.stopped)
             if at_rest and writer is not None and writer.due:
                 writer.save(number * per_epoch, state, histories, f"after epoch {number}")

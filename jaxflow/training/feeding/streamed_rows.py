@@ -14,7 +14,6 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxflow.errors import InputError, NonFiniteLoss
-from jaxflow.models.combined.ensemble import Ensemble
 from jaxflow.models.model import Model
 from jaxflow.training.devices.mesh import from_hosts, gathered, on_all
 from jaxflow.training.engine.bad_steps import blamed, rows_of_step
@@ -224,8 +223,6 @@ def _cut(pieces: Sequence[Piece], first: int, last: int) -> list[Piece]:
 
 
 def _refuse_unsuitable(source: Source, model: Model) -> None:
-    if isinstance(model, Ensemble):
-        raise InputError("an ensemble is fitted to rows in memory, not to a source")
     if not model.prepared:
         raise InputError(f"{type(model).__name__} looks at all rows before the fit, which a source does not allow")
     if follows_data(model):

@@ -12,29 +12,19 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxflow.errors import InputError, NonFiniteLoss
 from jaxflow.models.combined.committee import Committee
-from jaxflow.models.model import DirectlyFitted
 from jaxflow.models.trimming import without_worst
 from jaxflow.training.engine.batch import Batch, filled_up
+from jaxflow.training.engine.precision import check_precision
 from jaxflow.training.engine.records import mean_history
 from jaxflow.training.fit_spec import FitSpec
-from jaxflow.training.monitoring.checkpoints import Checkpoints
-from jaxflow.training.monitoring.history import History
+from jaxflow.training.ways.epochs import Fitting
+from jaxflow.training.ways.request import FitRequest, FitResult
 
 # Few steps, since its flows are small and need not find every detail: kernels remember the rows.
 COMMITTEE_FIT = FitSpec(epochs=1000, steps=600, learning_rate=2e-3, input_noise=0.1, patience=None)
 
 
-def fit_committee(
-    model: Committee,
-    train: Batch,
-    valid: Batch | None,
-    spec: FitSpec | None,
-    *,
-    key: PRNGKeyArray,
-    fit: Callable[..., Any],
-    checkpoints: Checkpoints | None,
-    **how: Any,
-) -> tuple[Committee, History, NonFiniteLoss | None]:
+def members_in_turn(request: FitRequest, fitting: Callable[[FitRequest], Fitting[FitResult]]) -> Fitting[FitResult]:
     """Fit every member to the rows as it sees them, and calibrate the committee with the held-out rows.
 
     Members that fit themselves then learn once more, from all rows: what the held-out ones were needed for is done, and
@@ -48,26 +38,28 @@ def fit_committee(
     Rows of weight zero are added up to a `size_class`, so that data sets of one class share all compiled programs.
 
     Args:
-        model: a copy that may be changed.
-        train: rows.
-        valid: held-out rows.
-        spec: of the fits by gradient steps; `COMMITTEE_FIT` by default.
-        key: the random key.
-        fit: `training.fit`, which fits one member.
-        checkpoints: where the states of the fits are saved, each member's in a directory with its number.
-        how: what else `fit` is to know of fits by gradient steps.
+        request: what is asked of the whole. Its spec is that of the fits by gradient steps, `COMMITTEE_FIT` by default;
+            the checkpoints of each member lie in a directory with its number.
+        fitting: the fit of a member.
 
     Returns:
-        The committee; a history of means over the members fitted by gradient steps (of all members where there is none
-        such); and the first error that ended a member's fit early, whose best parameters serve all the same.
+        The committee, and a history of means over the members fitted by gradient steps, or over all members where there
+        is none such.
 
     Raises:
-        InputError: if there are no held-out rows, or the fit trims and no member is fitted by gradient steps.
+        InputError: if what is asked for does not suit, there are no held-out rows, or the fit trims and no member is
+            fitted by gradient steps.
+        NonFiniteLoss: the first that ended a member's fit early, whose best parameters serve all the same.
     """
+    if request.spec is not None:
+        check_precision(request.spec, request.model)
+    request.refuse_own()
+    model, train, valid = request.begun_in_memory("a committee is fitted to rows in memory and takes no source")
+    _, key = jax.random.split(request.key)
     if valid is None:
         raise InputError("a committee needs held-out rows to compare its members by, and there are none")
-    spec = COMMITTEE_FIT if spec is None else spec
-    judges = tuple(n for n, member in enumerate(model.members) if not isinstance(member, DirectlyFitted))
+    spec = COMMITTEE_FIT if request.spec is None else request.spec
+    judges = tuple(n for n, member in enumerate(model.members) if member.way_of_fitting != "itself")
     if spec.trim and not judges:
         raise InputError(
             f"trim = {spec.trim:g}: rows are left out of a committee by members fitted by gradient steps, such as "
@@ -82,15 +74,17 @@ def fit_committee(
     for number, member in enumerate(model.members):
         rows, held_out = train._replace(x=seen[number]), valid._replace(x=seen_held_out[number])
         member_key = jax.random.fold_in(key, number)
-        if isinstance(member, DirectlyFitted):
-            model.members[number], history = fit(member, rows, held_out, key=member_key)
+        if member.way_of_fitting == "itself":
+            model.members[number], history = yield from fitting(FitRequest(member, rows, held_out, None, member_key))
             direct.append(history)
             continue
         own = None
-        if checkpoints is not None:
-            own = checkpoints.model_copy(update={"directory": checkpoints.directory / str(number)})
+        if request.checkpoints is not None:
+            directory = request.checkpoints.directory / str(number)
+            own = request.checkpoints.model_copy(update={"directory": directory})
+        asked = request._replace(model=member, train=rows, valid=held_out, spec=spec, key=member_key, checkpoints=own)
         try:
-            result = fit(member, rows, held_out, spec, key=member_key, checkpoints=own, **how)
+            result = yield from fitting(asked)
         except NonFiniteLoss as stopped:
             if stopped.result is None:
                 raise
@@ -100,19 +94,26 @@ def fit_committee(
     model.calibrate(valid.x, valid.weight)
     if spec.trim:
         train, valid = (_without_worst(model, rows, judges, spec.trim) for rows in (train, valid))
-        _learn_directly(model, train, fit, key)
+        yield from _learn_themselves(model, train, key, fitting)
         model.calibrate(valid.x, valid.weight)
-    _learn_directly(model, filled_up(_joined(given, (train, valid))), fit, key)
-    return model, mean_history(histories or direct), error
+    yield from _learn_themselves(model, filled_up(_joined(given, (train, valid))), key, fitting)
+    result = FitResult(model, mean_history(histories or direct))
+    if error is not None:
+        error.result = result
+        raise error
+    return result
 
 
-def _learn_directly(model: Committee, rows: Batch, fit: Callable[..., Any], key: PRNGKeyArray) -> None:
+def _learn_themselves(
+    model: Committee, rows: Batch, key: PRNGKeyArray, fitting: Callable[[FitRequest], Fitting[FitResult]]
+) -> Fitting[None]:
     """Fit those members to these rows that fit themselves, in place."""
     graph, state = nnx.split(model)
     seen = _seen(state, rows.x, graph=graph)
     for number, (member, z) in enumerate(zip(model.members, seen, strict=True)):
-        if isinstance(member, DirectlyFitted):
-            model.members[number] = fit(member, rows._replace(x=z), key=jax.random.fold_in(key, number)).model
+        if member.way_of_fitting == "itself":
+            asked = FitRequest(member, rows._replace(x=z), None, None, jax.random.fold_in(key, number))
+            model.members[number] = (yield from fitting(asked)).model
 
 
 def _without_worst(model: Committee, rows: Batch, judges: tuple[int, ...], share: float) -> Batch:

@@ -13,55 +13,72 @@ from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from jaxflow.errors import InputError, NonFiniteLoss
 from jaxflow.models.combined.ensemble import Ensemble
-from jaxflow.training.devices.mesh import MEMBER, at_home, by_member, on_all
+from jaxflow.training.devices.mesh import MEMBER, at_home, by_member, check_mesh, on_all
 from jaxflow.training.engine import epoch as epochs
 from jaxflow.training.engine import flat_parameters as flat
 from jaxflow.training.engine.bad_steps import explained
 from jaxflow.training.engine.batch import Batch, spread_rows
 from jaxflow.training.engine.loop import run_epochs
 from jaxflow.training.engine.plan import Plan, TracedHyperparameters, follows_data, make_plan, split
+from jaxflow.training.engine.precision import check_precision
 from jaxflow.training.engine.records import mean_history
 from jaxflow.training.fit_spec import FitSpec
 from jaxflow.training.many.members import advance_members, member_axes, take_turns
 from jaxflow.training.monitoring.callbacks import Callback
 from jaxflow.training.monitoring.checkpoints import CheckpointWriter
 from jaxflow.training.monitoring.history import History
+from jaxflow.training.ways.gradient_steps import INITIAL_ROWS
+from jaxflow.training.ways.request import FitRequest, FitResult
 
 
-def fit_members(
+def members_together(request: FitRequest) -> FitResult:
+    """Fit every member on its own, all in one program: each has its own best parameters and its own early end.
+
+    Of the rows there may be (members, n, dim), for each member its own.
+
+    Returns:
+        The ensemble with the best parameters of each member; a history of means over the members, whose `members` has
+        that of each up to the epoch in which it stopped.
+
+    Raises:
+        InputError: if what is asked for does not suit, such as scores combined by tails without held-out rows.
+        NonFiniteLoss: that of the first, if the losses of all members that were usable ended up not finite. As long as
+            there is a better one, such a member is left out with a warning.
+        FloatingPointError: if no member had a finite loss in any epoch.
+    """
+    if request.spec is not None:
+        check_precision(request.spec, request.model)
+    request.refuse_own()
+    refusal = "an ensemble is fitted to rows in memory, not to a source"
+    model, train, valid = request.begun_in_memory(refusal, members=request.model.members)
+    _, key = jax.random.split(request.key)
+    spec = FitSpec() if request.spec is None else request.spec
+    spec = spec.for_rows(train.x.shape[-2])
+    if request.mesh is not None:
+        check_mesh(request.mesh, model)
+    callbacks = request.all_callbacks(spec.epochs)
+    writer = request.checkpoint_writer(spec, model, train, valid)
+    model.prepare(train.x)
+    model, history, error = _fitted(model, train, valid, spec, key, callbacks, request.mesh, writer)
+    if valid is not None:
+        model.calibrate(valid.x, valid.context)
+    if error is not None:
+        error.result = FitResult(model, history)
+        raise error
+    return FitResult(model, history)
+
+
+def _fitted(
     model: Ensemble,
     train: Batch,
     valid: Batch | None,
     spec: FitSpec,
-    *,
-    initial_rows: int,
     key: PRNGKeyArray,
-    watcher: Callback,
-    mesh: Mesh | None = None,
-    writer: CheckpointWriter | None = None,
+    callbacks: Callback,
+    mesh: Mesh | None,
+    writer: CheckpointWriter | None,
 ) -> tuple[Ensemble, History, NonFiniteLoss | None]:
-    """Fit every member on its own, all in one program: each has its own best parameters and its own early end.
-
-    Args:
-        model: a copy that may be changed.
-        train: rows (n, dim) for all members, or (members, n, dim) with rows for each.
-        valid: held-out rows of the same form, or None.
-        spec: of each fit; the model may have learning rates and noises of its own.
-        initial_rows: number of rows from which layers such as ActNorm take their first values.
-        key: the random key.
-        watcher: is told of each epoch, with means over the members.
-        mesh: devices among which members and batches are divided.
-        writer: saves the states.
-
-    Returns:
-        The ensemble with the best parameters of each member; a history of means over the members, whose `members` has
-        that of each up to the epoch in which it stopped; and the error of the first, if the losses of all that were
-        usable ended up not finite. As long as there is a better one, such a member is left out with a warning.
-
-    Raises:
-        InputError: if scores are to be combined by tails and there are no held-out rows.
-        FloatingPointError: if no member had a finite loss in any epoch.
-    """
+    """The ensemble after the fits of its members, their histories, and the error that ended all that were usable."""
     if model.combination == "tail" and valid is None:
         raise InputError("combination = tail needs held-out rows, and there are none")
     init_key, fit_key, bootstrap_key = jax.random.split(key, 3)
@@ -71,7 +88,7 @@ def fit_members(
     axes = member_axes(train), None if valid is None else member_axes(valid)
 
     graph, state = nnx.split(model.member)
-    first = _first_rows(train, axes[0], initial_rows)
+    first = _first_rows(train, axes[0], INITIAL_ROWS)
     state = _initialize(state, first, jax.random.split(init_key, members), graph=graph, axes=axes[0])
     member = nnx.merge(graph, state)
     nnx.reseed(member, policy="match_shape", dropout=jax.random.fold_in(init_key, 1))
@@ -93,7 +110,7 @@ def fit_members(
         epochs=spec.epochs,
         validated=valid is not None,
         steps_per_epoch=plan.steps_per_epoch,
-        watcher=watcher,
+        callback=callbacks,
         writer=writer,
         place=lambda states: states if mesh is None else by_member(states, mesh),
     )
@@ -120,7 +137,7 @@ def fit_members(
             f"member {index} ({_fate(histories[index], int(bad_steps[index]), bool(usable[index]))})"
             for index in np.flatnonzero(~kept)
         )
-        warnings.warn(f"left out of the ensemble, as their loss was not finite: {lost}", stacklevel=3)
+        warnings.warn(f"left out of the ensemble, as their loss was not finite: {lost}", stacklevel=7)
     best = _as_trees(states.best_params, plan=plan), states.best_buffers
     params, buffers = best if mesh is None else at_home(best)
     model.replace_members(plan.model(params, buffers), kept)

@@ -43,14 +43,14 @@ class Callback:
 class Callbacks(Callback):
     """Several as one."""
 
-    def __init__(self, watchers: Sequence[Callback]):
-        self.watchers = watchers
+    def __init__(self, callbacks: Sequence[Callback]):
+        self.callbacks = callbacks
         self.contexts = ExitStack()
 
     def __enter__(self) -> "Callbacks":
         """Begin with the first, end with the last."""
-        for watcher in self.watchers:
-            self.contexts.enter_context(watcher)
+        for callback in self.callbacks:
+            self.contexts.enter_context(callback)
         return self
 
     def __exit__(
@@ -61,18 +61,18 @@ class Callbacks(Callback):
 
     def restore(self, rows: Sequence[Row]) -> None:
         """Pass on."""
-        for watcher in self.watchers:
-            watcher.restore(rows)
+        for callback in self.callbacks:
+            callback.restore(rows)
 
     def update(self, row: Row) -> None:
         """Pass on."""
-        for watcher in self.watchers:
-            watcher.update(row)
+        for callback in self.callbacks:
+            callback.update(row)
 
     def partway(self, epoch: int, share: float) -> None:
         """Pass on."""
-        for watcher in self.watchers:
-            watcher.partway(epoch, share)
+        for callback in self.callbacks:
+            callback.partway(epoch, share)
 
 
 class LiveFile(Callback):

@@ -140,14 +140,14 @@ def test_only_the_last_fit_is_shown_and_kept(tmp_path, capsys):
 
     watcher = Told()
     detector = FlowDetector(
-        FLOW, train=TRAIN, threshold=Percentile(), progress=True, watchers=[watcher],
+        FLOW, train=TRAIN, threshold=Percentile(), progress=True, callbacks=[watcher],
         checkpoints=Checkpoints(directory=tmp_path / "kept", seconds=0.0),
     )  # fmt: skip
     detector.fit(rows())
     assert told == [1, 2]
     assert capsys.readouterr().err.count("epoch 2/2") == 1
     assert detector.calibration_scores_.shape == (53,)
-    assert (detector.progress, detector.watchers) == (True, [watcher])
+    assert (detector.progress, detector.callbacks) == (True, [watcher])
 
 
 def test_folds_share_their_programs(monkeypatch):
@@ -155,7 +155,7 @@ def test_folds_share_their_programs(monkeypatch):
     original = FlowDetector._learn
 
     def remembered(*arguments, **options):
-        result = original(*arguments, **options)
+        result = yield from original(*arguments, **options)
         after.append(len(compiled))
         return result
 

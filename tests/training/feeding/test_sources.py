@@ -161,7 +161,7 @@ def test_a_watcher_is_told_of_every_block_but_the_last_of_an_epoch(folder):
             told.append((epoch, share))
 
     source = TableFiles(folder, buffer_rows=32)
-    fit(maf(), source, None, SPEC.model_copy(update={"epochs": 2}), key=jax.random.key(0), watchers=[Listener()])
+    fit(maf(), source, None, SPEC.model_copy(update={"epochs": 2}), key=jax.random.key(0), callbacks=[Listener()])
     assert told == [(epoch, part / 4) for epoch in (1, 2) for part in (1, 2, 3)]
 
 

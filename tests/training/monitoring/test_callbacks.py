@@ -21,9 +21,9 @@ FLOW = MAF(layers=1, hidden=(8,))
 SPEC = FitSpec(epochs=5, batch_size=32)
 
 
-def fitted(*watchers, spec: ModelSpec = FLOW, **how):
+def fitted(*callbacks, spec: ModelSpec = FLOW, **how):
     model = spec.build(2, rngs=nnx.Rngs(0))
-    return fit(model, ROWS[0], ROWS[1], SPEC, key=jax.random.key(0), watchers=watchers, **how)
+    return fit(model, ROWS[0], ROWS[1], SPEC, key=jax.random.key(0), callbacks=callbacks, **how)
 
 
 class Reader(Callback):
@@ -147,5 +147,5 @@ def test_a_trace_of_nothing_is_told(tmp_path):
 
 
 def test_a_model_that_fits_itself_is_not_watched():
-    with pytest.raises(InputError, match="Gaussian fits itself, at once, and takes no watchers"):
-        fit(Gaussian(2), ROWS[0], key=jax.random.key(0), watchers=[Callback()])
+    with pytest.raises(InputError, match="Gaussian fits itself, at once, and takes no callbacks"):
+        fit(Gaussian(2), ROWS[0], key=jax.random.key(0), callbacks=[Callback()])

@@ -27,9 +27,9 @@ MEMBER = MAF(layers=1, hidden=(8, 8), normalization="batch_norm", residual=True,
 IMPATIENT = SPEC.model_copy(update={"patience": 1, "learning_rate": 0.3})
 
 
-def fitted(spec, checkpoints=None, fit_spec=SPEC, rows=ROWS[0], seed=1, watchers=()):
+def fitted(spec, checkpoints=None, fit_spec=SPEC, rows=ROWS[0], seed=1, callbacks=()):
     model, key = spec.build(2, rngs=nnx.Rngs(0)), jax.random.key(seed)
-    return fit(model, Batch(rows), ROWS[1], fit_spec, key=key, checkpoints=checkpoints, watchers=watchers)
+    return fit(model, Batch(rows), ROWS[1], fit_spec, key=key, checkpoints=checkpoints, callbacks=callbacks)
 
 
 def rows_of(history):
@@ -232,7 +232,7 @@ def test_sigterm_saves_the_state_and_ends_the_fit(tmp_path):
     expected = fitted(MEMBER)
     kept = Checkpoints(directory=tmp_path, seconds=1e6, resume=True)
     with pytest.raises(Preempted, match=r"stopped after epoch [34], saved in "):
-        fitted(MEMBER, kept, watchers=[Sender()])
+        fitted(MEMBER, kept, callbacks=[Sender()])
     assert_same(fitted(MEMBER, kept), expected)
 
 

@@ -1,0 +1,1 @@
+"""The ways in which models are fitted: by gradient steps, or at once."""
