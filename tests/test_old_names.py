@@ -86,3 +86,9 @@ def test_what_looks_at_fits_may_be_given_by_its_former_name():
         pytest.raises(jaxflow.errors.InputError, match="takes no callbacks"),
     ):
         jaxflow.training.fit(Gaussian(1), [[0.0], [1.0]], key=jax.random.key(0), **former)
+
+
+def test_a_description_may_name_a_layer_as_it_was_called():
+    spec = jaxflow.models.CustomFlow(layer="jaxflow.bijectors.Continuous")
+    assert spec.layer == "jaxflow.bijectors.NeuralODE"
+    spec.require_imported()
