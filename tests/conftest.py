@@ -6,11 +6,13 @@ because each runs once or twice. `XLA_FLAGS= make test` compiles them as a user'
 """
 
 import gc
+import importlib
 import itertools
 import os
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,14 @@ def pytest_configure(config):
         os.environ["XLA_FLAGS"] = QUICK
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ and hasattr(config, "cache"):  # not with -p no:cacheprovider
         use_store(Path(config.cache.mkdir("jax")))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def distrax_is_there():
+    """Imports distrax, whose warnings would else count as those of the first test that needs it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        importlib.import_module("distrax")
 
 
 def known(flags: str) -> bool:

@@ -27,10 +27,6 @@ MOST_COMPONENTS = 16_384  # of a mixture
 ContextWidth = Annotated[int, Field(ge=0, le=16_384)]
 
 
-# What helps where the rows are few for the features of a model.
-MORE_ROWS = "take more rows or leave columns out"
-MORE_ROWS_OR_A_GAUSSIAN = f"{MORE_ROWS}, or take a Gaussian with covariance = ledoit_wolf"
-
 # How the share of each feature in a row's score is found; `models.score_terms` describes them.
 TermsMethod: TypeAlias = Literal["chain_rule", "conditional", "squared_error", "reconstruction", "replacement"]
 
@@ -263,27 +259,6 @@ class ModelSpec(Spec):
     def for_rows(self, count: int) -> Any:
         """Return this spec for a model that is fitted to `count` rows: with no more places for rows than it needs."""
         return self
-
-    def for_few_rows(self) -> Any:
-        """Return this spec for a model that has few rows for its features; itself where nothing is to be changed."""
-        return self
-
-    def few_rows_remedy(self) -> str | None:
-        """Return what helps where the rows are few for the features, to end a sentence; None if they do no harm."""
-        return MORE_ROWS
-
-    def require_enough(self, rows: int, said: str, dim: int, context_dim: int) -> None:
-        """Refuse so few rows as the model cannot be fitted to.
-
-        Args:
-            rows: how many there are.
-            said: the number in words.
-            dim: number of features.
-            context_dim: number of context features.
-
-        Raises:
-            InputError: if they are too few.
-        """
 
     def require_imported(self) -> None:
         """Refuse what `build` could make only by importing a module that is not part of this package.

@@ -6,7 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int64
 
+from jaxflow.data.columns.categories import UNSEEN
+from jaxflow.data.columns.discrete_maps import Categorical
 from jaxflow.detection.numbered_rows import NumberedRows
+from jaxflow.detection.scoring.table_encoder import Inputs
 from jaxflow.errors import InputError, NonFiniteLoss, counted
 from jaxflow.training.ways.epochs import Fitting
 from jaxflow.whole_numbers import whole_number
@@ -74,6 +77,7 @@ def out_of_fold_scores(
         InputError: if the rows of a fold cannot be fitted; it says how many there are.
     """
     scores, stopped = np.empty(len(rows)), None
+    marked = _lone_as_never_seen(detector.inputs_, rows.codes)
     for fold in divide_folds(len(rows), folds, rng):
         quiet = copy(detector)
         vars(quiet).update({"progress": False, "checkpoints": None, "callbacks": ()})
@@ -83,5 +87,19 @@ def out_of_fold_scores(
         except InputError as error:
             left = f"{counted(len(rows) - len(fold.learn), 'row')} left out to calibrate, {len(fold.learn)} remain"
             raise InputError(f"{left}: {error}; with calibration_folds = 0 there are no folds") from None
-        scores[fold.score] = quiet.scores_of_rows(rows.codes[fold.score])
+        scores[fold.score] = quiet.scores_of_rows(marked[fold.score])
     return scores, stopped
+
+
+def _lone_as_never_seen(inputs: Inputs, codes: Float[np.ndarray, "n columns"]) -> Float[np.ndarray, "n columns"]:
+    """Codes of rows in which a category that only one of them has was never seen.
+
+    The encoding knows the categories of all rows. A row to come may have one that none of them has, and then counts as
+    never seen, about as often as a row here has one of its own (Good 1953, "The population frequencies of species").
+    """
+    marked = codes.copy()
+    for index, column in enumerate(inputs.encoding.maps):
+        if isinstance(column, Categorical):
+            _, inverse, counts = np.unique(codes[:, index], return_inverse=True, return_counts=True)
+            marked[(counts == 1)[inverse] & ~np.isnan(codes[:, index]), index] = UNSEEN
+    return marked

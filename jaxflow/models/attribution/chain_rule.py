@@ -63,8 +63,8 @@ def chain_rule_terms(
     """-log p(x_i | x_<i) of each feature in nats, "before" being in the order of the flow; they sum to -log p(x).
 
     A relation that is broken is held against the later of its features. Of an ensemble, the mean over the members that
-    count; these terms sum to the mean of the members' -log p(x). Of dequantized columns, the mean over the draws of the
-    noise; these sum to minus the `lower_bound`, which is a little above -log p(x).
+    count; these terms sum to the mean of the members' -log p(x). Of columns on a grid they are -log P(x_i | x_<i), with
+    the draws of the noise that `Dequantized.log_prob` has.
 
     Raises:
         ValueError: if the model does not factorise; see `factorises`.
@@ -77,7 +77,9 @@ def chain_rule_terms(
         kept = model.kept[...].reshape(-1, *[1] * x.ndim)
         return jnp.sum(jnp.where(kept, terms, 0), axis=0) / jnp.sum(kept)
     if isinstance(model, Dequantized):
-        return model.mean_of_terms(lambda filled: chain_rule_terms(model.density, filled, context), x)
+        return model.terms_in_order(
+            lambda filled: chain_rule_terms(model.density, filled, context), x, _order(model.density)
+        )
     assert isinstance(model, Flow)
     x, context, infinite = usable_rows(model, x, context)
     return jnp.where(infinite[..., None], jnp.inf, _terms(model, x, context))
@@ -96,6 +98,19 @@ def _terms(flow: Flow, x: Array, context: Array | None) -> Array:
     for layer in layers:  # back to the order of the features
         terms = layer.forward(terms) if isinstance(layer, REORDERING) else terms
     return terms
+
+
+def _order(flow: Any) -> Array:
+    """The features in the order in which the autoregressive layer visits them."""
+    places = jnp.arange(flow.dim, dtype=jnp.result_type(float))  # numbers such as layers take
+    for layer in reversed(_layers(flow.bijector)):
+        if isinstance(layer, REORDERING):
+            places = layer.inverse(places)
+        elif _is_autoregressive(layer):
+            network = getattr(layer.bijector if isinstance(layer, Inverse) else layer, "conditioner", None)
+            degrees = getattr(network, "degrees", None)  # without, features are visited as they come
+            return (places if degrees is None else places[jnp.argsort(degrees[...])]).astype(int)
+    raise ValueError("there is no autoregressive layer")
 
 
 def _inverse_and_log_slopes(layer: Any, x: Array, context: Array | None) -> tuple[Array, Array]:

@@ -20,7 +20,7 @@ from jaxflow.models.classical.expectation_maximization import (
 )
 from jaxflow.models.classical.gaussian import refuse_values_not_finite, times_factor, usable_weight
 from jaxflow.models.classical.kmeans import kmeans, nearest_centre
-from jaxflow.models.model import MORE_ROWS_OR_A_GAUSSIAN, MOST_COMPONENTS, Density, DirectlyFitted, ModelSpec
+from jaxflow.models.model import MOST_COMPONENTS, Density, DirectlyFitted, ModelSpec
 from jaxflow.models.normals import Normals
 from jaxflow.networks.buffer import Buffer
 from jaxflow.networks.planned import PlannedArray
@@ -195,17 +195,6 @@ class GaussianMixtureSpec(ModelSpec):
         default=1e-4, ge=0, le=1e6, description="stop once the mean log-likelihood changes by less than this, in nats"
     )
     starts: int = Field(default=1, ge=1, le=1024, description="number of k-means starts, of which the best is kept")
-
-    def few_rows_remedy(self):
-        """More rows, fewer columns, or a model that is made for few."""
-        return MORE_ROWS_OR_A_GAUSSIAN
-
-    def require_enough(self, rows, said, dim, context_dim):
-        """Refuse fewer rows than Gaussians."""
-        if self.components > rows:
-            raise InputError(
-                f"components = {self.components}: expected at most the number of training rows, and there are {said}"
-            )
 
     def for_rows(self, count: int) -> "GaussianMixtureSpec":
         """Return this spec with as many Gaussians as `count` rows are enough for, one at least."""

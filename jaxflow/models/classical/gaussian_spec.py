@@ -5,7 +5,6 @@ from typing import ClassVar, Literal
 from flax import nnx
 from pydantic import Field, model_validator
 
-from jaxflow.errors import InputError
 from jaxflow.models.classical.gaussian import Gaussian, GaussianCovariance
 from jaxflow.models.classical.linear_gaussian import LinearGaussian
 from jaxflow.models.model import ContextWidth, Density, ModelSpec
@@ -43,31 +42,6 @@ class GaussianSpec(ModelSpec):
                 f"support_fraction = {self.support_fraction:g} needs covariance = robust, which is {self.covariance}"
             )
         return self
-
-    def for_few_rows(self) -> "GaussianSpec":
-        """Return this spec with a shrunk covariance, where nothing else was said of it."""
-        usual = type(self).model_fields["regularization"].default
-        said = "covariance" in self.model_fields_set or self.regularization != usual
-        return self if said else self.model_copy(update={"covariance": "ledoit_wolf"})
-
-    def few_rows_remedy(self):
-        """Another covariance; none where this one is made for few rows."""
-        if self.covariance in ("diagonal", "ledoit_wolf"):
-            return None
-        return f"the covariance, {self.covariance}, is all but singular: choose covariance = ledoit_wolf"
-
-    def require_enough(self, rows, said, dim, context_dim):
-        """Refuse fewer rows than a robust covariance or a regression needs."""
-        if self.covariance == "robust" and rows <= dim:
-            raise InputError(
-                f"a robust covariance of {dim} features was asked for, and there are {said}: expected more rows than "
-                "features, or covariance = ledoit_wolf"
-            )
-        if context_dim and rows < context_dim + 2:
-            raise InputError(
-                f"a linear regression on {context_dim} context features was asked for, and there are {said}: expected "
-                f"at least {context_dim + 2}, or fewer columns in columns.context"
-            )
 
     def build(self, dim: int, *, rngs: nnx.Rngs) -> Density:
         """A standard normal density over `dim` features, ready to be fitted."""

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from jaxflow.errors import InputError
 from jaxflow.models.classical.covariance import centre
 from jaxflow.models.classical.gaussian import Gaussian, refuse_values_not_finite, usable_weight
-from jaxflow.models.model import MORE_ROWS_OR_A_GAUSSIAN, DirectlyFitted, ModelSpec, weighted_mean
+from jaxflow.models.model import DirectlyFitted, ModelSpec, weighted_mean
 from jaxflow.networks.buffer import Buffer
 from jaxflow.networks.planned import PlannedArray
 
@@ -244,10 +244,6 @@ class PrincipalComponentsSpec(ModelSpec):
         if self.components is not None and self.variance != VARIANCE:
             raise ValueError(f"components = {self.components} leaves nothing to variance = {self.variance:g}: name one")
         return self
-
-    def few_rows_remedy(self):
-        """More rows, fewer columns, or a model that is made for few."""
-        return MORE_ROWS_OR_A_GAUSSIAN
 
     def build(self, dim: int, *, rngs: nnx.Rngs) -> PrincipalComponents:
         """The model for rows of `dim` features, ready to be fitted; raises `InputError` for too many components."""

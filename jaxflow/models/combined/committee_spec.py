@@ -96,19 +96,6 @@ class CommitteeSpec(ModelSpec):
         members = tuple(member.model_copy(update={"model": member.model.for_rows(count)}) for member in self.members)
         return self.model_copy(update={"members": members})
 
-    def for_few_rows(self) -> "CommitteeSpec":
-        """Return this spec with members for few rows; itself if none of them changes."""
-        models = [member.model.for_few_rows() for member in self.members]
-        if all(model is member.model for model, member in zip(models, self.members, strict=True)):
-            return self
-        members = (m.model_copy(update={"model": model}) for m, model in zip(self.members, models, strict=True))
-        return self.model_copy(update={"members": tuple(members)})
-
-    def require_enough(self, rows, said, dim, context_dim):
-        """Refuse so few rows as a member cannot be fitted to."""
-        for member in self.members:
-            member.model.require_enough(rows, said, dim, context_dim)
-
     def build(self, dim: int, *, rngs: nnx.Rngs) -> Committee:
         """The committee for data of `dim` features."""
         densities = [member.model.build(dim, rngs=rngs) for member in self.members]

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxflow.bijectors import Affine, Chain, Inverse, MaskedAutoregressive, Sigmoid
 from jaxflow.data.columns.grid import Grid, find_grid
@@ -172,15 +172,21 @@ class Dequantized(Density):
         """The bound E[w] of each row in nats, over the same draws as `log_prob`, which it never exceeds."""
         return jnp.mean(self._terms(*self.aligned(x, context)), axis=0)
 
-    def mean_of_terms(
-        self, terms: Callable[[Array], Array], x: Float[Array, "*batch dim"]
+    def terms_in_order(
+        self, terms: Callable[[Array], Array], x: Float[Array, "*batch dim"], order: Int[Array, "dim"]
     ) -> Float[Array, "*batch dim"]:
-        """Mean over the draws of uniform noise of what -log p of rows without gaps consists of, one term a column.
+        """-log P(x_i | x_<i) of each column, "before" being in the `order` in which the columns are visited.
 
-        Where the `terms` sum to -log p, these sum to minus `lower_bound`.
+        P(x_<=i) is the mean over the draws of uniform noise of the density of the columns up to i, as `log_prob` is of
+        all of them; so where the `terms` of rows without gaps sum to -log p, these sum to -`log_prob`.
         """
-        means = jax.lax.map(lambda u: terms(self._filled(x, jnp.broadcast_to(u, x.shape))), self.draws[...])
-        return jnp.mean(means, axis=0) - jnp.log(jnp.where(self._on_grid, self.step[...], 1))
+        own = jax.lax.map(lambda u: terms(self._filled(x, jnp.broadcast_to(u, x.shape))), self.draws[...])
+        known = jax.nn.logsumexp(jnp.cumsum(-own[..., order], axis=-1), axis=0) - jnp.log(
+            jnp.asarray(len(own), x.dtype)
+        )
+        before = jnp.concatenate([jnp.zeros_like(known[..., :1]), known[..., :-1]], axis=-1)
+        in_order = jnp.where(jnp.isneginf(known), jnp.inf, before - known)
+        return in_order[..., jnp.argsort(order)] - jnp.log(jnp.where(self._on_grid, self.step[...], 1))
 
     def loss(self, x, weight=None, context=None, rngs=None):
         """Weighted mean of the negative bound, over one draw a row; without `rngs`, of the negative `log_prob`."""

@@ -26,7 +26,7 @@ from jaxflow.errors import InputError
 from jaxflow.models.flows.base_specs import AnyBaseSpec, NormalBase
 from jaxflow.models.flows.dequantized import Dequantized, Noise
 from jaxflow.models.flows.flow import Flow
-from jaxflow.models.model import MORE_ROWS_OR_A_GAUSSIAN, MOST_DRAWS, MOST_LAYERS, ContextWidth, ModelSpec, Width
+from jaxflow.models.model import MOST_DRAWS, MOST_LAYERS, ContextWidth, ModelSpec, Width
 from jaxflow.networks import MLP, Activation, MaskedMLP, ResidualMLP
 from jaxflow.networks.masked.masks import HiddenDegrees
 from jaxflow.networks.planned import Planned, in_list, planned_stack, within
@@ -87,10 +87,6 @@ class FlowSpec(ModelSpec):
     def layer_context_dim(self) -> int:
         """Number of context features that each layer is given."""
         return self.context_embedding[-1] if self.context_embedding else self.context_dim
-
-    def few_rows_remedy(self):
-        """More rows, fewer columns, or a model that is made for few."""
-        return MORE_ROWS_OR_A_GAUSSIAN
 
     def build(self, dim: int, *, rngs: nnx.Rngs) -> Flow | Dequantized:
         """The flow for data of `dim` features.

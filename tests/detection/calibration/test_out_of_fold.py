@@ -3,8 +3,17 @@ import numpy as np
 import pytest
 
 from jaxflow.data.encoding import Encoding
-from jaxflow.detection import BestF1, FlowDetector, GaussianDetector, Percentile, TargetFalsePositiveRate, load
+from jaxflow.detection import (
+    BestF1,
+    DoubtfulFit,
+    FlowDetector,
+    GaussianDetector,
+    Percentile,
+    TargetFalsePositiveRate,
+    load,
+)
 from jaxflow.detection.calibration.out_of_fold import divide_folds, fold_count
+from jaxflow.detection.scoring.table_encoder import NEVER_SEEN
 from jaxflow.errors import InputError, NonFiniteLoss
 from jaxflow.models import MAF, GaussianSpec
 from jaxflow.training import Callback, Checkpoints, FitSpec, NpyFile
@@ -264,3 +273,21 @@ def test_labels_of_one_kind_are_told_apart():
     ):
         with pytest.raises(InputError, match=missing):
             GaussianDetector(threshold=BestF1()).fit(rows(0, 40), np.full(40, label))
+
+
+def test_a_category_that_only_one_row_has_counts_as_never_seen():
+    rng = np.random.default_rng(0)
+    shares = 1 / np.arange(1, 31) ** 1.6
+
+    def table(n):
+        texts = [rng.choice([f"t{place}" for place in range(30)], n, p=shares / shares.sum()) for _ in range(4)]
+        return np.array([rng.normal(size=n), *texts], dtype=object).T
+
+    train = table(200)
+    lone = [np.array([np.sum(column == text) == 1 for text in column]) for column in train.T[1:]]
+    with pytest.warns(DoubtfulFit):
+        detector = GaussianDetector(random_state=0).fit(train)
+    assert detector.calibration_source_ == "out_of_fold"
+    assert np.array_equal(detector.calibration_scores_ > NEVER_SEEN / 2, np.any(lone, axis=0))
+    # So the rate is about that which was asked for, and was five times as high when folds knew what they had not seen.
+    assert np.mean(detector.predict(table(2000)) == -1) < 0.11

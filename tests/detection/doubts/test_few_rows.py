@@ -44,7 +44,7 @@ def test_the_default_gaussian_shrinks_its_covariance_and_says_so(n, dim):
 
 def test_a_table_of_many_categories_has_a_threshold_that_rows_reach(tmp_path):
     rng = np.random.default_rng(0)
-    x = pd.DataFrame({f"c{i}": [f"k{place}" for place in rng.integers(0, 10, 60)] for i in range(12)})
+    x = pd.DataFrame({f"c{i}": [f"k{place}" for place in rng.integers(0, 10, 100)] for i in range(12)})
     with pytest.warns(DoubtfulFit, match="few for 108 features"):
         detector = GaussianDetector().fit(x)
     assert detector.threshold_ < 1e4

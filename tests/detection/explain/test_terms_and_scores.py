@@ -78,6 +78,24 @@ def test_terms_are_those_of_the_score(fitted):
             np.testing.assert_allclose(differ[compared], expected[compared], rtol=2e-3, atol=2e-2)
 
 
+@pytest.mark.parametrize("tails", ["none", "arcsinh", "rank_gaussian"])
+@pytest.mark.parametrize("spec", [SINGLE, ENSEMBLE], ids=["single", "ensemble"])
+def test_chain_rule_terms_of_counts_texts_and_gaps_sum_to_the_score(spec, tails):
+    def table(seed, n):
+        rng, x = np.random.default_rng(seed), rows(seed, n)
+        gaps = np.where(rng.random(n) < 0.1, None, x[:, 0])
+        return np.array([gaps, x[:, 1], rng.poisson(3, n), rng.choice(["a", "b"], n)], dtype=object).T
+
+    columns = ColumnsSpec.model_validate({"tails": tails, "missing": "median"})
+    detector = flow(spec, columns=columns).fit(table(0, 400))
+    x = table(1, 60)
+    explanation = detector.explain(x)
+    assert explanation.method == "chain_rule"
+    scores = detector.anomaly_score(x)
+    assert np.max(scores) < 1e4  # no row has a value that was never seen
+    np.testing.assert_allclose(explanation.contributions.sum(axis=1), scores, rtol=1e-4, atol=1e-3)
+
+
 def test_conditional_terms_are_densities_of_the_column_in_its_own_units():
     for tails in ("none", "arcsinh", "rank_gaussian"):
         detector = DENSITIES["gaussian"](columns=ColumnsSpec.model_validate({"tails": tails})).fit(rows(0, 200))

@@ -17,6 +17,7 @@ from jaxflow.models import (
     NICE,
     AutoEncoder,
     AutoregressiveNSF,
+    Dequantized,
     Ensemble,
     EnsembleSpec,
     Flow,
@@ -144,26 +145,51 @@ def test_members_with_random_orders_begin_at_different_features(layers):
     assert len(looks_at) > 1
 
 
+@pytest.mark.parametrize("permutation", ["reverse", "random"])
 @pytest.mark.parametrize("members", [0, 2])
-def test_dequantized_terms_sum_to_the_bound(members):
+def test_dequantized_terms_sum_to_the_score(members, permutation):
+    grids = ("none", "uniform", "uniform", "none")
+
     def make(rngs):
-        return MAF(layers=1, hidden=(8,), dequantize=("none", "uniform", "uniform", "none"), draws=4).build(
-            DIM, rngs=rngs
-        )
+        spec = MAF(layers=1, hidden=(8,), permutation=permutation, dequantize=grids, draws=4)
+        return spec.build(DIM, rngs=rngs)
 
     model: Any = Ensemble(make, members, rngs=nnx.Rngs(0)) if members else make(nnx.Rngs(0))
     x = jnp.round(2 * normal(3, (20, DIM)), 0) * jnp.array([1.0, 0.5, 3.0, 1.0])
     model.prepare(x)
     shaken(model)
-    terms, _ = terms_and_scores(model, x)
+    terms, scores = terms_and_scores(model, x)
     assert term_methods(model) == ("chain_rule", "replacement")
+    np.testing.assert_allclose(jnp.sum(terms, axis=-1), scores, rtol=1e-9)
     bounds = model.each(lambda member: member.lower_bound(x)).mean(axis=0) if members else model.lower_bound(x)
-    np.testing.assert_allclose(jnp.sum(terms, axis=-1), -bounds, rtol=1e-9)
-    # The first column comes first, and nothing that follows changes its term.
-    changed, _ = terms_and_scores(model, x.at[:, 2].add(3.0))
-    np.testing.assert_allclose(changed[:, :2], terms[:, :2], rtol=1e-12)
+    assert np.max(scores + bounds) < 0  # the draws matter, so that the sum is that of the score alone
+    for index in range(max(members, 1)):
+        one = model.take(index) if members else model
+        changed = jnp.stack([terms_and_scores(one, x.at[:, feature].add(3.0))[0] for feature in range(DIM)])
+        seen = np.any(np.abs(changed - terms_and_scores(one, x)[0]) > 1e-9, axis=1)
+        # In the order in which they are visited, the features change the terms of 4, 3, 2 and 1 of them.
+        assert sorted(seen.sum(axis=1).tolist()) == [1, 2, 3, 4]
+
+
+def test_learned_noise_has_no_terms_in_order():
     learned = MAF(layers=1, hidden=(8,), dequantize="variational").build(DIM, rngs=nnx.Rngs(0))
     assert term_methods(learned) == ("replacement",)
+
+
+def test_columns_on_a_grid_are_visited_in_the_order_of_the_conditioner():
+    order = np.array([2, 0, 3, 1])
+    network = MaskedMLP(DIM, 2, (8,), order=order, rngs=nnx.Rngs(0))
+    flow = Flow(StandardNormal(DIM), MaskedAutoregressive(Affine(), network))
+    model = Dequantized(flow, "uniform", draws=4, rngs=nnx.Rngs(1))
+    x = jnp.round(2 * normal(3, (20, DIM)), 0)
+    model.prepare(x)
+    shaken(model)
+    terms, scores = terms_and_scores(model, x)
+    np.testing.assert_allclose(jnp.sum(terms, axis=-1), scores, rtol=1e-9)
+    for place, feature in enumerate(order):
+        changed = terms_and_scores(model, x.at[:, feature].add(1.0))[0]
+        same = np.all(np.abs(changed - terms) < 1e-12, axis=0)
+        assert set(np.flatnonzero(same)) == set(order[:place].tolist())
 
 
 def correlated_gaussian(kind: Any = "full"):
