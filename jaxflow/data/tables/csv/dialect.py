@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field
 
 from jaxflow.config.spec import Spec
 from jaxflow.data.tables.csv.numbers import Decimal, decimal_of, maybe_thousands
-from jaxflow.data.tables.csv.separator import first_rows, named_separator, require_header, separator_of
+from jaxflow.data.tables.csv.separator import first_rows, named_separator, require_header, separator_of, shown_separator
 from jaxflow.errors import InputError
 
 HEAD_BYTES = 1 << 18  # of the file that are looked at
@@ -150,6 +150,7 @@ def dialect_of(path: Path, head: bytes, whole: bool, said: CsvOptions) -> Dialec
     if '"' not in text and "'" in text and _all_quoted(rows):
         quote = "'"
         rows = first_rows(text, separator, quote)
+    _require_quotes_first(path, text, rows, separator, quote)
     width = len(rows[0]) if rows else 0
     if width > MOST_COLUMNS:
         raise InputError(f"{path}: the first line has {width:,} columns, expected at most {MOST_COLUMNS:,}")
@@ -205,4 +206,21 @@ def _encoding_of(path: Path, head: bytes, whole: bool) -> str:
 def _all_quoted(rows: Sequence[Sequence[str]]) -> bool:
     """Whether some column has single quotes around each of its cells."""
     columns = zip(*(row for row in rows[1:] if len(row) == len(rows[0])), strict=True)
-    return any(all(len(cell) > 1 and cell[0] == cell[-1] == "'" for cell in column) for column in columns)
+    return any(all(re.fullmatch(r"[ \t]*'.*'", cell, re.DOTALL) for cell in column) for column in columns)
+
+
+def _require_quotes_first(path: Path, text: str, rows: Sequence[Sequence[str]], separator: str, quote: str) -> None:
+    """Check that no blank stands before the quote that begins a cell: its quotes would be read as part of the text.
+
+    Raises:
+        InputError: naming such a cell.
+    """
+    for row in rows:
+        for cell in row:
+            # Within quotes another quote is doubled, so that such a cell does not stand in the file as it is.
+            if cell[:1] in (" ", "\t") and cell.lstrip(" \t").startswith(quote) and cell in text:
+                raise InputError(
+                    f"{path}: a blank stands before the quote of a cell ({cell!r:.60}), expected it right behind the "
+                    f"separator ({shown_separator(separator)}): write the file without such blanks, as "
+                    "pandas.read_csv(path, skipinitialspace=True).to_csv(path, index=False) does"
+                )

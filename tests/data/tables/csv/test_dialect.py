@@ -297,3 +297,49 @@ def test_points_that_may_be_of_thousands_are_said_to_be_taken_for_fractions(tmp_
 )
 def test_points_without_doubt_pass_without_a_word(text, tmp_path):
     read_table(csv_file(tmp_path, text), label=None)
+
+
+QUOTED = st.text(st.sampled_from("abx "), min_size=1, max_size=6)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.tuples(st.booleans(), QUOTED), min_size=2, max_size=6),
+    st.sampled_from([" ", "  ", "\t"]),
+    st.sampled_from([",", ";", "|"]),
+    st.sampled_from(['"', "'"]),
+    st.booleans(),
+)
+def test_quotes_behind_a_blank_are_refused_and_never_read_as_text(tmp_path, cells, blank, separator, quote, header):
+    apart = [header, *(flag for flag, _ in cells)]
+    names = ("n", *(text for _, text in cells))
+    between = [separator + (blank if flag else "") for flag in apart]
+    lines = [f"{quote}{text}{quote}" for text in names]
+    first = [f"{quote}{text}{quote}" for text in ("a", *["0.5"] * len(cells))]
+    text = "".join(f"{a}{mark}{b}\n" for a, mark, b in zip(first, between, lines, strict=True))
+    path = csv_file(tmp_path, text)
+    if any(apart):
+        with pytest.raises(InputError, match="a blank stands before the quote of a cell"):
+            read_table(path, label=None, missing=True)
+        return
+    assert read_table(path, label=None, missing=True).feature_names == ("a", "n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"a", "n"\n1, "30"\n2, "40"\n',
+        'a,n\n0.12, "30"\n0.13, "40"\n',
+        ' "a", "n"\n1,30\n',
+        "a,n\n1, '30'\n2, '40'\n",
+    ],
+)
+def test_a_quote_behind_a_blank_is_named_with_what_to_do(text, message, tmp_path):
+    said = message(read_table, csv_file(tmp_path, text), label=None)
+    assert said.startswith("a blank stands before the quote of a cell (")
+    assert "skipinitialspace=True" in said
+
+
+def test_a_text_that_begins_with_a_blank_and_a_quote_is_one(tmp_path):
+    path = csv_file(tmp_path, 'a,n\n1," ""x"" y"\n2,z\n')
+    assert len(read_table(path, label=None).categories["n"]) == 2
