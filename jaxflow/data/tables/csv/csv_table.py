@@ -18,6 +18,7 @@ from jaxflow.data.columns.cells import INSTEAD_OF_TIMES
 from jaxflow.data.tables.csv.dialect import HEAD_BYTES, CsvOptions, dialect_of
 from jaxflow.data.tables.csv.dressed_numbers import are_numbers, is_dressed_number, may_be_number
 from jaxflow.data.tables.csv.numbers import EMPTY, cell_number, is_ambiguous, is_time
+from jaxflow.data.tables.csv.points import Points, first_in_doubt
 from jaxflow.data.tables.csv.separator import shown_separator
 from jaxflow.data.tables.table import (
     NO_TEXTS,
@@ -163,6 +164,23 @@ class CsvTable(Table):
         missing: bool = False,
     ) -> Iterator[Float64[np.ndarray, "rows columns"]]:
         """See `Table.batches`; also raises for a row with too many or too few cells."""
+        grouped = {self.names[place] for place in self._dialect.grouped}
+        points = Points(place for place, name in enumerate(columns) if name in grouped and name not in texts)
+        # A semicolon or tab separates where a comma stands before fractions.
+        doubtful = not self._dialect.sure and self._dialect.separator != ","
+        for values in self._batches(columns, label, texts, missing):
+            if doubtful:
+                points.look(values)
+            yield values
+        for name in (columns[place] for place in points.doubtful()):
+            found = first_in_doubt(self._cells(name))
+            if found is not None:
+                expected = "to be told what its point is: --data.decimal comma for thousands, point for a fraction"
+                raise cell_error(self.path, found[0], name, found[1], expected)
+
+    def _batches(
+        self, columns: Sequence[str], label: str | None, texts: Mapping[str, Sequence[str]], missing: bool
+    ) -> Iterator[Float64[np.ndarray, "rows columns"]]:
         types = {
             name: pa.large_string() if name in texts else pa.bool_() if name in self._boolean else pa.float64()
             for name in columns
@@ -299,20 +317,26 @@ class CsvTable(Table):
 
     def _dressed(self, name: str) -> InputError:
         """The error for the first number of a column that has other signs about it."""
-        read, row = name.encode("utf-8").decode("latin-1"), 0
+        row = 0
+        for part in self._cells(name):
+            for cell in part.to_pylist():
+                row, (text, _) = row + 1, _text_of(cell)
+                if cell_number(text, self._dialect.decimal) is None and may_be_number(text):
+                    if self._other_number(text) is not None:
+                        return cell_error(self.path, row, name, text, f"a finite number{self._hint('decimal')}")
+                    hint = f"take other signs away, or say that it is none (columns.types.{name} = categorical)"
+                    return cell_error(self.path, row, name, text, f"a plain number: {hint}")
+        return self._no_rows()
+
+    def _cells(self, name: str) -> Iterator[pa.Array]:
+        """The cells of a column as they are written, each of their bytes taken for a letter."""
+        read = name.encode("utf-8").decode("latin-1")
         convert = csv.ConvertOptions(
             column_types={read: pa.string()}, include_columns=[read], strings_can_be_null=False
         )
         with self._stream(marked=False) as stream, self._reader(stream, convert, lambda row: "skip") as reader:
             for batch in reader:
-                for cell in batch.column(read).to_pylist():
-                    row, (text, _) = row + 1, _text_of(cell)
-                    if cell_number(text, self._dialect.decimal) is None and may_be_number(text):
-                        if self._other_number(text) is not None:
-                            return cell_error(self.path, row, name, text, f"a finite number{self._hint('decimal')}")
-                        hint = f"take other signs away, or say that it is none (columns.types.{name} = categorical)"
-                        return cell_error(self.path, row, name, text, f"a plain number: {hint}")
-        return self._no_rows()
+                yield batch.column(read)
 
     def _slowly(
         self,

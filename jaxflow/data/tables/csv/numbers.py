@@ -21,7 +21,10 @@ _GROUPED = {
     ".": re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?", re.ASCII),
     ",": re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+(,\d*)?", re.ASCII),
 }
-_WHOLE = re.compile(r"[+-]?(0|[1-9]\d{0,2}(\.\d{3})*)", re.ASCII)
+WHOLE = r"[+-]?(0|[1-9]\d{0,2}(\.\d{3})*)"
+"""A whole number, with points between its thousands."""
+
+_GROUPED_WHOLE = re.compile(WHOLE, re.ASCII)
 
 
 def cell_number(text: str, decimal: Decimal) -> float | None:
@@ -54,17 +57,30 @@ def is_ambiguous(text: str) -> bool:
 
 
 def maybe_thousands(columns: Sequence[Sequence[str]]) -> tuple[int, str] | None:
-    """The first column whose points may all stand between thousands, and a cell of it.
+    """The first column whose points may all stand between thousands, though they may stand before fractions as well.
 
-    So it is if all of its cells are whole numbers in groups of three digits, such as 51.358, five of them at least with
-    a point. Whether other cells show what a point is, `decimal_of` says.
+    So it is if all of its cells, five at least, are whole numbers in groups of three digits with a point, such as
+    51.358. Whether other cells show what a point is, `decimal_of` says.
+
+    Returns:
+        Its place and a cell of it.
     """
     for place, column in enumerate(columns):
         filled = [cell.strip() for cell in column if cell.strip() not in EMPTY]
-        grouped = [cell for cell in filled if "." in cell]
-        if len(grouped) >= FEWEST_GROUPED and all(_WHOLE.fullmatch(cell) for cell in filled):
-            return place, grouped[0]
+        if len(filled) >= FEWEST_GROUPED and all("." in cell and _GROUPED_WHOLE.fullmatch(cell) for cell in filled):
+            return place, filled[0]
     return None
+
+
+def some_grouped(columns: Sequence[Sequence[str]]) -> list[int]:
+    """The places of columns of whole numbers of which some, but not all, are in groups of three digits by points."""
+    found = []
+    for place, column in enumerate(columns):
+        filled = [cell.strip() for cell in column if cell.strip() not in EMPTY]
+        points = sum("." in cell for cell in filled)
+        if 0 < points < len(filled) and all(map(_GROUPED_WHOLE.fullmatch, filled)):
+            found.append(place)
+    return found
 
 
 def decimal_of(columns: Sequence[Sequence[str]]) -> tuple[Decimal, bool]:
