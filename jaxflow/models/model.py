@@ -128,9 +128,13 @@ class Model(nnx.Module):
     ) -> "tuple[Model, Float[Array, '*batch dim']]":
         """A Gaussian or a mixture of such, and the rows as it takes them, for the method "conditional".
 
+        Most that have the method are that themselves.
+
         Raises:
             NotImplementedError: if `term_methods` does not have that method.
         """
+        if "conditional" in self.term_methods:
+            return self, x
         raise NotImplementedError(f"{type(self).__name__} has no conditional densities in closed form")
 
     def prepare(self, x: Float[Array | np.ndarray, "n dim"]) -> None:
@@ -222,7 +226,21 @@ class DirectlyFitted(Model):
         *,
         key: PRNGKeyArray,
     ) -> Float[Array, "iterations"]:
-        """Set the parameters from the data, in place, and return the training loss after each iteration."""
+        """Set the parameters from the data, in place.
+
+        Args:
+            x: training rows.
+            weight: how much each row counts; only ratios between weights matter, and a row of weight 0 is ignored.
+            context: their context; None for a model without.
+            key: what is drawn on the way comes from it.
+
+        Returns:
+            The training loss after each iteration, the mean negative log-density in nats of a density.
+
+        Raises:
+            InputError: if there is a context that the model does not take, or a row or weight cannot be used. A failed
+                fit leaves the model as it was.
+        """
 
 
 class ModelSpec(Spec):

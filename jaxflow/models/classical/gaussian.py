@@ -85,10 +85,6 @@ class Gaussian(Density, DirectlyFitted):
         """Exact conditional densities by default."""
         return ("conditional", "replacement")
 
-    def as_conditional(self, x, context=None):
-        """The model itself, and the rows."""
-        return self, x
-
     def sample(self, key, sample_shape=(), context=None):
         """Draws of shape `sample_shape + (dim,)`; raises `InputError` if given a context."""
         sample_shape, _ = self.asked(sample_shape, context)
@@ -100,28 +96,14 @@ class Gaussian(Density, DirectlyFitted):
         mean, factor = (np.asarray(array[...], np.float64) for array in (self.mean, self.factor))
         return Normals(np.zeros(1), mean[None], factor[None])
 
-    def fit_directly(
-        self,
-        x: Float[Array, "n dim"],
-        weight: Float[Array, "n"] | None = None,
-        context: Float[Array, "n context_dim"] | None = None,
-        *,
-        key: PRNGKeyArray,
-    ) -> Float[Array, "iterations"]:
-        """Estimate mean and covariance, in place.
+    def fit_directly(self, x, weight=None, context=None, *, key):
+        """Estimate mean and covariance, in place, as `DirectlyFitted.fit_directly` says.
 
-        Args:
-            x: training rows.
-            weight: how much each row counts; only ratios between weights matter, and a row of weight 0 is ignored.
-            context: must be None.
-            key: draws the starts of a robust fit; otherwise unused.
-
-        Returns:
-            The training loss, `(1,)`: the mean negative log-density in nats, of a robust fit over the rows it kept.
+        The key draws the starts of a robust fit. The loss has one entry, of a robust fit over the rows that it kept.
 
         Raises:
-            InputError: if there is a context, a row or weight cannot be used, the covariance is singular, or a robust
-                one has too few rows or finds most of them in a plane. A failed fit leaves the model as it was.
+            InputError: besides, if the covariance is singular, or a robust one has too few rows or finds most of them
+                in a plane.
         """
         x, _ = self.aligned(x, context)
         weight = usable_weight(x, weight)

@@ -95,10 +95,6 @@ class GaussianMixture(Density, DirectlyFitted):
         """Exact conditional densities by default."""
         return ("conditional", "replacement")
 
-    def as_conditional(self, x, context=None):
-        """The model itself, and the rows."""
-        return self, x
-
     def sample(self, key, sample_shape=(), context=None):
         """Draws of shape `sample_shape + (dim,)`; raises `InputError` if given a context."""
         sample_shape, _ = self.asked(sample_shape, context)
@@ -108,29 +104,13 @@ class GaussianMixture(Density, DirectlyFitted):
         """The components."""
         return Normals(*(np.asarray(array, np.float64) for array in self.parameters()))
 
-    def fit_directly(
-        self,
-        x: Float[Array, "n dim"],
-        weight: Float[Array, "n"] | None = None,
-        context: Float[Array, "n context_dim"] | None = None,
-        *,
-        key: PRNGKeyArray,
-    ) -> Float[Array, "iterations"]:
-        """Run k-means and EM, and set the parameters in place.
+    def fit_directly(self, x, weight=None, context=None, *, key):
+        """Run k-means and EM, and set the parameters in place, as `DirectlyFitted.fit_directly` says.
 
-        Args:
-            x: training rows.
-            weight: how much each row counts; only ratios between weights matter, and a row of weight 0 is ignored.
-            context: must be None.
-            key: draws the starting centres.
-
-        Returns:
-            The training loss after each iteration of EM: the mean negative log-density in nats. It has
-            `max_iterations` entries if EM did not converge.
+        The key draws the starting centres. The loss has `max_iterations` entries if EM did not converge.
 
         Raises:
-            InputError: if there is a context, a row or weight cannot be used, there are fewer rows than components, or
-                a covariance became singular. A failed fit leaves the model as it was.
+            InputError: besides, if there are fewer rows than components, or a covariance became singular.
         """
         x, _ = self.aligned(x, context)
         weight = usable_weight(x, weight)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int
 from pydantic import Field
 
 from jaxflow.models.classical.gaussian import refuse_values_not_finite, usable_weight
@@ -80,27 +80,11 @@ class KernelDensity(Density, DirectlyFitted):
         widths = np.broadcast_to(np.asarray(self.width[...], np.float64), centres[held].shape)
         return Normals(np.log(weights[held]), centres[held], widths)
 
-    def fit_directly(
-        self,
-        x: Float[Array, "n dim"],
-        weight: Float[Array, "n"] | None = None,
-        context: Float[Array, "n context_dim"] | None = None,
-        *,
-        key: PRNGKeyArray,
-    ) -> Float[Array, "iterations"]:
-        """Take the rows, and choose the width, in place.
+    def fit_directly(self, x, weight=None, context=None, *, key):
+        """Take the rows, and choose the width, in place, as `DirectlyFitted.fit_directly` says.
 
-        Args:
-            x: training rows.
-            weight: how much each row counts; only ratios between weights matter, and a row of weight 0 is ignored.
-            context: must be None.
-            key: draws which rows are kept, and which of them choose the width, where there are many.
-
-        Returns:
-            The mean negative log-density of rows judged by the others, `(1,)`, in nats.
-
-        Raises:
-            InputError: if there is a context, or a row or weight cannot be used.
+        Where there are many rows, the key draws which are kept, and which of them choose the width. The loss has one
+        entry, that of rows judged by the others.
         """
         x, _ = self.aligned(x, context)
         weight = usable_weight(x, weight)

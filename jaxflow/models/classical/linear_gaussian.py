@@ -85,19 +85,10 @@ class LinearGaussian(Density, DirectlyFitted):
         return replace(self.residual.as_normals(), slopes=np.asarray(self.slopes[...], np.float64))
 
     def fit_directly(self, x, weight=None, context=None, *, key):
-        """Estimate slopes, intercept and covariance, in place.
-
-        Args:
-            x: training rows.
-            weight: how much each row counts; a row of weight 0 is ignored.
-            context: their context.
-            key: unused.
-
-        Returns:
-            The training loss, `(1,)`: the mean negative log-density in nats.
+        """Estimate slopes, intercept and covariance, in place, as `DirectlyFitted.fit_directly` says.
 
         Raises:
-            InputError: as `Gaussian.fit_directly` does; a failed fit leaves the model as it was.
+            InputError: besides, as `Gaussian.fit_directly` does.
         """
         x, context = self.aligned(x, context)
         assert context is not None

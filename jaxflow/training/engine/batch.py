@@ -57,7 +57,9 @@ def as_batch(data: Any, name: str, *, dim: int, context_dim: int, members: int =
     parts = _parts(data)
     if parts is not None and len(parts) != 2:
         raise InputError(f"{name} is a tuple of {len(parts)}, expected a pair (rows, context), or a Batch")
-    batch: Any = data if isinstance(data, Batch) else Batch(data) if parts is None else Batch(parts[0], None, parts[1])
+    if parts is not None:
+        data = Batch(parts[0], None, parts[1])
+    batch: Any = data if isinstance(data, Batch) else Batch(data)
     x = _finite(batch.x, name)
     own = bool(members) and x.ndim == 3 and x.shape[0] == members
     if not (own or x.ndim == 2) or x.shape[-1] != dim:
