@@ -13,7 +13,7 @@ from flax import nnx
 import jaxflow
 from jaxflow.detection import any_saved
 
-ROOMS = ("networks", "bijectors", "models", "data", "training")
+ROOMS = ("networks", "bijectors", "models", "data", "training", "detection")
 # They need a file, a download or a long fit. No class is to be added here.
 WITHOUT = {
     *("AsdMachine", "Frame", "Callback", "Checkpoints", "LiveFile", "NpyFile", "Profiler", "SearchResult", "Source"),
@@ -43,7 +43,7 @@ CLASSES = classes()
 def names():
     """What an example may use without an import, as a reader would have it."""
     imported = {name: member for room in ROOMS for name, member in public(room).items()}
-    return {**imported, "jax": jax, "jnp": jnp, "np": np, "nnx": nnx, "jaxflow": jaxflow}
+    return {**imported, "jax": jax, "jnp": jnp, "np": np, "nnx": nnx, "jaxflow": jaxflow, "pytest": pytest}
 
 
 def failures(text, names, name):

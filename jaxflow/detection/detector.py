@@ -58,6 +58,9 @@ from jaxflow.whole_numbers import MOST_DRAWS, whole_number
 class Detector(PValues, Explaining, OutlierMixin, NestedParameters):
     """Base of all detectors: fit on normal rows, calibrate on held-out ones, score, explain, save.
 
+    >>> isinstance(GaussianDetector(), Detector), sorted(Detector.kinds)
+    (True, ['AnomalyDetector', 'AutoencoderDetector', 'FlowDetector', 'GaussianDetector'])
+
     Fitting learns what normal rows look like: all rows given to `fit` are taken as normal. A part of them is held out
     and never seen by the model; its scores calibrate the threshold, because the scores of training rows are too low by
     far for any flexible model. Where that part would be small, all rows calibrate, each scored by a model that has not

@@ -98,6 +98,9 @@ class AnomalyDetector(Detector):
 class FlowDetector(AnomalyDetector):
     """Flags rows of low density under a normalizing flow fitted to normal rows.
 
+    >>> FlowDetector(MAF(layers=2), random_state=0).get_params()["model"].layers
+    2
+
     `model` is a `FlowSpec` such as `MAF()`, the default, an `EnsembleSpec` of several, or a `CommitteeSpec` of flows
     and other densities. Parameters as in `AnomalyDetector`, methods and fitted attributes as in `Detector`.
     """
@@ -110,6 +113,9 @@ class FlowDetector(AnomalyDetector):
 
 class AutoencoderDetector(AnomalyDetector):
     """Flags rows that an autoencoder fitted to normal rows reconstructs badly.
+
+    >>> AutoencoderDetector(VariationalAutoEncoderSpec(latent=2)).get_params()["model"].latent
+    2
 
     `model` is an `AutoEncoderSpec`, by default with its own defaults, or a `VariationalAutoEncoderSpec`, whose scores
     are negative log-densities, bounds or estimates, in nats of the features after preprocessing. Parameters as in
@@ -124,6 +130,10 @@ class AutoencoderDetector(AnomalyDetector):
 
 class GaussianDetector(AnomalyDetector):
     """Flags rows of low density under a Gaussian or a mixture of Gaussians, or off the principal components.
+
+    >>> x = np.random.default_rng(0).normal(size=(600, 2))
+    >>> GaussianDetector(random_state=0).fit(x).predict([[0.0, 0.0], [0.0, 9.0]])
+    array([ 1, -1])
 
     Its models fit themselves, at once: what says how gradient steps are taken, shown and saved means nothing to them,
     and is no parameter here. Principal components are among these, as the directions of a Gaussian's covariance, and so

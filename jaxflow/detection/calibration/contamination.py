@@ -29,6 +29,11 @@ MOST_ROWS = 20_000  # whose distances are looked at: of 1 % outliers 200, and it
 class Contamination(NamedTuple):
     """Result of `contamination_estimate`.
 
+    >>> rng = np.random.default_rng(0)
+    >>> scores = np.r_[rng.normal(size=950), rng.normal(30, 1, 50)]
+    >>> contamination_estimate(scores).share
+    0.05
+
     Attributes:
         share: of the scores, those that lie apart; 0 if none do.
         above: the score above which they lie; +inf if none do.
@@ -91,6 +96,9 @@ def contamination_estimate(scores: Float[np.ndarray, "n"], tail: float = TAIL) -
 
 class ContaminationWarning(UserWarning):
     """Rows that were taken as normal hold some that lie apart.
+
+    >>> issubclass(ContaminationWarning, UserWarning)
+    True
 
     Attributes:
         found: the estimate.

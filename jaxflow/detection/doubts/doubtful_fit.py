@@ -12,7 +12,11 @@ USUAL_SHARE = 1e-3  # of a threshold out of reach, that most scores lie below
 
 
 class DoubtfulFit(UserWarning):
-    """A detector was fitted, but its answers may be worth little; the one sentence says why and what can be done."""
+    """A detector was fitted, but its answers may be worth little; the one sentence says why and what can be done.
+
+    >>> with pytest.warns(DoubtfulFit, match="few for 30 features"):
+    ...     detector = GaussianDetector().fit(np.random.default_rng(0).normal(size=(40, 30)))
+    """
 
 
 def out_of_reach(detector: Any) -> str | None:

@@ -50,6 +50,11 @@ class Change(NamedTuple):
 class Counterfactual:
     """For each row one like it that is not flagged; see `Detector.counterfactual`.
 
+    >>> detector = GaussianDetector(random_state=0).fit(np.random.default_rng(0).normal(size=(600, 2)))
+    >>> found = detector.counterfactual([[0.0, 9.0]])
+    >>> bool(found.scores[0] <= detector.threshold_), found.top(1)[0][0].column
+    (True, 'x1')
+
     Attributes:
         columns: their names.
         x: the rows, as `Detector.codes` gives them.

@@ -26,6 +26,11 @@ NORMAL_ROWS = 1000  # kept at most, of those that calibrate
 class Reason(NamedTuple):
     """One column's part in a row's score.
 
+    >>> detector = GaussianDetector(random_state=0).fit(np.random.default_rng(0).normal(size=(600, 2)))
+    >>> reason = detector.explain([[0.0, 9.0]]).top(1)[0][0]
+    >>> reason.column, reason.value
+    ('x1', 9.0)
+
     Attributes:
         column: its name.
         value: what the row has there: a number, a text, or None where it is missing.
@@ -71,6 +76,11 @@ class Reason(NamedTuple):
 @dataclass(frozen=True, eq=False)
 class Explanation:
     """Shares of columns in the scores of some rows.
+
+    >>> detector = GaussianDetector(random_state=0).fit(np.random.default_rng(0).normal(size=(600, 2)))
+    >>> explanation = detector.explain([[0.0, 9.0]])
+    >>> explanation.contributions.shape, explanation.method
+    ((1, 2), 'conditional')
 
     Attributes:
         columns: their names.

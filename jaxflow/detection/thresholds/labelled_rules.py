@@ -72,6 +72,9 @@ class LabelledRule(ThresholdRule):
 class BestF1(LabelledRule):
     """The threshold with the highest F1 on labelled validation data; of several, the one that flags the fewest rows.
 
+    >>> BestF1().threshold(np.array([1.0, 2.0, 3.0, 4.0]), np.array([0, 0, 1, 1]))
+    2.5
+
     F1 = 2 TP / (2 TP + FP + FN), a row being flagged when its score is greater than the threshold
     """
 
@@ -86,6 +89,9 @@ class BestF1(LabelledRule):
 
 class TargetPrecision(LabelledRule):
     """The threshold that flags as many rows as it can while the given share of them are anomalies.
+
+    >>> TargetPrecision(precision=1.0).threshold(np.array([1.0, 2.0, 3.0, 4.0]), np.array([0, 1, 0, 1]))
+    3.5
 
     precision = TP / (TP + FP) on labelled validation data; it holds for unseen rows as far as their share of anomalies
     is the same. Where no threshold reaches it, the one of highest precision is taken, with a warning.
@@ -102,6 +108,9 @@ class TargetPrecision(LabelledRule):
 
 class TargetRecall(LabelledRule):
     """The threshold that flags as few rows as it can while the given share of the anomalies is among them.
+
+    >>> TargetRecall(recall=1.0).threshold(np.array([1.0, 2.0, 3.0, 4.0]), np.array([0, 1, 0, 1]))
+    1.5
 
     recall = TP / (TP + FN) on labelled validation data. Flagging every row always reaches it, unless an anomaly has a
     score of minus infinity; the highest recall there is is then taken, with a warning.

@@ -16,6 +16,9 @@ TAIL_SHARE = 0.1  # of the scores, from which a tail is told
 class Percentile(ThresholdRule):
     """The given percentile of the scores, as in scikit-learn and PyOD with contamination = 1 - percentile / 100.
 
+    >>> Percentile(percentile=90).threshold(np.arange(100.0))
+    89.0
+
     threshold = the (1 + floor((n - 1) percentile / 100))-th smallest of n scores
 
     They interpolate between two neighbouring scores; this takes the lower one, because between a finite score and an
@@ -43,6 +46,9 @@ class Percentile(ThresholdRule):
 
 class TargetFalsePositiveRate(ThresholdRule):
     """At most the given share of unseen normal rows is flagged, on average over calibration sets.
+
+    >>> TargetFalsePositiveRate(rate=0.1).threshold(np.arange(99.0))  # the 90th smallest of 99
+    89.0
 
     threshold = the ceil((n + 1)(1 - rate))-th smallest of n scores of held-out normal rows
 
@@ -90,6 +96,10 @@ class TargetFalsePositiveRate(ThresholdRule):
 class PeaksOverThreshold(ThresholdRule):
     """The score that the given share of normal rows exceeds, told from the tail of the scores.
 
+    >>> scores = -np.log(1 - (np.arange(1000) + 0.5) / 1000)  # exponential, whose 99.9th percentile is 6.9
+    >>> round(PeaksOverThreshold(rate=0.001).threshold(scores), 1)
+    6.8
+
     threshold = t + scale / shape ((rate n / k)^(-shape) - 1), for k of n scores above t
 
     where shape and scale are those of the generalised Pareto distribution of the k excesses over t (peaks over
@@ -127,7 +137,11 @@ class PeaksOverThreshold(ThresholdRule):
 
 
 class GivenThreshold(ThresholdRule):
-    """A value chosen by the user."""
+    """A value chosen by the user.
+
+    >>> GivenThreshold(value=3.5).threshold(np.arange(10.0))
+    3.5
+    """
 
     kind: Literal["given"] = "given"
     value: float = Field(description="flag rows whose score is greater than this")

@@ -18,6 +18,9 @@ Branch = Literal["conformal", "tail", "largest"]
 class Threshold(NamedTuple):
     """A threshold, and how a rule came by it.
 
+    >>> TargetFalsePositiveRate(rate=0.1).derive(np.arange(99.0))
+    Threshold(value=89.0, scores=99, branch='conformal', doubts=())
+
     Attributes:
         value: in units of the score.
         scores: number of scores it was taken from; those of labelled anomalies count where the rule looks at them.
@@ -34,6 +37,13 @@ class Threshold(NamedTuple):
 
 class ThresholdRule(Spec):
     """How a threshold follows from scores. A row is flagged when its score is greater than the threshold.
+
+    >>> class Highest(ThresholdRule):
+    ...     kind: str = "highest"
+    ...     def derive(self, scores, labels=None):
+    ...         return Threshold(float(np.max(scores)), len(scores))
+    >>> Highest().threshold(np.array([1.0, 5.0, 2.0]))
+    5.0
 
     A rule of your own has a `kind` and a method `derive`.
     """

@@ -17,6 +17,10 @@ GROWTH = 0.02  # the tail is fitted again when it has so many more excesses: the
 class Spot:
     """Streaming peaks over threshold: alarms of a given rate, from a tail that is fitted anew as the stream goes on.
 
+    >>> spot = Spot(np.sin(np.arange(500.0)) ** 2, rate=0.01)
+    >>> spot.step(0.5), spot.step(9.0)
+    (False, True)
+
     A score above `threshold` is an alarm and is forgotten. One that is not but lies above `level` becomes part of the
     tail, whose quantile of the rate is the threshold from then on (Siffer et al. 2017, "Anomaly detection in streams
     with extreme value theory", algorithms 1 and 2). Infinite scores are legal: +inf is an alarm.
@@ -159,6 +163,11 @@ class Spot:
 
 class DriftSpot:
     """`Spot` for a stream whose scores drift: it looks at how far each is above the mean of those before it.
+
+    >>> drifting = 0.1 * np.arange(500.0) + np.sin(np.arange(500.0)) ** 2
+    >>> spot = DriftSpot(drifting, rate=0.01, depth=20)
+    >>> spot.step(50.5), spot.step(90.0)
+    (False, True)
 
     A score less the mean of the last `depth` scores that were no alarms is what `Spot` is given (DSPOT: Siffer et al.
     2017, algorithm 3), so an alarm moves neither the tail nor the mean. Infinite scores have no part in the mean.

@@ -14,6 +14,9 @@ NORMAL_DEVIATIONS = 1.4826  # standard deviations of a normal distribution in a 
 class MedianAbsoluteDeviation(ThresholdRule):
     """So many robust standard deviations above the median of the scores.
 
+    >>> round(MedianAbsoluteDeviation(factor=3.0).threshold(np.array([1.0, 2.0, 3.0, 4.0, 90.0])), 2)
+    7.45
+
     threshold = median + factor 1.4826 median(|scores - median|)
 
     The factor 1.4826 makes it the standard deviation where scores are normally distributed (Hampel 1974; Leys et al.
@@ -36,6 +39,9 @@ class MedianAbsoluteDeviation(ThresholdRule):
 
 class InterquartileRange(ThresholdRule):
     """So many interquartile ranges above the upper quartile of the scores, as the upper whisker of a box plot.
+
+    >>> InterquartileRange(factor=1.5).threshold(np.array([1.0, 2.0, 3.0, 4.0, 90.0]))
+    7.0
 
     threshold = Q3 + factor (Q3 - Q1), with quartiles as numpy's (Tukey 1977)
 
