@@ -43,7 +43,7 @@ def test_rows_of_each_kind_have_their_own_marker_and_mistakes_a_mark(assert_legi
     assert np.array_equal(anomalous.get_offsets(), X[60:])
     assert np.array_equal(alarms.get_offsets(), X[:60][flagged[:60]])
     assert np.array_equal(missed.get_offsets(), X[[62]])
-    assert len({len(marks.get_paths()[0].vertices) for marks in (normal, anomalous, missed)}) == 3
+    assert len({len(np.asarray(marks.get_paths()[0].vertices)) for marks in (normal, anomalous, missed)}) == 3
     assert not np.array_equal(normal.get_facecolor(), anomalous.get_facecolor())
     assert len(alarms.get_facecolor()) == len(missed.get_facecolor()) == 0
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("width (cm)", "mass (g)")

@@ -83,7 +83,7 @@ def test_terms_are_those_of_the_score(fitted):
 def test_chain_rule_terms_of_counts_texts_and_gaps_sum_to_the_score(spec, tails):
     def table(seed, n):
         rng, x = np.random.default_rng(seed), rows(seed, n)
-        gaps = np.where(rng.random(n) < 0.1, None, x[:, 0])
+        gaps = np.where(rng.random(n) < 0.1, np.nan, x[:, 0])
         return np.array([gaps, x[:, 1], rng.poisson(3, n), rng.choice(["a", "b"], n)], dtype=object).T
 
     columns = ColumnsSpec.model_validate({"tails": tails, "missing": "median"})
