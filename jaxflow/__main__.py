@@ -2,4 +2,5 @@
 
 from jaxflow.commands.verbs import main
 
-main()
+if __name__ == "__main__":
+    main()

@@ -133,7 +133,7 @@ def measure(dataset: Dataset, name: str, seed: int, model: str, options: Namespa
     if len(normal) > options.rows:
         normal = np.sort(rng.choice(normal, options.rows, replace=False))
     rows = Dataset(dataset.name, dataset.x[normal], None, dataset.feature_names)
-    split = split_dataset(rows, SplitSpec(), seed=seed)
+    split = split_dataset(rows, SplitSpec(test_fraction=0.5), seed=seed)
     learn, held = hold_out(len(split.x_train), CALIBRATION_FRACTION, rng)
 
     detector = make_detector(model, seed, options.epochs, calibration_fraction=0.0).fit(split.x_train[learn])

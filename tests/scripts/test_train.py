@@ -196,7 +196,7 @@ def test_data_without_labels_is_scored_without_metrics(script, machines, tmp_pat
     script("train", "--config", config, "--out", tmp_path / "out", *threshold)
     metrics = strict_json(tmp_path / "out" / "metrics.json")
     assert metrics["roc_auc"] is None
-    assert (metrics["n_train"], metrics["n_test"]) == (40, 40)
+    assert (metrics["n_train"], metrics["n_test"]) == (80, 80)
     detector = load(tmp_path / "out" / "model")
     assert metrics["n_flagged"] == int(re.findall(r"flagged\W+(\d+)", capsys.readouterr().out)[0])
     assert np.mean(detector.predict(x) == -1) < 0.5
@@ -228,7 +228,7 @@ def test_a_poisoned_row_ends_the_run_and_what_was_learnt_is_kept(script, tmp_pat
     (tmp_path / "rows.csv").write_text("a,b\n" + "\n".join(f"{a},{b}" for a, b in x))
     path = tmp_path / "poisoned.yaml"
     path.write_text(
-        "data: {path: rows.csv, label: null}\npreprocessing: []\n"
+        "data: {path: rows.csv, label: null}\nsplit: {test_fraction: 0.5}\npreprocessing: []\n"
         "model: {kind: maf, layers: 1, hidden: [4]}\ntrain: {epochs: 3, batch_size: 8}\n"
         "detection: {validation_fraction: 0.0, calibration_folds: 0}\n"
     )
