@@ -1,13 +1,11 @@
 """CSV files, plain or gzipped, as tables."""
 
 import codecs
-import io
 import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +13,11 @@ from jaxtyping import Float64
 from pyarrow import csv
 
 from jaxflow.data.columns.cells import INSTEAD_OF_TIMES
+from jaxflow.data.tables.csv.bounded_stream import Bounded
+from jaxflow.data.tables.csv.codes import first_padded_again, first_rounded, places_of_large
 from jaxflow.data.tables.csv.dialect import HEAD_BYTES, CsvOptions, dialect_of
 from jaxflow.data.tables.csv.dressed_numbers import are_numbers, is_dressed_number, may_be_number
+from jaxflow.data.tables.csv.letters import bytes_of, text_of
 from jaxflow.data.tables.csv.numbers import EMPTY, cell_number, is_ambiguous, is_time
 from jaxflow.data.tables.csv.points import Points, first_in_doubt
 from jaxflow.data.tables.csv.separator import shown_separator
@@ -34,9 +35,6 @@ from jaxflow.errors import InputError
 
 BLOCK_BYTES = 1 << 22
 """How much of the file is parsed at a time; no line may be longer."""
-
-MOST_UNPACKED = 1 << 25, 200
-"""How many bytes a compressed file may hold, or how many times its own size, whichever is more."""
 
 _TRUTHS = {"true": 1.0, "True": 1.0, "TRUE": 1.0, "1": 1.0, "false": 0.0, "False": 0.0, "FALSE": 0.0, "0": 0.0}
 
@@ -84,7 +82,7 @@ class CsvTable(Table):
         except _DAMAGE as error:
             raise self._explain_header(error) from None
         try:
-            texts = {name: _bytes_of(name).decode("utf-8") for name in schema.names}
+            texts = {name: bytes_of(name).decode("utf-8") for name in schema.names}
         except UnicodeDecodeError:
             raise InputError(f"{path}: the header line is not UTF-8 text{self._hint('encoding')}") from None
         self._set_names(path, [texts[name] for name in schema.names])
@@ -113,6 +111,7 @@ class CsvTable(Table):
         found = {name: set() for name in names}
         counts, numbers, dressed = (dict.fromkeys(names, 0) for _ in range(3))
         perhaps = {name: Counter[str]() for name in names}
+        self._require_no_codes([name for name in columns if name not in names])
         if not names:
             return {}
         convert = csv.ConvertOptions(
@@ -166,11 +165,18 @@ class CsvTable(Table):
         """See `Table.batches`; also raises for a row with too many or too few cells."""
         grouped = {self.names[place] for place in self._dialect.grouped}
         points = Points(place for place, name in enumerate(columns) if name in grouped and name not in texts)
+        large: set[str] = set()
         # A semicolon or tab separates where a comma stands before fractions.
         doubtful = not self._dialect.sure and self._dialect.separator != ","
         for values in self._batches(columns, label, texts, missing):
             if doubtful:
                 points.look(values)
+            for name in (columns[place] for place in places_of_large(values)):
+                if name not in large and (found := first_rounded(self._cells(name))) is not None:
+                    raise cell_error(
+                        self.path, found[0], name, found[1], f"{_NOT_ROUNDED}{_codes(name)}, or leave it out"
+                    )
+                large.add(name)
             yield values
         for name in (columns[place] for place in points.doubtful()):
             found = first_in_doubt(self._cells(name))
@@ -243,7 +249,7 @@ class CsvTable(Table):
         file = self.open()
         if not self.path.name.lower().endswith(".gz"):
             return pa.input_stream(file)
-        return pa.PythonFile(_Bounded(self.path, pa.input_stream(file, compression="gzip")), mode="r")
+        return pa.PythonFile(Bounded(self.path, pa.input_stream(file, compression="gzip")), mode="r")
 
     def _stream(self, *, marked: bool = True) -> pa.NativeFile:
         """The table in UTF-8; without the mark of UTF-8 at its beginning where it is not to be `marked`."""
@@ -270,7 +276,7 @@ class CsvTable(Table):
         on_ragged: Callable[[csv.InvalidRow], str] | None = None,
     ) -> csv.CSVStreamingReader:
         # pyarrow counts rows for `on_ragged` only when one thread parses. It hands them over as text, and writes a
-        # traceback for one that is none; so each byte is then taken for a letter, see `_bytes_of`.
+        # traceback for one that is none; so each byte is then taken for a letter, see `bytes_of`.
         encoding = "utf8" if on_ragged is None else "latin-1"
         found = self._dialect
         return csv.open_csv(
@@ -320,13 +326,23 @@ class CsvTable(Table):
         row = 0
         for part in self._cells(name):
             for cell in part.to_pylist():
-                row, (text, _) = row + 1, _text_of(cell)
+                row, (text, _) = row + 1, text_of(cell)
                 if cell_number(text, self._dialect.decimal) is None and may_be_number(text):
                     if self._other_number(text) is not None:
                         return cell_error(self.path, row, name, text, f"a finite number{self._hint('decimal')}")
                     hint = f"take other signs away, or say that it is none (columns.types.{name} = categorical)"
                     return cell_error(self.path, row, name, text, f"a plain number: {hint}")
         return self._no_rows()
+
+    def _require_no_codes(self, names: Sequence[str]) -> None:
+        """Check that no whole number of these columns is there with zeros before it and without."""
+        padded = {self.names[place] for place in self._dialect.padded}
+        for name in names:
+            found = first_padded_again(self._cells(name)) if name in padded else None
+            if found is not None:
+                row, text, other = found
+                expected = f"another number than that of the text {other!r:.60} above it: {_codes(name)}"
+                raise cell_error(self.path, row, name, text, f"{expected}, or write the number in one way")
 
     def _cells(self, name: str) -> Iterator[pa.Array]:
         """The cells of a column as they are written, each of their bytes taken for a letter."""
@@ -372,7 +388,7 @@ class CsvTable(Table):
                     parts, bad = [], []
                     for place, (name, other) in enumerate(zip(columns, read, strict=True)):
                         cells = batch.column(other).slice(start).dictionary_encode()
-                        pairs = [_text_of(cell) for cell in cells.dictionary.to_pylist()]
+                        pairs = [text_of(cell) for cell in cells.dictionary.to_pylist()]
                         found = [text for text, _ in pairs]
                         codes = cells.indices.to_numpy()
                         # Where one cell of the first block is neither, pyarrow takes all of it for texts.
@@ -449,50 +465,8 @@ class CsvTable(Table):
         return value, None
 
 
-class _Bounded(io.RawIOBase):
-    """Stream of a compressed file's content, refused if it is a bomb.
-
-    Args:
-        path: the compressed file.
-        stream: what it holds.
-    """
-
-    def __init__(self, path: Path, stream: pa.NativeFile):
-        self._path, self._stream = path, stream
-        least, times = MOST_UNPACKED
-        self._left = max(least, times * path.stat().st_size)
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> Any:
-        """Some bytes.
-
-        Raises:
-            InputError: if they are more than such a file may hold.
-        """
-        found = self._stream.read(size)
-        self._left -= len(found)
-        if self._left < 0:
-            raise InputError(
-                f"{self._path}: it holds more than {MOST_UNPACKED[1]} times its size, expected it unpacked, as .csv"
-            )
-        return found
-
-    def close(self) -> None:
-        self._stream.close()
-        super().close()
+_NOT_ROUNDED = "a number that float64 does not round: "
 
 
-def _text_of(cell: str) -> tuple[str, bool]:
-    """The text of a cell whose bytes were taken for letters, and whether all of them are text."""
-    content = _bytes_of(cell)
-    try:
-        return content.decode("utf-8"), True
-    except UnicodeDecodeError:
-        return content.decode("utf-8", errors="replace"), False
-
-
-def _bytes_of(text: str) -> bytes:
-    """The bytes of which each was taken for a letter."""
-    return text.encode("latin-1")
+def _codes(name: str) -> str:
+    return f"say that these are codes (columns.types.{name} = categorical)"

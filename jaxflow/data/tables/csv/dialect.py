@@ -15,6 +15,7 @@ import pyarrow as pa
 from pydantic import AfterValidator, Field
 
 from jaxflow.config.spec import Spec
+from jaxflow.data.tables.csv.codes import some_padded
 from jaxflow.data.tables.csv.numbers import Decimal, decimal_of, maybe_thousands, some_grouped
 from jaxflow.data.tables.csv.separator import first_rows, named_separator, require_header, separator_of, shown_separator
 from jaxflow.errors import InputError
@@ -102,6 +103,7 @@ class Dialect(NamedTuple):
         decimal: what stands before the fraction of a number.
         sure: whether the decimal is said, or cells show it.
         grouped: the places of columns in which some whole numbers have a point, which may be between thousands.
+        padded: the places of columns in which some whole number begins with a zero, as codes do.
         lines_in_cells: whether there are cells of several lines.
         skipped: how many lines stand above the header.
         width: how many columns the header has.
@@ -114,6 +116,7 @@ class Dialect(NamedTuple):
     decimal: Decimal
     sure: bool
     grouped: tuple[int, ...]
+    padded: tuple[int, ...]
     lines_in_cells: bool
     skipped: int
     width: int
@@ -175,7 +178,19 @@ def dialect_of(path: Path, head: bytes, whole: bool, said: CsvOptions) -> Dialec
     closed = rows if whole and text.count(quote) % 2 == 0 else rows[:-1]
     lines_in_cells = any("\n" in cell or "\r" in cell for row in closed for cell in row)
     counts_rows = bool(columns) and rows[0][0] == "" and columns[0] == tuple(map(str, range(len(columns[0]))))
-    return Dialect(encoding, separator, quote, decimal, sure, grouped, lines_in_cells, skipped, width, counts_rows)
+    return Dialect(
+        encoding,
+        separator,
+        quote,
+        decimal,
+        sure,
+        grouped,
+        some_padded(columns),
+        lines_in_cells,
+        skipped,
+        width,
+        counts_rows,
+    )
 
 
 _HOW_ENCODED = "--data.encoding utf-16"

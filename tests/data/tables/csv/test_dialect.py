@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from jaxflow.config.spec import parse_spec
 from jaxflow.data import DataSpec
-from jaxflow.data.tables.csv import csv_table
+from jaxflow.data.tables.csv import bounded_stream, csv_table
 from jaxflow.data.tables.csv import dialect as csv_dialect
 from jaxflow.data.tables.csv.dialect import CsvOptions
 from jaxflow.data.tables.csv.dressed_numbers import is_dressed_number
@@ -225,7 +225,7 @@ def test_options_that_cannot_be_are_refused(key, value):
 
 
 def test_a_compressed_file_that_is_a_bomb_is_refused(message, tmp_path, monkeypatch):
-    monkeypatch.setattr(csv_table, "MOST_UNPACKED", (1 << 16, 100))
+    monkeypatch.setattr(bounded_stream, "MOST_UNPACKED", (1 << 16, 100))
     bomb = csv_file(tmp_path, "a,b\n" + "1,1\n" * 200_000, name="t.csv.gz")
     sentence = "it holds more than 100 times its size, expected it unpacked, as .csv"
     assert message(read_table, bomb, label=None) == sentence
