@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import ndtri
 
 from jaxflow.data.columns.cells import INSTEAD_OF_TIMES
 from jaxflow.data.columns.columns_spec import ColumnsSpec
 from jaxflow.data.columns.discrete_maps import Categorical
+from jaxflow.data.columns.most_rows import most_rows
 from jaxflow.data.dataset import Dataset
 from jaxflow.data.encoding import Encoding
 from jaxflow.data.tables.csv.dialect import CsvOptions
@@ -191,11 +191,7 @@ def _identifier(there: Float[np.ndarray, "n"], texts: Sequence[str] | None) -> s
 
 def _reach(values: Float[np.ndarray, "n"]) -> float:
     """The distance of the value farthest from the median, in standard deviations of most rows."""
-    low, centre, high = np.quantile(values, [0.25, 0.5, 0.75])
-    spread = (high - low) / (2 * ndtri(0.75))
-    if not spread > 0:
-        distances = np.abs(values - centre)
-        spread = np.median(distances[distances > 0]) / ndtri(0.75)
+    centre, spread = most_rows(values)
     with np.errstate(over="ignore"):
         return float(np.max(np.abs(values - centre) / spread))
 

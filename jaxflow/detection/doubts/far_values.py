@@ -2,15 +2,12 @@
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import ndtri
 
 from jaxflow.data.columns.columns_spec import ColumnsSpec
+from jaxflow.data.columns.most_rows import STRETCHED, most_rows
 from jaxflow.data.columns.numeric_maps import Arcsinh, Continuous
 from jaxflow.data.preprocessing.steps import MinMax, Standardize
 from jaxflow.detection.scoring.table_encoder import Inputs
-
-STRETCHED = 10.0  # standard deviations of most rows in one of all: a normal column has 1, Student's t of 2 degrees 3
-LOOKED_AT = 20_000  # rows that say how far most lie apart
 
 
 def far_values(
@@ -45,7 +42,7 @@ def far_values(
         taken = column.expand(taken[~np.isnan(taken)])[:, 0]
         if not len(taken) or taken.min() == taken.max():
             continue  # only whether a value is there, or another one, can then be judged
-        centre, spread = _most_rows(taken)
+        centre, spread = most_rows(taken)
         with np.errstate(over="ignore", invalid="ignore"):
             stretch = float(np.sqrt(np.mean(((taken - taken.mean()) / spread) ** 2)))
         if not stretch < STRETCHED:
@@ -64,29 +61,6 @@ def far_values(
         f"{', '.join(said for _, said in found)}; {'try columns.tails = auto or arcsinh, or ' if unbent else ''}make "
         "missing what stands for missing values"
     )
-
-
-def _most_rows(values: Float[np.ndarray, "n"]) -> tuple[float, float]:
-    """The median, and the standard deviation of most rows."""
-    values = _without_far_ends(values)
-    few = values[:: -(-len(values) // LOOKED_AT)]
-    low, centre, high = np.quantile(few, [0.25, 0.5, 0.75])
-    spread = (high - low) / (2 * ndtri(0.75))
-    if not spread > 0:
-        distances = np.abs(values - centre)
-        spread = np.median(distances[distances > 0]) / ndtri(0.75)
-    return float(centre), float(spread)
-
-
-def _without_far_ends(values: Float[np.ndarray, "n"]) -> Float[np.ndarray, "most"]:
-    """The values without the least or the greatest, if that is there more than once and far from all others."""
-    for end in (values.min(), values.max()):
-        others = values[values != end]
-        if 1 < len(others) < len(values) - 1 and others.min() < others.max():
-            with np.errstate(over="ignore", invalid="ignore"):
-                far = np.min(np.abs(others - end)) >= STRETCHED * others.std()
-            values = others if far else values
-    return values
 
 
 def _repeated(values: Float[np.ndarray, "n"], z: Float[np.ndarray, "n"], spread: float) -> str:
